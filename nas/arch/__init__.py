@@ -1,0 +1,39 @@
+"""What an architecture is: described, lowered to layers, counted, named by a digest. Standard library only."""
+
+from nas.arch.costs import Budget, Costs, costs_of
+from nas.arch.description import Architecture, Block, Dress, Head, Input, Pool, Transition
+from nas.arch.digest import canonical_form, digest_of
+from nas.arch.files import ArchitectureFile, architecture_from_plain, architecture_to_plain, read_architecture
+from nas.arch.lowering import IMAGE, Call, Layer, calls, lower
+from nas.arch.recipe import Recipe, recipe_digest
+from nas.arch.table import layer_rows, layer_table, outline, sketch
+
+__all__ = [
+    "IMAGE",
+    "Architecture",
+    "ArchitectureFile",
+    "Block",
+    "Budget",
+    "Call",
+    "Costs",
+    "Dress",
+    "Head",
+    "Input",
+    "Layer",
+    "Pool",
+    "Recipe",
+    "Transition",
+    "architecture_from_plain",
+    "architecture_to_plain",
+    "calls",
+    "canonical_form",
+    "costs_of",
+    "digest_of",
+    "layer_rows",
+    "layer_table",
+    "lower",
+    "outline",
+    "read_architecture",
+    "recipe_digest",
+    "sketch",
+]

@@ -1,0 +1,113 @@
+"""What an architecture is: an immutable value of input, ordered body and head. Knows nothing of torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from nas.decode import Bounds
+
+Norm = Literal["batch", "none"]
+Activation = Literal["relu", "leaky_relu", "prelu", "silu", "gelu", "hardswish", "none"]
+Order = Literal["norm_first", "activation_first"]
+DropoutKind = Literal["element", "channel"]
+Padding = Literal["same", "valid"]
+Shortcut = Literal["none", "identity", "projection"]
+
+Width = Annotated[int, Bounds(1, 4096)]
+Channels = Annotated[int, Bounds(1, 64)]
+Pixels = Annotated[int, Bounds(1, 1024)]
+DropoutRate = Annotated[float, Bounds(0.0, 1.0, open_high=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """The stem: the shape of one image."""
+
+    channels: Channels
+    height: Pixels
+    width: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Dress:
+    """What follows a convolution: norm and activation in either order, then dropout."""
+
+    bias: bool = False
+    norm: Norm = "batch"
+    activation: Activation = "relu"
+    order: Order = "norm_first"
+    dropout: DropoutRate = 0.0  # probability that an element (or a whole channel) is zeroed
+    dropout_kind: DropoutKind = "element"
+    functional: bool = False  # the activation is a call in `forward`, no layer of its own; same network either way
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A spatial convolution and its dress.
+
+    `plain` is one convolution. `separable` is a depthwise convolution, its norm, and a 1x1 convolution (Howard et
+    al. 2017, MobileNets, section 3.1, without the activation between the two, as in Chollet 2017, Xception, 3.2).
+    A shortcut adds the block's input to what its convolutions made, ahead of the activation (He et al. 2016,
+    section 3.2): as it is (`identity`) or through a 1x1 convolution (`projection`). With `repeat` above 1 the same
+    layers, with the same weights, run that many times in a row.
+    """
+
+    type: ClassVar[str] = "block"
+
+    width: Width  # output channels
+    kind: Literal["plain", "separable"] = "plain"
+    kernel: Annotated[int, Bounds(1, 31)] = 3  # pixels, square
+    stride: Annotated[int, Bounds(1, 8)] = 1
+    padding: Padding = "same"
+    shortcut: Shortcut = "none"
+    repeat: Annotated[int, Bounds(1, 16)] = 1
+    dress: Dress = Dress()
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A 1x1 convolution that changes the width; bare unless it is given a dress."""
+
+    type: ClassVar[str] = "transition"
+
+    width: Width  # output channels
+    dress: Dress = Dress(norm="none", activation="none")
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """A pool over square windows that do not overlap unless `stride` is smaller than `size`."""
+
+    type: ClassVar[str] = "pool"
+
+    kind: Literal["max", "average"] = "max"
+    size: Annotated[int, Bounds(1, 64)] = 2  # pixels
+    stride: Annotated[int, Bounds(0, 64)] = 0  # pixels; 0 means the same as `size`
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How features become classes.
+
+    `gap_linear`: global average pool, linear. `gap_conv`: global average pool, 1x1 convolution. `conv_gap`: a
+    convolution to the classes, global average pool, no other layer. `flatten_linear`: all features, linear.
+    """
+
+    kind: Literal["gap_linear", "gap_conv", "conv_gap", "flatten_linear"] = "gap_linear"
+    bias: bool = True
+    kernel: Annotated[int, Bounds(1, 31)] = 1  # pixels; `conv_gap` alone may have more than 1
+    padding: Padding = "valid"
+
+
+BodyItem = Block | Transition | Pool
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A network to be counted, built, trained and exported; `nas.arch.lower` turns it into layers with shapes."""
+
+    input: Input
+    classes: Annotated[int, Bounds(2, 10_000)]
+    body: tuple[BodyItem, ...]
+    head: Head = Head()

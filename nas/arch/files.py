@@ -1,0 +1,89 @@
+"""Architectures as TOML files: an architecture with its recipe, and the lines that a person need not repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from nas.arch.description import Architecture, BodyItem, Channels, Dress, Head, Input, Pixels
+from nas.arch.lowering import lower
+from nas.arch.recipe import Recipe
+from nas.decode import Bounds, decode, decode_part, encode, read_toml
+from nas.errors import ArchitectureError, InvalidError
+
+
+@dataclass(frozen=True, slots=True)
+class ArchitectureFile:
+    """What a file holds; `published` is what its source reports, for landmarks beside a front."""
+
+    name: str
+    input: tuple[Channels, Pixels, Pixels]
+    classes: Annotated[int, Bounds(2, 10_000)]
+    body: tuple[BodyItem, ...]
+    head: Head = Head()
+    recipe: Recipe = Recipe()
+    dataset: str = ""
+    source: str = ""
+    published_best_test_accuracy: Annotated[float, Bounds(0.0, 100.0)] | None = None  # percent, best epoch
+
+    @property
+    def architecture(self) -> Architecture:
+        """The description alone, without what is said about it."""
+        return Architecture(Input(*self.input), self.classes, self.body, self.head)
+
+
+def read_architecture(path: Path) -> ArchitectureFile:
+    """The architecture file at `path`, checked whole.
+
+    A top-level table `dress` is what every block wears unless it says otherwise, key by key; a transition wears it
+    with `dressed = true`.
+
+    Raises:
+        InvalidError: with every problem in the file, each behind its key path.
+    """
+    plain = read_toml(path)
+    problems: list[str] = []
+    default = plain.pop("dress", {})
+    decode_part(Dress, default, "dress", problems)
+    if problems:
+        default = {}  # said once, not again for every block
+    if isinstance(plain.get("body"), list):
+        plain["body"] = [_dressed(item, default, f"body[{i}]", problems) for i, item in enumerate(plain["body"])]
+    file: ArchitectureFile = decode_part(ArchitectureFile, plain, "", problems)
+    if problems:
+        raise InvalidError(str(path), problems)
+    try:
+        lower(file.architecture)
+    except ArchitectureError as error:
+        raise ArchitectureError(str(path), error.problems) from None
+    return file
+
+
+def _dressed(item: Any, default: Mapping[str, Any], path: str, problems: list[str]) -> Any:
+    if not isinstance(item, Mapping):
+        return item
+    item = dict(item)
+    own = item.get("dress", {})
+    wears_default = item.get("type") == "block"
+    if item.get("type") == "transition":
+        wears_default = decode_part(bool, item.pop("dressed", False), f"{path}.dressed", problems) is True
+    if wears_default and isinstance(own, Mapping):
+        item["dress"] = {**default, **own}
+    return item
+
+
+def architecture_to_plain(architecture: Architecture) -> dict[str, Any]:
+    """Plain lists and dicts (JSON), the inverse of `architecture_from_plain`."""
+    plain: dict[str, Any] = encode(architecture)
+    return plain
+
+
+def architecture_from_plain(plain: Any, what: str = "the architecture") -> Architecture:
+    """The architecture written by `architecture_to_plain`.
+
+    Raises:
+        InvalidError: with every problem found.
+    """
+    return decode(Architecture, plain, what)

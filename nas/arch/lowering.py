@@ -1,0 +1,234 @@
+"""The one lowering: an architecture to the list of its layers with shapes.
+
+Counting, building, the layer table, the digest and the exported source all consume this list, so they cannot
+disagree. Shapes are those of one image: (C, H, W) for maps, (F,) for features.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import NamedTuple
+
+from nas.arch.description import Architecture, Block, Dress, Head, Pool, Transition
+from nas.arch.operations import (
+    Activation,
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Dropout2d,
+    Linear,
+    MaxPool2d,
+    Operation,
+    Shape,
+)
+from nas.errors import ArchitectureError
+
+IMAGE = -1  # the source of a layer that reads the input image
+
+
+class Layer(NamedTuple):
+    """One operation at its place in the network."""
+
+    operation: Operation
+    group: str  # the submodule it is part of, such as 'convblock1'; '' for a function (an addition, F.relu)
+    use: int  # 0 the first time its submodule runs; 1, 2, … when the same weights run again
+    sources: tuple[int, ...]  # indices of the layers it reads; IMAGE for the input
+    input_shape: Shape
+    output_shape: Shape
+    num_params: int  # 0 where the weights were counted before
+    num_macs: int  # multiply-accumulates for one image; convolutions and linear only
+
+
+class Call(NamedTuple):
+    """One step of `forward`: a submodule (or a function, with group '') and the layers that run in it."""
+
+    group: str
+    use: int
+    layers: tuple[Layer, ...]
+    sources: tuple[int, ...]  # indices into the list of calls; IMAGE for the input
+
+
+def lower(architecture: Architecture) -> list[Layer]:
+    """The layers of `architecture`, in the order in which they run.
+
+    Raises:
+        ArchitectureError: with every problem found: a map that shrinks to nothing, a shortcut or a repeated block
+            whose shapes do not fit, an even kernel with 'same' padding.
+    """
+    lowering = _Lowering(architecture)
+    for index, item in enumerate(architecture.body):
+        path = f"body[{index}]"
+        if isinstance(item, Block):
+            lowering.block(item, path)
+        elif isinstance(item, Transition):
+            lowering.transition(item, path)
+        else:
+            lowering.pool(item, path)
+    lowering.head(architecture.head, architecture.classes)
+    if lowering.problems:
+        raise ArchitectureError("the architecture", lowering.problems)
+    return lowering.layers
+
+
+def calls(layers: list[Layer]) -> list[Call]:
+    """The steps of `forward`: neighbouring layers of one submodule run as one call."""
+    result: list[Call] = []
+    call_of = {IMAGE: IMAGE}
+    runs = itertools.groupby(
+        enumerate(layers), key=lambda pair: (pair[1].group, pair[1].use, pair[0] if not pair[1].group else -1)
+    )
+    for (group, use, _), members in runs:
+        indices, run = zip(*members, strict=True)
+        result.append(Call(group, use, run, tuple(call_of[s] for s in run[0].sources)))
+        call_of.update(dict.fromkeys(indices, len(result) - 1))
+    return result
+
+
+class _Lowering:
+    """Appends layers one by one, each reading the one before it unless told otherwise; collects problems."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        stem = architecture.input
+        self.input_shape: Shape = (stem.channels, stem.height, stem.width)
+        self.layers: list[Layer] = []
+        self.problems: list[str] = []
+        self._numbers = {"block": 0, "transition": 0, "pool": 0}
+        self._collapsed = False
+
+    @property
+    def shape(self) -> Shape:
+        return self.layers[-1].output_shape if self.layers else self.input_shape
+
+    @property
+    def last(self) -> int:
+        return len(self.layers) - 1 if self.layers else IMAGE
+
+    def block(self, block: Block, path: str) -> None:
+        number = self._next("block")
+        channels = self.shape[0]
+        if block.padding == "same" and block.kernel % 2 == 0:
+            self._problem(path + ".kernel", f"{block.kernel} is even; 'same' padding needs an odd kernel")
+        if block.repeat > 1 and block.width != channels:
+            self._problem(
+                path + ".repeat", f"shared weights need equal widths, and {channels} channels go in, {block.width} out"
+            )
+        if block.shortcut != "none" and block.padding == "valid" and block.kernel > 1:
+            self._problem(path + ".shortcut", "a shortcut needs padding = 'same', so that the shapes agree")
+        if block.shortcut == "identity" and (block.width != channels or block.stride != 1):
+            self._problem(
+                path + ".shortcut",
+                f"identity needs equal shapes, and {channels} channels go in, {block.width} out with stride "
+                f"{block.stride}; use 'projection'",
+            )
+        for use in range(block.repeat):
+            self._block_use(block, path, number, use)
+
+    def _block_use(self, block: Block, path: str, number: int, use: int) -> None:
+        group, dress = f"convblock{number}", block.dress
+        entry, channels = self.last, self.shape[0]
+        padding = block.kernel // 2 if block.padding == "same" else 0
+        if block.kind == "separable":
+            depthwise = Conv2d(channels, channels, block.kernel, block.stride, padding, channels)
+            self._add(depthwise, group, use, path)
+            if dress.norm == "batch":
+                self._add(BatchNorm2d(channels), group, use, path)
+            self._add(Conv2d(channels, block.width, 1, bias=dress.bias), group, use, path)
+        else:
+            convolution = Conv2d(channels, block.width, block.kernel, block.stride, padding, bias=dress.bias)
+            self._add(convolution, group, use, path)
+        if block.shortcut == "none":
+            self._dress(dress, block.width, group, f"tail{number}", use, path)
+            return
+        norm_first = dress.order == "norm_first"
+        if dress.norm == "batch" and norm_first:
+            self._add(BatchNorm2d(block.width), group, use, path)
+        main = self.last
+        if block.shortcut == "projection":
+            self._add(Conv2d(channels, block.width, 1, block.stride), f"shortcut{number}", use, path, (entry,))
+            entry = self.last
+        self._add(Add(), "", use, path, (main, entry))
+        rest = Dress(False, "none", dress.activation, dress.order, dress.dropout, dress.dropout_kind, dress.functional)
+        if not norm_first:
+            rest = dress
+        self._dress(rest, block.width, f"tail{number}", f"tail{number}", use, path)
+
+    def transition(self, transition: Transition, path: str) -> None:
+        number, dress = self._next("transition"), transition.dress
+        group = f"transition{number}"
+        self._add(Conv2d(self.shape[0], transition.width, 1, bias=dress.bias), group, 0, path)
+        self._dress(dress, transition.width, group, f"{group}_tail", 0, path)
+
+    def pool(self, pool: Pool, path: str) -> None:
+        operation = MaxPool2d if pool.kind == "max" else AvgPool2d
+        self._add(operation(pool.size, pool.stride or pool.size), f"pool{self._next('pool')}", 0, path)
+
+    def head(self, head: Head, classes: int) -> None:
+        path = "head"
+        if head.kind != "conv_gap" and (head.kernel != 1 or head.padding != "valid"):
+            self._problem(path + ".kernel", f"only conv_gap has a kernel and padding of its own, not {head.kind}")
+        if head.kind == "conv_gap":
+            if head.padding == "same" and head.kernel % 2 == 0:
+                self._problem(path + ".kernel", f"{head.kernel} is even; 'same' padding needs an odd kernel")
+            padding = head.kernel // 2 if head.padding == "same" else 0
+            convolution = Conv2d(self.shape[0], classes, head.kernel, padding=padding, bias=head.bias)
+            self._add(convolution, "classifier", 0, path)
+            self._add(self._window_of_whole_map(), "gap", 0, path)
+        elif head.kind == "gap_conv":
+            self._add(self._window_of_whole_map(), "gap", 0, path)
+            self._add(Conv2d(self.shape[0], classes, 1, bias=head.bias), "classifier", 0, path)
+        elif head.kind == "gap_linear":
+            self._add(AdaptiveAvgPool2d(), "gap", 0, path)
+            self._add(Linear(self.shape[0], classes, head.bias), "fc", 0, path)
+        else:
+            channels, height, width = self.shape
+            self._add(Linear(channels * height * width, classes, head.bias), "fc", 0, path)
+
+    def _window_of_whole_map(self) -> Operation:
+        # The reference documents pool the whole map with AvgPool2d ahead of or behind a convolution, and with
+        # AdaptiveAvgPool2d ahead of a linear layer. AvgPool2d here has square windows only.
+        _, height, width = self.shape
+        return AvgPool2d(max(height, 1), max(height, 1)) if height == width else AdaptiveAvgPool2d()
+
+    def _dress(self, dress: Dress, width: int, group: str, tail: str, use: int, path: str) -> None:
+        """Norm, activation and dropout; what follows a functional activation goes to the submodule `tail`."""
+        if dress.functional and dress.activation == "prelu":
+            self._problem(path + ".dress.functional", "prelu has a weight and must be a layer")
+        steps = ["norm", "activation"] if dress.order == "norm_first" else ["activation", "norm"]
+        for step in steps:
+            if step == "norm" and dress.norm == "batch":
+                self._add(BatchNorm2d(width), group, use, path)
+            elif step == "activation" and dress.activation != "none":
+                self._add(Activation(dress.activation, dress.functional), "" if dress.functional else group, use, path)
+                group = tail if dress.functional else group
+        if dress.dropout:
+            dropout = Dropout(dress.dropout) if dress.dropout_kind == "element" else Dropout2d(dress.dropout)
+            self._add(dropout, group, use, path)
+
+    def _next(self, what: str) -> int:
+        self._numbers[what] += 1
+        return self._numbers[what]
+
+    def _problem(self, path: str, text: str) -> None:
+        self.problems.append(f"{path}: {text}")
+
+    def _add(
+        self, operation: Operation, group: str, use: int, path: str, sources: tuple[int, ...] | None = None
+    ) -> None:
+        if sources is None:
+            sources = (self.last,)
+        source = sources[0]
+        shape = self.layers[source].output_shape if source != IMAGE else self.input_shape
+        output = operation.output_shape(shape)
+        if min(output) < 1 and not self._collapsed:
+            self._collapsed = True
+            size = getattr(operation, "kernel", 0) or getattr(operation, "size", 0)
+            self._problem(
+                path,
+                f"the map shrinks to nothing: {operation.kind} needs at least {size}x{size}, and the map is "
+                f"{shape[1]}x{shape[2]} here; use padding = 'same', fewer pools or a larger input",
+            )
+        num_params = 0 if use else operation.num_params
+        self.layers.append(Layer(operation, group, use, sources, shape, output, num_params, operation.num_macs(output)))

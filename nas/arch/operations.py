@@ -1,0 +1,199 @@
+"""The operations that layers perform, each with its output shape, parameters and multiply-accumulates.
+
+Shapes are those of one image: (C, H, W) for maps, (F,) for features. `kind` is the name of the torch.nn class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+Shape = tuple[int, ...]
+
+
+def _windows(size: int, kernel: int, stride: int, padding: int = 0) -> int:
+    return (size + 2 * padding - kernel) // stride + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Conv2d:
+    """Square kernel; `padding` zeros on each side; `groups` equal to the channels makes it depthwise."""
+
+    in_channels: int
+    out_channels: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    groups: int = 1
+    bias: bool = False
+
+    kind: ClassVar[str] = "Conv2d"
+
+    @property
+    def num_params(self) -> int:
+        """Weights, and one bias a channel."""
+        weights = self.out_channels * (self.in_channels // self.groups) * self.kernel * self.kernel
+        return weights + self.out_channels * self.bias
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """(in_channels, H, W) to (out_channels, H', W')."""
+        _, height, width = shape
+        return (
+            self.out_channels,
+            _windows(height, self.kernel, self.stride, self.padding),
+            _windows(width, self.kernel, self.stride, self.padding),
+        )
+
+    def num_macs(self, output_shape: Shape) -> int:
+        """One for each weight that an output element reads; biases are no multiplications."""
+        _, height, width = output_shape
+        return height * width * self.out_channels * (self.in_channels // self.groups) * self.kernel * self.kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """A map is flattened to (C*H*W,) on its way in."""
+
+    in_features: int
+    out_features: int
+    bias: bool = True
+
+    kind: ClassVar[str] = "Linear"
+
+    @property
+    def num_params(self) -> int:
+        """Weights, and one bias a feature."""
+        return self.in_features * self.out_features + self.out_features * self.bias
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """(C, H, W) or (in_features,) to (out_features,)."""
+        return (self.out_features,)
+
+    def num_macs(self, output_shape: Shape) -> int:
+        """One for each weight."""
+        return self.in_features * self.out_features
+
+
+@dataclass(frozen=True, slots=True)
+class _SameShape:
+    """An operation that keeps the shape and has neither parameters nor multiply-accumulates of its own."""
+
+    @property
+    def num_params(self) -> int:
+        return 0
+
+    def output_shape(self, shape: Shape) -> Shape:
+        return shape
+
+    def num_macs(self, output_shape: Shape) -> int:
+        return 0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchNorm2d(_SameShape):
+    """Weight and bias count as parameters; running mean and variance are buffers and do not."""
+
+    channels: int
+
+    kind: ClassVar[str] = "BatchNorm2d"
+
+    @property
+    def num_params(self) -> int:
+        """A weight and a bias a channel."""
+        return 2 * self.channels
+
+
+_ACTIVATION_KINDS = {
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "prelu": "PReLU",
+    "silu": "SiLU",
+    "gelu": "GELU",
+    "hardswish": "Hardswish",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Activation(_SameShape):
+    """One of the activations with torch's default settings; PReLU has one slope for all channels.
+
+    A functional one is a call in `forward` (F.relu) and no layer of its own.
+    """
+
+    name: str
+    functional: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The name of the torch.nn class."""
+        return _ACTIVATION_KINDS[self.name]
+
+    @property
+    def num_params(self) -> int:
+        """The slope of PReLU."""
+        return 1 if self.name == "prelu" else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout(_SameShape):
+    """Zeroes single elements with probability `rate`."""
+
+    rate: float
+
+    kind: ClassVar[str] = "Dropout"
+
+
+@dataclass(frozen=True, slots=True)
+class Dropout2d(_SameShape):
+    """Zeroes whole channels with probability `rate`."""
+
+    rate: float
+
+    kind: ClassVar[str] = "Dropout2d"
+
+
+@dataclass(frozen=True, slots=True)
+class Add(_SameShape):
+    """The sum of a layer and its shortcut; a function, no layer of its own."""
+
+    kind: ClassVar[str] = "Add"
+
+
+@dataclass(frozen=True, slots=True)
+class _Pool(_SameShape):
+    size: int
+    stride: int
+
+    def output_shape(self, shape: Shape) -> Shape:
+        channels, height, width = shape
+        return channels, _windows(height, self.size, self.stride), _windows(width, self.size, self.stride)
+
+
+@dataclass(frozen=True, slots=True)
+class MaxPool2d(_Pool):
+    """The largest of each window."""
+
+    kind: ClassVar[str] = "MaxPool2d"
+
+
+@dataclass(frozen=True, slots=True)
+class AvgPool2d(_Pool):
+    """The mean of each window."""
+
+    kind: ClassVar[str] = "AvgPool2d"
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptiveAvgPool2d(_SameShape):
+    """The mean of each channel, whatever the map's size."""
+
+    kind: ClassVar[str] = "AdaptiveAvgPool2d"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """(C, H, W) to (C, 1, 1)."""
+        return shape[0], 1, 1
+
+
+Operation = (
+    Conv2d | Linear | BatchNorm2d | Activation | Dropout | Dropout2d | Add | MaxPool2d | AvgPool2d | AdaptiveAvgPool2d
+)

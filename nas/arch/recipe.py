@@ -1,0 +1,37 @@
+"""How a network is trained: an immutable value beside the architecture, so spaces hold recipe genes without torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from nas.decode import Bounds, encode
+
+Optimizer = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "step", "one_cycle", "cosine"]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The settings of one training; the defaults suit networks of a few thousand parameters on 28x28 images."""
+
+    epochs: Annotated[int, Bounds(1, 10_000)] = 15
+    batch_size: Annotated[int, Bounds(1, 65_536)] = 128  # images
+    optimizer: Optimizer = "adam"
+    learning_rate: Annotated[float, Bounds(1e-8, 100.0)] = 0.01  # the peak, where the schedule has one
+    momentum: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.9  # sgd only
+    nesterov: bool = True  # sgd only, and only with momentum
+    weight_decay: Annotated[float, Bounds(0.0, 1.0)] = 0.0  # decoupled for adamw, L2 for the others; per step
+    schedule: Schedule = "one_cycle"
+    warmup: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.3  # fraction of all steps; one_cycle only
+    step_epochs: Annotated[int, Bounds(1, 10_000)] = 6  # epochs between two drops; step only
+    step_factor: Annotated[float, Bounds(0.0, 1.0)] = 0.1  # what the rate is multiplied by at a drop; step only
+    label_smoothing: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.0
+    augmentation: Annotated[float, Bounds(0.0, 4.0)] = 0.0  # strength: 0 is none, 1 the data set's own full policy
+
+
+def recipe_digest(recipe: Recipe) -> str:
+    """16 hexadecimal digits; equal for equal recipes."""
+    return hashlib.sha256(json.dumps(encode(recipe), sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,41 @@
+"""The commands: parse, call one function, print, exit code. Importing this loads neither torch nor optuna."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from nas.cli import network, space, study
+from nas.errors import NasError
+
+app = typer.Typer(
+    name="nas",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Neural architecture search under a hard parameter budget.\n\n"
+        "Start with: nas search --max-params 8000 --target 99.4\n\n"
+        "No network over the budget is ever built, and no number is shown that the test set has chosen."
+    ),
+)
+study.add_to(app)
+app.add_typer(network.arch, name="arch")
+app.add_typer(space.app, name="space")
+network.add_to(app)
+
+
+def main() -> None:
+    """The entry point: a NasError becomes its text on standard error and an exit code."""
+    try:
+        app()
+    except NasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe, such as `head`, has seen enough.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,166 @@
+"""`nas arch`, `nas export` and `nas verify`: single networks."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas.arch import ArchitectureFile, costs_of, digest_of, layer_rows, layer_table, lower, read_architecture, sketch
+from nas.cli.options import DEFAULT_STUDIES, AsJson, DataDir, Device, Studies, StudyName, TrialNumber, print_json
+from nas.errors import UsageError
+
+arch = typer.Typer(no_args_is_help=True, help="Look at a network described in a file, and train it.")
+
+File = Annotated[Path, typer.Argument(metavar="FILE", help="An architecture file (TOML); see studies/reference/.")]
+
+
+@arch.command("show")
+def show(file: File, as_json: AsJson = False) -> None:
+    """The layer table of a network, its exact counts, and a picture in text."""
+    described = read_architecture(file)
+    layers = lower(described.architecture)
+    if as_json:
+        print_json(
+            {
+                "name": described.name,
+                "digest": digest_of(layers),
+                **asdict(costs_of(layers)),
+                "layers": layer_rows(layers),
+            }
+        )
+        return
+    print(f"{described.name}  (digest {digest_of(layers)})\n")
+    print(layer_table(layers))
+    print()
+    print(sketch(layers))
+
+
+@arch.command("train")
+def train(
+    file: File,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Data set, or a folder of images. Default: the file's, else mnist.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights, the order of the images and the split.")] = 0,
+    test: Annotated[
+        bool,
+        typer.Option(
+            "--test",
+            help="Train on the whole training set and read the test set after each epoch, as a confirmation does.",
+        ),
+    ] = False,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=4, help="Pixels; folders of images only.")
+    ] = None,
+    colour: Annotated[bool | None, typer.Option("--colour/--grey", help="Folders of images only.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Write the trained network as a Python module, weights beside it."),
+    ] = None,
+    data_dir: DataDir = None,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Trains one described network by its recipe, without any search.
+
+    The accuracy shown is that of the validation images, a sixth of the training set, unless --test is given.
+    """
+    if output is not None and output.suffix != ".py":
+        raise UsageError(f"-o {output}: the module needs a name that ends in .py")
+    described = read_architecture(file)
+    from nas.cli.training import train_described
+
+    result = train_described(
+        described,
+        dataset or described.dataset or "mnist",
+        epochs,
+        seed,
+        test,
+        image_size,
+        colour,
+        output,
+        data_dir,
+        device,
+    )
+    if as_json:
+        print_json(result)
+    else:
+        print(_training_text(described, result))
+
+
+def _training_text(described: ArchitectureFile, result: dict[str, Any]) -> str:
+    where = "test" if result["trained_on"] == "train" else "validation"
+    curve = result[f"{where}_accuracy"]
+    return (
+        f"{described.name}: {result['num_params']:,} parameters, {where} accuracy {result['figure']:.2f} % (mean of "
+        f"the last 3 epochs), best epoch {max(curve):.2f} %, {result['images_per_second']:,} images a second"
+    )
+
+
+def export(
+    name: StudyName,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The module to write, NAME.py; weights go to NAME.pt.")
+    ],
+    trial: TrialNumber = None,
+    studies: Studies = DEFAULT_STUDIES,
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Writes a network as a plain Python module that needs nothing but torch, its trained weights beside it."""
+    from nas.search import Store, StudyFolder
+    from nas.search.export import best_trial
+    from nas.search.export import export as write
+
+    folder = StudyFolder(studies, name)
+    folder.require(studies)
+    store = Store(folder)
+    record = best_trial(store) if trial is None else store.record(trial)
+    claims = write(folder, record, output, data_dir)
+    if as_json:
+        print_json({"module": str(output), "weights": str(output.with_suffix(".pt")), "trial": record.number, **claims})
+        return
+    print(f"wrote {output} and {output.with_suffix('.pt')}: trial {record.number}, {record.num_params:,} parameters")
+    print(f"check it with: nas verify {output}", file=sys.stderr)
+
+
+def verify(
+    module: Annotated[
+        Path, typer.Argument(metavar="NET.PY", help="An exported module. It is executed: trust it first.")
+    ],
+    data_dir: DataDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Derives the claims of an exported module again: counts, digest, and the test accuracy of its weights.
+
+    Exit code 1 where a claim does not hold. What only new trainings could show (the mean over seeds) is not derived.
+    """
+    from nas.model import load_exported, verify_structure
+    from nas.search.export import verify_accuracy
+
+    exported = load_exported(module)
+    checks = verify_structure(exported)
+    accuracy = verify_accuracy(exported, data_dir)
+    checks += [accuracy] if accuracy is not None else []
+    holds = all(check.holds for check in checks)
+    if as_json:
+        print_json({"module": str(module), "holds": holds, "checks": [asdict(check) for check in checks]})
+    else:
+        for check in checks:
+            verdict = "holds" if check.holds else "DOES NOT HOLD"
+            print(f"{check.claim:<24} claimed {check.claimed!s:<18} derived {check.derived!s:<18} {verdict}")
+        if accuracy is None:
+            print("weights_test_accuracy    not claimed: the network was not confirmed")
+    if not holds:
+        raise typer.Exit(1)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the commands that stand at the top level."""
+    app.command("export")(export)
+    app.command("verify")(verify)

@@ -1,0 +1,136 @@
+"""`nas space`: look at search spaces and draw from them. Needs no torch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Annotated, Any
+
+import typer
+
+from nas.arch import Budget, Input, outline
+from nas.cli.options import AsJson, print_json
+from nas.errors import DataError, near_misses
+from nas.space import (
+    KNOWN_IMAGES,
+    SHIPPED,
+    Candidate,
+    Choice,
+    Domain,
+    Space,
+    draw_networks,
+    least_network,
+    load_space,
+    most_network,
+    require_reachable,
+)
+
+app = typer.Typer(no_args_is_help=True, help="Look at search spaces and draw networks from them.")
+
+SpaceName = Annotated[
+    str, typer.Argument(metavar="SPACE", help="A shipped space (see: nas space list) or the path of a .toml file.")
+]
+Dataset = Annotated[str, typer.Option("--dataset", help="Data set whose image shape and classes the networks are for.")]
+
+
+def _load(name: str, dataset: str) -> Space:
+    if dataset not in KNOWN_IMAGES:
+        raise DataError(f"--dataset {dataset}: unknown data set; {near_misses(dataset, KNOWN_IMAGES)}")
+    images: tuple[Input, int] = KNOWN_IMAGES[dataset]
+    return load_space(name, *images)
+
+
+def _default_dataset(name: str) -> str:
+    return "digits" if name == "tiny_digits" else "mnist"
+
+
+@app.command("list")
+def list_spaces(as_json: AsJson = False) -> None:
+    """The spaces that come with nas."""
+    spaces = [_load(path.stem, _default_dataset(path.stem)) for path in sorted(SHIPPED.glob("*.toml"))]
+    if as_json:
+        print_json([{"name": s.name, "summary": s.summary} for s in spaces])
+        return
+    for space in spaces:
+        print(f"{space.name:<16} {space.summary}")
+
+
+@app.command("show")
+def show(name: SpaceName, dataset: Dataset = "mnist", as_json: AsJson = False) -> None:
+    """The genes of a space, how large it is, and the least and most parameters that it can have."""
+    space = _load(name, dataset)
+    least, most = least_network(space), most_network(space)
+    finite = [d.size for n, d in space.genes.items() if math.isfinite(d.size) and not n.startswith("recipe.")]
+    log10_size = sum(math.log10(size) for size in finite)
+    if as_json:
+        print_json(
+            {
+                "name": space.name,
+                "summary": space.summary,
+                "dataset": dataset,
+                "digest": space.digest,
+                "log10_size": round(log10_size, 2),
+                "least": _ends(least),
+                "most": _ends(most),
+                "genes": {gene: _domain_text(domain) for gene, domain in space.genes.items()},
+            }
+        )
+        return
+    print(f"{space.name}: {space.summary}\n")
+    for gene, domain in space.genes.items():
+        print(f"  {gene:<28} {_domain_text(domain)}")
+    print(
+        f"\n{len(space.genes)} genes; about 10^{log10_size:.0f} ways to choose an architecture (some build the same "
+        f"network)\nfor {dataset}: {least.costs.num_params:,} to {most.costs.num_params:,} parameters\n"
+        f"draw from it with: nas space sample {name} -n 5 --max-params 8000"
+    )
+
+
+def _ends(found: Candidate) -> dict[str, Any]:
+    return {"num_params": found.costs.num_params, "digest": found.digest, "genes": found.genes}
+
+
+def _domain_text(domain: Domain) -> str:
+    if isinstance(domain, Choice):
+        return " | ".join(str(option) for option in domain.options)
+    step = getattr(domain, "step", 1)
+    return (
+        f"{domain.low:g} to {domain.high:g}" + (f", step {step}" if step != 1 else "") + (", log" if domain.log else "")
+    )
+
+
+@app.command("sample")
+def sample(
+    name: SpaceName,
+    count: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many networks.")] = 5,
+    max_params: Annotated[int, typer.Option("--max-params", min=1, help="The hard budget.")] = 8000,
+    max_macs: Annotated[int | None, typer.Option("--max-macs", min=1, help="Multiply-accumulates an image.")] = None,
+    max_activation_bytes: Annotated[
+        int | None, typer.Option("--max-activation-bytes", min=1, help="Peak bytes of activations, float32.")
+    ] = None,
+    dataset: Dataset = "mnist",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Draws networks that never exceed the budget, of sizes spread over all that it allows."""
+    space = _load(name, dataset)
+    budget = Budget(max_params, max_macs, max_activation_bytes)
+    require_reachable(space, budget)
+    found = [draw.candidate for draw in itertools.islice(draw_networks(space, budget, seed), count)]
+    if as_json:
+        print_json(
+            [
+                {
+                    "num_params": c.costs.num_params,
+                    "num_macs": c.costs.num_macs,
+                    "peak_activation_bytes": c.costs.peak_activation_bytes,
+                    "digest": c.digest,
+                    "genes": c.genes,
+                }
+                for c in found
+            ]
+        )
+        return
+    print(f"{'parameters':>10}  {'MACs':>11}  {'digest':<16}  network")
+    for c in found:
+        print(f"{c.costs.num_params:>10,}  {c.costs.num_macs:>11,}  {c.digest:<16}  {outline(c.architecture)}")

@@ -1,0 +1,292 @@
+"""`nas search` and the commands that look at a study."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nas.cli.options import DEFAULT_STUDIES, AsJson, DataDir, Device, Studies, StudyName, TrialNumber, print_json
+from nas.errors import StudyError, UsageError
+
+if TYPE_CHECKING:
+    from nas.results.records import TrialRecord
+    from nas.search import StudyFolder, StudySettings
+
+TARGET_NOT_CONFIRMED = 3
+INTERRUPTED = 130
+
+
+def _seconds(text: str) -> float:
+    """'90', '90s', '30m', '1.5h' in seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no duration; write seconds, or 90s, 30m, 1.5h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def search(
+    max_params: Annotated[
+        int | None, typer.Option(min=1, help="The hard budget: most parameters of any network.")
+    ] = None,
+    target: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Test accuracy in percent that ends the search once confirmed.")
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="mnist, fashion_mnist, kmnist, emnist_letters, cifar10, cifar100, svhn, digits (needs no download), or "
+            "a folder of your own images.  [default: mnist]"
+        ),
+    ] = None,
+    space: Annotated[
+        str | None, typer.Option(help="A shipped space (nas space list) or a .toml file.  [default: separable]")
+    ] = None,
+    study: Annotated[Path | None, typer.Option("--study", help="A study file (TOML) with these settings.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the study; the same name again resumes it.  [default: DATASET-SPACE-BUDGET]"),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="End at this many finished trials.  [default: 100, or the confirmed target]"),
+    ] = None,
+    time: Annotated[
+        float | None,
+        typer.Option(parser=_seconds, metavar="DURATION", help="Start no trial after this: 90s, 30m, 1.5h."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a training.  [default: the space's]")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of a confirmation.  [default: 3]")] = None,
+    max_macs: Annotated[int | None, typer.Option(min=1, help="Also limit multiply-accumulates an image.")] = None,
+    max_activation_bytes: Annotated[
+        int | None, typer.Option(min=1, help="Also limit the peak bytes of activations (float32, one image).")
+    ] = None,
+    image_size: Annotated[int | None, typer.Option(min=4, help="Resize to this many pixels; folders only.")] = None,
+    colour: Annotated[
+        bool | None, typer.Option("--colour/--grey", help="Folders only.  [default: as the images]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.  [default: 0]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="Trainings at once.  [default: one a core, or a few on a GPU]")
+    ] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    studies: Studies = DEFAULT_STUDIES,
+    as_json: AsJson = False,
+) -> None:
+    """Finds the smallest networks that do the job, within a hard parameter budget.
+
+    Ends at the confirmed target, or at --trials or --time where they are given. Exit code 0 when done, 3 when the
+    target was not confirmed, 130 when interrupted; the same command again goes on from there.
+    """
+    flags = {
+        "max_params": max_params,
+        "max_macs": max_macs,
+        "max_activation_bytes": max_activation_bytes,
+        "dataset": dataset,
+        "image_size": image_size,
+        "colour": colour,
+        "space": space,
+        "epochs": epochs,
+        "seed": seed,
+        "target": target,
+        "trials": trials,
+        "time": time,
+        "seeds": seeds,
+    }
+    from nas.cli.view import SearchView
+    from nas.search import Machine, StudyFolder
+    from nas.search import search as run_search
+
+    settings, name = _settings(study, name, studies, {k: v for k, v in flags.items() if v is not None})
+    folder = StudyFolder(studies, name)
+    verb = "resuming" if folder.exists else "new"
+    print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)
+    with SearchView() as view:
+        outcome = run_search(folder, settings, Machine(device, workers, data_dir), view)
+    _print_result(folder, settings, outcome.records, as_json)
+    if outcome.interrupted:
+        print(f"interrupted; resume with: {_command_line(name, studies)}", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+    print(
+        f"look at it with: nas status {name}  or  nas dashboard {name}\n"
+        f"take the best with: nas export {name} -o net.py",
+        file=sys.stderr,
+    )
+    if settings.target is not None and not _target_met(outcome.records, settings):
+        raise typer.Exit(TARGET_NOT_CONFIRMED)
+
+
+def _settings(file: Path | None, name: str | None, studies: Path, flags: dict[str, Any]) -> tuple[StudySettings, str]:
+    """Flags over the existing study of that name, or over the study file, or over the defaults."""
+    from nas.search import StudyFolder, StudySettings, read_settings
+
+    if file is not None:
+        base: StudySettings | None = read_settings(file)
+        name = name or file.stem
+    else:
+        base = None
+    if name is not None and base is None:
+        folder = StudyFolder(studies, name)
+        base = folder.settings() if folder.exists else None
+    if base is not None:
+        return replace(base, **flags), name or "study"
+    if "max_params" not in flags:
+        raise UsageError("--max-params is missing; for example: nas search --max-params 8000 --target 99.4")
+    settings = StudySettings(**flags)
+    if name is None:
+        data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(settings.dataset).name).strip("-") or "images"
+        name = f"{data}-{Path(settings.space).stem}-{settings.max_params}"
+    return settings, name
+
+
+def _command_line(name: str, studies: Path) -> str:
+    words = ["nas", "search", "--name", name]
+    if studies != DEFAULT_STUDIES:
+        words += ["--studies", str(studies)]
+    return shlex.join(words)
+
+
+def _target_met(records: list[TrialRecord], settings: StudySettings) -> bool:
+    from nas.search.confirm import smallest_met
+
+    return settings.target is None or smallest_met(records, settings.target, settings.seeds) is not None
+
+
+def _result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord]) -> dict[str, Any]:
+    from nas.results import summary
+
+    front = summary.front_table(records, settings.target)
+    return {
+        "study": folder.name,
+        "answer": summary.answer(records, settings.max_params, settings.target, settings.seeds),
+        "target_confirmed": _target_met(records, settings) if settings.target is not None else None,
+        "trials": summary.fates(records),
+        "train_seconds": summary.seconds_by_fate(records),
+        "candidates": {
+            "redrawn": sum(r.redrawn for r in records),
+            "repaired": sum(r.repaired for r in records),
+        },
+        "front": json.loads(front.to_json(orient="records")),
+        "references": [
+            {"name": r.name, "num_params": r.num_params, "best_epoch": r.best_test_accuracy}
+            for r in summary.references(settings.dataset)
+        ],
+        "test_set": summary.test_set_note(records),
+    }
+
+
+def _print_result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord], as_json: bool) -> None:
+    from nas.cli.view import duration
+    from nas.results import summary
+
+    result = _result(folder, settings, records)
+    if as_json:
+        print_json(result)
+        return
+    print(f"\n{summary.front_text(records, settings.target, summary.references(settings.dataset))}\n")
+    trials = ", ".join(f"{count} {fate}" for fate, count in result["trials"].items())
+    spent = ", ".join(f"{fate} {duration(s)}" for fate, s in result["train_seconds"].items())
+    print(f"trials: {trials or 'none'}")
+    if spent:
+        print(f"training time: {spent}")
+    print(f"{result['test_set']}\n\n{result['answer']}")
+
+
+def status(name: StudyName, studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) -> None:
+    """Trials by fate, the front so far and the answer as it stands; also while a search runs."""
+    folder, settings, records = _open(name, studies)
+    _print_result(folder, settings, records, as_json)
+
+
+def _open(name: str, studies: Path) -> tuple[StudyFolder, StudySettings, list[TrialRecord]]:
+    from nas.search import Store, StudyFolder
+
+    folder = StudyFolder(studies, name)
+    folder.require(studies)
+    return folder, folder.settings(), Store(folder).records()
+
+
+def report(
+    name: StudyName,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Folder to write to.  [default: the study's own]")
+    ] = None,
+    studies: Studies = DEFAULT_STUDIES,
+    as_json: AsJson = False,
+) -> None:
+    """Writes the front as front.json and front.svg, and every trial as trials.csv."""
+    from nas.results.picture import front_svg
+    from nas.results.summary import references, trials_table
+
+    folder, settings, records = _open(name, studies)
+    target = output or folder.path
+    files = {
+        "front.json": json.dumps(_result(folder, settings, records), indent=2) + "\n",
+        "trials.csv": trials_table(records).to_csv(index=False),
+        "front.svg": front_svg(records, settings.max_params, settings.target, references(settings.dataset)),
+    }
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for file, text in files.items():
+            (target / file).write_text(text)
+    except OSError as error:
+        raise StudyError(f"cannot write {target}: {error.strerror}; choose another -o") from None
+    paths = [str(target / file) for file in files]
+    if as_json:
+        print_json({"written": paths})
+    else:
+        print("\n".join(f"wrote {path}" for path in paths))
+
+
+def dashboard(
+    name: StudyName,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback interface.")] = 8080,
+    studies: Studies = DEFAULT_STUDIES,
+) -> None:
+    """Serves the study in optuna-dashboard, on this machine alone. Ctrl-C ends it."""
+    from nas.search.dashboard import serve
+
+    folder, _, _ = _open(name, studies)
+    serve(
+        folder, port, lambda address: print(f"the study is at {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+    )
+
+
+def confirm(
+    name: StudyName,
+    trial: TrialNumber = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings in all.  [default: the study's]")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Trainings at once.")] = None,
+    device: Device = "auto",
+    data_dir: DataDir = None,
+    studies: Studies = DEFAULT_STUDIES,
+    as_json: AsJson = False,
+) -> None:
+    """Trains a network again from scratch with fresh seeds on the whole training set, and reads the test set."""
+    from nas.cli.view import SearchView
+    from nas.search import Machine, Store
+    from nas.search.export import best_trial
+    from nas.search.run import confirm as run_confirm
+
+    folder, settings, _ = _open(name, studies)
+    store = Store(folder)
+    record = best_trial(store) if trial is None else store.record(trial)
+    settings = replace(settings, seeds=seeds or settings.seeds)
+    with SearchView() as view:
+        outcome = run_confirm(folder, settings, record.number, Machine(device, workers, data_dir), view)
+    _print_result(folder, settings, outcome.records, as_json)
+    if outcome.interrupted:
+        raise typer.Exit(INTERRUPTED)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the top level."""
+    for command in (search, status, report, dashboard, confirm):
+        app.command(command.__name__)(command)

@@ -1,0 +1,72 @@
+"""Every error that a user can meet has one base, `NasError`, and says what, the value, the bound and the next step."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class NasError(Exception):
+    """A clear error for the user; the command prints its text, without a traceback, and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(NasError):
+    """An option has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class InvalidError(NasError):
+    """A description (file or value) is invalid. Carries every problem that was found, each with its key path."""
+
+    def __init__(self, what: str, problems: Iterable[str]) -> None:
+        self.what = what
+        self.problems = tuple(problems)
+        if len(self.problems) == 1:
+            text = f"{what}: {self.problems[0]}"
+        else:
+            text = f"{what} has {len(self.problems)} problems:\n" + "\n".join(f"  {p}" for p in self.problems)
+        super().__init__(text)
+
+
+class ArchitectureError(InvalidError):
+    """An architecture that cannot be built: its maps shrink to nothing, or its parts do not fit together."""
+
+
+class SpaceError(NasError):
+    """A search space that is unknown or does not contain what is asked of it."""
+
+
+class BudgetError(NasError):
+    """A budget that no network of the space can meet, or a network that exceeds its budget."""
+
+
+class DataError(NasError):
+    """A data set that is unknown, missing or damaged."""
+
+
+class DeviceError(NasError):
+    """A device that this machine does not have."""
+
+
+class StudyError(NasError):
+    """A study that does not exist, conflicts with the request, or holds nothing to work with."""
+
+
+class TrainingError(NasError):
+    """A training that cannot go on, such as a loss that is not finite; ends the trial, never the study."""
+
+
+class VerificationError(NasError):
+    """An exported module that cannot be loaded or read."""
+
+
+def near_misses(name: str, known: Iterable[str]) -> str:
+    """'did you mean …?' for a mistyped `name`, or the list of what is known; for the end of an error text."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(repr(c) for c in close) + "?"
+    return "known: " + ", ".join(known)

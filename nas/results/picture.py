@@ -1,0 +1,150 @@
+"""The front as an SVG picture, made without a browser: parameters (log) against accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from html import escape
+
+from nas.results.front import confirmed_front, validation_front
+from nas.results.records import TrialRecord
+from nas.results.summary import Reference
+
+WIDTH, HEIGHT = 860, 480  # pixels
+LEFT, RIGHT, TOP, BOTTOM = 70, 30, 46, 56
+_BLUE, _GREY, _ORANGE, _RED, _INK = "#1f6feb", "#8b949e", "#d9822b", "#cf222e", "#24292f"
+
+
+class _Axes:
+    """From (parameters, percent) to pixels; error is on a log axis so that 99.0 and 99.4 stand apart."""
+
+    def __init__(self, sizes: Sequence[float], accuracies: Sequence[float]) -> None:
+        self.low, self.high = math.log10(min(sizes) * 0.9), math.log10(max(sizes) * 1.1)
+        errors = [max(100 - a, 0.01) for a in accuracies]
+        self.least, self.most = math.log10(min(errors) * 0.85), math.log10(max(errors) * 1.15)
+
+    def x(self, size: float) -> float:
+        return LEFT + (math.log10(size) - self.low) / (self.high - self.low) * (WIDTH - LEFT - RIGHT)
+
+    def y(self, accuracy: float) -> float:
+        error = math.log10(max(100 - accuracy, 0.01))
+        return TOP + (error - self.least) / (self.most - self.least) * (HEIGHT - TOP - BOTTOM)
+
+    def sizes(self) -> list[int]:
+        steps = [d * 10**e for e in range(1, 9) for d in (1, 2, 3, 5)]
+        return [s for s in steps if self.low <= math.log10(s) <= self.high]
+
+    def accuracies(self) -> list[float]:
+        steps = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 3, 5, 10, 20, 40, 80]
+        return [100 - e for e in steps if self.least <= math.log10(e) <= self.most]
+
+
+def front_svg(
+    records: Sequence[TrialRecord], max_params: int, target: float | None, landmarks: Sequence[Reference]
+) -> str:
+    """The picture: every completed trial faint, both fronts, the budget, the target and the reference networks."""
+    completed = [r for r in records if r.fate == "completed"]
+    confirmed = [(r, r.confirmed) for r in records if r.confirmed]
+    # The axis of accuracy shows what is near the fronts: a few weak trials must not flatten everything else.
+    fronts = [r.validation_accuracy for r in validation_front(records)] + [f.mean for _, f in confirmed]
+    shown = [*fronts, *(m.best_test_accuracy for m in landmarks), *([target] if target is not None else [])]
+    floor = 100 - 4 * (100 - max(shown)) if shown else 0.0
+    axes = _Axes(
+        [max_params, *(r.num_params for r in completed), *(m.num_params for m in landmarks)],
+        [a for a in shown if a >= floor] or [90.0, 99.0],
+    )
+    parts = [*_grid(axes), *_lines(axes, max_params, target)]
+    lowest = HEIGHT - BOTTOM
+    for r in completed:
+        if axes.y(r.validation_accuracy) <= lowest:
+            parts.append(_dot(axes.x(r.num_params), axes.y(r.validation_accuracy), 3, _GREY, 0.45, _trial_text(r)))
+    validation = [(axes.x(r.num_params), axes.y(r.validation_accuracy)) for r in validation_front(records)]
+    parts.append(_steps([p for p in validation if p[1] <= lowest], _GREY, "4 3"))
+    front = confirmed_front(records)
+    parts.append(_steps([(axes.x(r.num_params), axes.y(r.confirmed.mean)) for r in front if r.confirmed], _BLUE, ""))
+    for r, figure in confirmed:
+        x, spread = axes.x(r.num_params), figure.spread
+        parts.append(_bar(x, axes.y(figure.mean - spread), axes.y(min(figure.mean + spread, 99.99))))
+        parts.append(_dot(x, axes.y(figure.mean), 5, _BLUE, 1.0, f"{_trial_text(r)}, test {figure.mean:.2f} %"))
+    for m in landmarks:
+        x, y = axes.x(m.num_params), axes.y(m.best_test_accuracy)
+        text = f"{m.name}: {m.num_params:,} parameters, best epoch {m.best_test_accuracy:.2f} %"
+        parts.append(
+            f'<path d="M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z" fill="{_ORANGE}"><title>{escape(text)}</title></path>'
+        )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
+        f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">\n'
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n' + "\n".join([*parts, *_legend()]) + "\n</svg>\n"
+    )
+
+
+def _trial_text(record: TrialRecord) -> str:
+    return f"trial {record.number}: {record.num_params:,} parameters, validation {record.validation_accuracy:.2f} %"
+
+
+def _grid(axes: _Axes) -> list[str]:
+    parts = []
+    for size in axes.sizes():
+        x = axes.x(size)
+        parts.append(f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#eaeef2"/>')
+        parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{size:,}</text>')
+    for accuracy in axes.accuracies():
+        y = axes.y(accuracy)
+        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#eaeef2"/>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{accuracy:g}</text>')
+    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 14}" text-anchor="middle">parameters</text>')
+    middle = (TOP + HEIGHT - BOTTOM) / 2
+    parts.append(
+        f'<text transform="translate(18 {middle}) rotate(-90)" text-anchor="middle">'
+        "accuracy, % (log of the error)</text>"
+    )
+    return parts
+
+
+def _lines(axes: _Axes, max_params: int, target: float | None) -> list[str]:
+    x = axes.x(max_params)
+    parts = [
+        f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{_RED}" stroke-dasharray="2 3"/>',
+        f'<text x="{x - 5:.1f}" y="{HEIGHT - BOTTOM - 8}" text-anchor="end" fill="{_RED}">budget {max_params:,}</text>',
+    ]
+    if target is not None:
+        y = axes.y(target)
+        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{_RED}" stroke-dasharray="2 3"/>')
+        parts.append(f'<text x="{LEFT + 6}" y="{y - 5:.1f}" fill="{_RED}">target {target:g} %</text>')
+    return parts
+
+
+def _dot(x: float, y: float, radius: float, colour: str, opacity: float, text: str) -> str:
+    return (
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}" fill-opacity="{opacity}">'
+        f"<title>{escape(text)}</title></circle>"
+    )
+
+
+def _bar(x: float, low: float, high: float) -> str:
+    return (
+        f'<path d="M{x:.1f} {low:.1f}V{high:.1f}M{x - 4:.1f} {low:.1f}h8M{x - 4:.1f} {high:.1f}h8" stroke="{_BLUE}"/>'
+    )
+
+
+def _steps(points: Sequence[tuple[float, float]], colour: str, dashes: str) -> str:
+    """The front as stairs: what a network of some size is known to reach holds until the next one."""
+    if not points:
+        return ""
+    (x, y), *rest = points
+    path = f"M{x:.1f} {y:.1f}" + "".join(f"H{px:.1f}V{py:.1f}" for px, py in rest)
+    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dashes}"/>'
+
+
+def _legend() -> list[str]:
+    entries = [
+        (_BLUE, "confirmed on the test set: mean over seeds ± standard deviation"),
+        (_GREY, "trials, validation"),
+        (_ORANGE, "reference networks, best epoch as published"),
+    ]
+    parts, x = [], float(LEFT)
+    for colour, text in entries:
+        parts.append(f'<circle cx="{x:.1f}" cy="24" r="5" fill="{colour}"/><text x="{x + 10:.1f}" y="28">{text}</text>')
+        x += 34 + 6.1 * len(text)
+    return parts

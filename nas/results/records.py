@@ -1,0 +1,98 @@
+"""Trial records: what a study remembers of each trial, free of Optuna and torch."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# completed: trained to its end.  stopped: weak at a rung.  failed: could not be trained, with its reason.
+# interrupted: cut off by the search's end; trained again on resume.  duplicate: same network and recipe as another.
+# running: being trained now.
+Fate = Literal["completed", "stopped", "failed", "interrupted", "duplicate", "running"]
+LAST_EPOCHS = 3  # what the figure of a training is the mean of
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """One training from scratch on the whole training set, its test accuracy read after each epoch."""
+
+    seed: int
+    test_accuracy: tuple[float, ...]  # percent, one an epoch
+    train_seconds: float
+
+    @property
+    def figure(self) -> float:
+        """Mean of the last epochs' test accuracy, percent."""
+        return last_epochs_mean(self.test_accuracy)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRecord:
+    """One trial."""
+
+    number: int
+    fate: Fate
+    num_params: int
+    num_macs: int
+    peak_activation_bytes: int
+    digest: str
+    genes: dict[str, Any]
+    seed: int
+    validation_curve: tuple[float, ...]  # percent, one an epoch that was trained
+    train_seconds: float
+    reason: str = ""  # why it failed
+    redrawn: int = 0
+    repaired: bool = False
+    confirmations: tuple[Confirmation, ...] = ()
+
+    @property
+    def validation_accuracy(self) -> float:
+        """Mean of the last epochs' validation accuracy, percent: what candidates are chosen by."""
+        return last_epochs_mean(self.validation_curve)
+
+    @property
+    def confirmed(self) -> ConfirmedFigure | None:
+        """The figure over seeds, or None before any confirmation."""
+        return ConfirmedFigure(self.confirmations) if self.confirmations else None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedFigure:
+    """The honest number: over seeds, the mean of each seed's mean over its last epochs."""
+
+    confirmations: tuple[Confirmation, ...]
+
+    @property
+    def num_seeds(self) -> int:
+        """How many trainings it is the mean of."""
+        return len(self.confirmations)
+
+    @property
+    def mean(self) -> float:
+        """Percent."""
+        return statistics.fmean(c.figure for c in self.confirmations)
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over seeds (n - 1), in points; 0 for a single seed."""
+        return statistics.stdev(c.figure for c in self.confirmations) if self.num_seeds > 1 else 0.0
+
+    @property
+    def best_epoch(self) -> float:
+        """The best test accuracy of any epoch of any seed: shown because the literature reports it, decides nothing."""
+        return max(max(c.test_accuracy) for c in self.confirmations)
+
+    def consistent(self, target: float) -> bool:
+        """Whether every seed's every one of the last epochs is at least `target`."""
+        return all(min(c.test_accuracy[-LAST_EPOCHS:]) >= target for c in self.confirmations)
+
+
+def last_epochs_mean(curve: tuple[float, ...]) -> float:
+    """Mean of the last epochs of a curve, or of all where there are fewer."""
+    return statistics.fmean(curve[-LAST_EPOCHS:])
+
+
+def test_readings(records: list[TrialRecord]) -> int:
+    """Trainings after which the test set was read."""
+    return sum(len(record.confirmations) for record in records)

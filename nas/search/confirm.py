@@ -1,0 +1,75 @@
+"""When a network deserves a confirmation, and whether it met the target.
+
+A confirmation reads the test set, so it is spent only where the validation accuracy makes the target likely. How
+validation and confirmed accuracy differ (more images to train on; one set is easier than the other) is not known
+beforehand: it is estimated from the confirmations that the study has made.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+from nas.results.records import ConfirmedFigure, TrialRecord
+
+LIKELY = 0.3  # the least chance worth three trainings
+NOISE = 0.15  # points: below this a difference between two single runs says nothing (two standard errors at 99.4 %)
+# What is believed before the first confirmation: a sixth more images to train on help a little.
+PRIOR_OFFSET = NormalDist(0.1, 0.2)  # points, confirmed minus validation
+
+
+def standard_error(accuracy: float, images: int) -> float:
+    """Of an accuracy in percent measured on `images` images, in points (binomial)."""
+    p = min(max(accuracy / 100, 0.5 / images), 1 - 0.5 / images)
+    return 100 * math.sqrt(p * (1 - p) / images)
+
+
+def offset_belief(records: list[TrialRecord], validation_images: int) -> NormalDist:
+    """What confirmed accuracy is believed to add to validation accuracy, in points: the prior, updated by each pair."""
+    mean, variance = PRIOR_OFFSET.mean, PRIOR_OFFSET.variance
+    for record in records:
+        if record.confirmed:
+            noise = standard_error(record.validation_accuracy, validation_images) ** 2
+            gain = variance / (variance + noise)
+            mean += gain * (record.confirmed.mean - record.validation_accuracy - mean)
+            variance *= 1 - gain
+    return NormalDist(mean, math.sqrt(variance))
+
+
+def chance(record: TrialRecord, target: float, offset: NormalDist, validation_images: int) -> float:
+    """The probability that a confirmation of `record` meets `target` (percent)."""
+    noise = standard_error(record.validation_accuracy, validation_images)
+    expected = record.validation_accuracy + offset.mean
+    return NormalDist(expected, math.hypot(offset.stdev, noise)).cdf(2 * expected - target)
+
+
+def meets(figure: ConfirmedFigure, target: float, seeds: int) -> bool:
+    """Whether a figure over all its seeds meets the target; fewer seeds than asked for never do."""
+    return figure.num_seeds >= seeds and figure.mean >= target
+
+
+def is_hopeless(figure: ConfirmedFigure, target: float) -> bool:
+    """Whether the seeds so far are too far below the target for the rest to be trained."""
+    return figure.mean < target - NOISE
+
+
+def smallest_met(records: list[TrialRecord], target: float, seeds: int) -> TrialRecord | None:
+    """The smallest network whose confirmation met the target."""
+    met = [r for r in records if r.confirmed and meets(r.confirmed, target, seeds)]
+    return min(met, key=lambda r: r.num_params, default=None)
+
+
+def next_to_confirm(
+    records: list[TrialRecord], target: float, seeds: int, validation_images: int
+) -> TrialRecord | None:
+    """The unconfirmed trial most likely to meet the target with fewer parameters than any that did; None if none is."""
+    best = smallest_met(records, target, seeds)
+    offset = offset_belief(records, validation_images)
+    confirmed = {r.digest for r in records if r.confirmations}
+    candidates = [
+        (chance(r, target, offset, validation_images), -r.num_params, r.number, r)
+        for r in records
+        if r.fate == "completed" and r.digest not in confirmed and (best is None or r.num_params < best.num_params)
+    ]
+    likely = [c for c in candidates if c[0] >= LIKELY]
+    return max(likely)[-1] if likely else None

@@ -1,0 +1,49 @@
+"""Early stopping that knows sizes: a small network is not stopped for losing to a large one."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.results.front import ranks
+
+RUNG_FRACTIONS = (0.2, 0.4, 0.67)  # of all epochs
+
+
+def rungs_of(epochs: int) -> tuple[int, ...]:
+    """The epochs, from 1, after which trials are compared; none where a training is too short to be worth stopping."""
+    return tuple(sorted({rung for f in RUNG_FRACTIONS if 1 <= (rung := round(f * epochs)) < epochs}))
+
+
+class ParetoPruner(BasePruner):
+    """Asynchronous successive halving over (parameters, accuracy at the rung).
+
+    At each rung a trial goes on only while it is among the better half of all that came there, better meaning a lower
+    non-dominated rank (Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving, section 3.2, in the
+    stopping form of Li et al. 2020). It reads the user attribute `num_params`, set before a trial's first report.
+    """
+
+    def __init__(self, epochs: int, keep: float = 0.5, least_peers: int = 4) -> None:
+        """Keeps the fraction `keep` at each rung, and everything until `least_peers` others have come there."""
+        self.rungs = rungs_of(epochs)
+        self.keep = keep
+        self.least_peers = least_peers
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether `trial`, which has just reported, should stop."""
+        step = trial.last_step
+        if step not in self.rungs:
+            return False
+        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+        peers = [
+            (float(t.user_attrs["num_params"]), t.intermediate_values[step])
+            for t in study.get_trials(deepcopy=False, states=states)
+            if t.number != trial.number and step in t.intermediate_values and "num_params" in t.user_attrs
+        ]
+        if len(peers) < self.least_peers:
+            return False
+        own = (float(trial.user_attrs["num_params"]), trial.intermediate_values[step])
+        all_ranks = ranks([own, *peers])
+        better = sum(rank < all_ranks[0] for rank in all_ranks)
+        return better >= self.keep * len(all_ranks)

@@ -1,0 +1,227 @@
+"""The schema of a search space: its TOML keys, what each may hold, and the flat set of genes that follows.
+
+A network is a row of stages. A stage is a row of blocks; between two stages lies a junction (a pool, a transition,
+both in either order, or a stride in the next block). Keys are the same for every space; a key that a space leaves
+out has the default given here, a constant.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
+
+from nas.arch import Head, Input, Recipe
+from nas.arch.description import Activation, DropoutKind, DropoutRate, Norm, Order, Padding, Width
+from nas.decode import Bounds, decode_part, read_toml
+from nas.errors import InvalidError, SpaceError, near_misses
+from nas.space.domains import Choice, Domain, IntRange, Scope, Setting, Value, decode_setting
+
+# Beside the package in a checkout, inside it in a wheel.
+SHIPPED = next(p / "search_spaces" for p in Path(__file__).resolve().parents[1:3] if (p / "search_spaces").is_dir())
+
+Junction = Literal["pool", "transition", "transition_pool", "pool_transition", "stride"]
+
+
+class Key(NamedTuple):
+    """One key of a space file."""
+
+    hint: Any  # the type of each value, as nas.decode understands it
+    default: Value
+    meaning: str
+    per: Scope = "network"  # what draws a value of its own, unless the file says otherwise
+
+
+_HEAD = get_type_hints(Head, include_extras=True)
+_RECIPE = get_type_hints(Recipe, include_extras=True)
+
+KEYS: dict[str, Key] = {
+    "stages.count": Key(Annotated[int, Bounds(1, 8)], 3, "stages of the network"),
+    "stages.blocks": Key(Annotated[int, Bounds(1, 8)], 2, "blocks of a stage", "stage"),
+    "stages.junction": Key(Junction, "pool", "what lies between two stages", "stage"),
+    "stages.pool": Key(Literal["max", "average"], "max", "kind of the pools"),
+    "stages.pool_size": Key(Annotated[int, Bounds(2, 8)], 2, "pixels, the pools' window and stride"),
+    "block.kind": Key(Literal["plain", "separable"], "plain", "how a block convolves", "block"),
+    "block.first": Key(Literal["any", "plain", "separable"], "any", "kind of the very first block; any leaves it free"),
+    "block.width": Key(Width, 16, "output channels of a block", "block"),
+    "block.kernel": Key(Annotated[int, Bounds(1, 31)], 3, "pixels, odd where the padding is same", "block"),
+    "block.padding": Key(Padding, "same", "same keeps the map's size, valid shrinks it", "block"),
+    "block.shortcut": Key(
+        Literal["none", "auto"],
+        "none",
+        "auto adds the block's input, through a 1x1 convolution if widths differ",
+        "block",
+    ),
+    "block.repeat": Key(
+        Annotated[int, Bounds(1, 16)], 1, "uses of a block with shared weights, where its width stays the same", "block"
+    ),
+    "dress.bias": Key(bool, False, "whether convolutions have a bias"),
+    "dress.norm": Key(Norm, "batch", "norm of blocks and dressed transitions"),
+    "dress.activation": Key(Activation, "relu", "activation of blocks and dressed transitions"),
+    "dress.order": Key(Order, "norm_first", "norm before the activation or after"),
+    "dress.dropout": Key(DropoutRate, 0.0, "probability that an element or a channel is zeroed"),
+    "dress.dropout_kind": Key(DropoutKind, "element", "what dropout zeroes"),
+    "dress.last": Key(Literal["full", "no_norm", "bare"], "full", "what the last block wears of it"),
+    "transition.width": Key(Width, 8, "output channels of a 1x1 transition", "stage"),
+    "transition.dress": Key(Literal["bare", "dressed"], "bare", "whether transitions wear what blocks wear"),
+    "head.kind": Key(_HEAD["kind"], "gap_linear", "how features become classes"),
+    "head.bias": Key(_HEAD["bias"], True, "whether the classifier has a bias"),
+    "head.kernel": Key(_HEAD["kernel"], 1, "pixels; conv_gap only"),
+    "head.padding": Key(_HEAD["padding"], "valid", "conv_gap only"),
+    **{
+        f"recipe.{f.name}": Key(_RECIPE[f.name], f.default, "see nas.arch.recipe.Recipe")
+        for f in fields(Recipe)
+        if isinstance(f.default, (int, float, str, bool))
+    },
+}
+
+
+@dataclass(frozen=True, eq=False)  # compared by digest; identity serves as a cache key
+class Space:
+    """What may be sampled, for images of one shape and a number of classes."""
+
+    name: str
+    summary: str
+    settings: Mapping[str, Setting]  # one for every key of KEYS
+    input: Input
+    classes: int
+    source: Path  # the file that it was read from
+    genes: Mapping[str, Domain] = field(init=False)  # every value that the sampler chooses; flat, fixed and ordered
+
+    def __post_init__(self) -> None:
+        """Derives the genes."""
+        object.__setattr__(self, "genes", _genes(self.settings))
+
+    def value(self, genes: Mapping[str, Value], key: str, stage: int = 1, block: int = 1) -> Value:
+        """The value of `key` at a stage and block (from 1): a gene's, or the constant."""
+        setting = self.settings[key]
+        domain = setting.domain
+        if isinstance(domain, Choice) and len(domain.options) == 1:
+            return domain.options[0]
+        return genes[gene_name(key, setting.per, stage, block)]
+
+    @functools.cached_property
+    def most_stages(self) -> int:
+        """The largest number of stages."""
+        return _largest(self.settings["stages.count"].domain)
+
+    @functools.cached_property
+    def width_genes(self) -> tuple[str, ...]:
+        """The genes that are widths, which a repair may change."""
+        return tuple(name for name in self.genes if name.endswith("width"))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits; equal for equal settings, input and classes, whatever the name."""
+        plain = {k: repr(s) for k, s in sorted(self.settings.items())}
+        text = json.dumps([plain, repr(self.input), self.classes])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def gene_name(key: str, per: Scope, stage: int, block: int) -> str:
+    """The gene that holds `key` at a stage and block: 'stage1.block2.width', 'stage2.blocks', 'head.kind'."""
+    if per == "network":
+        return key
+    last = key.split(".")[-1]
+    if key.startswith("transition."):
+        last = f"transition_{last}"
+    return f"stage{stage}.{last}" if per == "stage" else f"stage{stage}.block{block}.{last}"
+
+
+def _largest(domain: Domain) -> int:
+    return max(int(v) for v in domain.extremes())
+
+
+def _genes(settings: Mapping[str, Setting]) -> dict[str, Domain]:
+    stages = range(1, _largest(settings["stages.count"].domain) + 1)
+    blocks = range(1, _largest(settings["stages.blocks"].domain) + 1)
+    junctions = settings["stages.junction"].domain.extremes()
+    genes: dict[str, Domain] = {}
+    for key, (domain, per) in ((k, (s.domain, s.per)) for k, s in settings.items()):
+        if domain.size == 1:
+            continue
+        if key == "transition.width" and not any("transition" in str(j) for j in junctions):
+            continue
+        # A junction lies behind its stage, so the last stage has none.
+        behind = key in ("stages.junction", "transition.width")
+        for stage in stages if per != "network" else [1]:
+            if behind and per == "stage" and stage == stages[-1]:
+                continue
+            for block in blocks if per == "block" else [1]:
+                genes[gene_name(key, per, stage, block)] = domain
+    return genes
+
+
+def load_space(name: str, input: Input, classes: int) -> Space:
+    """The shipped space called `name`, or the one in the TOML file at that path.
+
+    Raises:
+        SpaceError: there is no such space; names the near misses.
+        InvalidError: the file has problems; names them all.
+    """
+    path = Path(name)
+    if path.suffix != ".toml":
+        shipped = {p.stem: p for p in sorted(SHIPPED.glob("*.toml"))}
+        if name not in shipped:
+            raise SpaceError(f"unknown space {name!r}; {near_misses(name, shipped)}; or give the path of a .toml file")
+        path = shipped[name]
+    return decode_space(read_toml(path), path, input, classes)
+
+
+def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: int) -> Space:
+    """The space that the document `plain`, read from the file `source`, describes.
+
+    Raises:
+        InvalidError: with every problem found.
+    """
+    problems: list[str] = []
+    flat: dict[str, Any] = {}
+    sections = {key.split(".")[0] for key in KEYS}
+    for section, content in plain.items():
+        if section in ("name", "summary"):
+            decode_part(str, content, section, problems)
+        elif section not in sections:
+            problems.append(f"{section}: unknown key; {near_misses(section, sections)}")
+        elif not isinstance(content, Mapping):
+            problems.append(f"{section}: {content!r} is not a table")
+        else:
+            flat.update({f"{section}.{k}": v for k, v in content.items()})
+    settings = {}
+    for key in flat:
+        if key not in KEYS:
+            problems.append(f"{key}: unknown key; {near_misses(key, KEYS)}")
+    for key, (hint, default, _, per) in KEYS.items():
+        setting = decode_setting(flat.get(key, default), hint, per, key, problems)
+        if setting is not None:
+            settings[key] = setting
+            if _RANK[setting.per] > _RANK[per]:
+                problems.append(f"{key}.per: {setting.per!r} is finer than {per!r}, the finest for this key")
+    _check_together(settings, problems)
+    if problems:
+        raise InvalidError(str(source), problems)
+    return Space(str(plain.get("name", source.stem)), str(plain.get("summary", "")), settings, input, classes, source)
+
+
+_RANK = {"network": 0, "stage": 1, "block": 2}
+MAX_GENES = 400
+
+
+def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> None:
+    """Problems that no single key has."""
+    if "block.kernel" in settings and "block.padding" in settings:
+        kernels = settings["block.kernel"].domain
+        odd_only = (
+            all(int(k) % 2 for k in kernels.options)
+            if isinstance(kernels, Choice)
+            else isinstance(kernels, IntRange) and kernels.low % 2 == 1 and kernels.step % 2 == 0
+        )
+        if settings["block.padding"].domain.contains("same") and not odd_only and kernels.size > 0:
+            problems.append(
+                "block.kernel: 'same' padding needs odd kernels; use low = 3 and step = 2, or padding valid"
+            )
+    if len(settings) == len(KEYS) and (count := len(_genes(settings))) > MAX_GENES:
+        problems.append(f"the space has {count} genes, more than {MAX_GENES}, the most; use fewer stages or blocks")

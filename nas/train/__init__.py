@@ -1,0 +1,1 @@
+"""Training: data held on the device, batched augmentation, and the engine that trains one network."""

@@ -1,0 +1,67 @@
+"""Batched augmentation on the device: one random affine map an image, all images of a batch at once.
+
+Shape legend: N images, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True, slots=True)
+class AugmentationPolicy:
+    """The full strength (1.0) of a data set's augmentation; a recipe's strength scales every range but the mirror."""
+
+    rotation: float = 0.0  # degrees, to either side
+    shift: float = 0.0  # fraction of the image's size, to either side, each axis
+    scale: float = 0.0  # 0.1 is 0.9 to 1.1
+    shear: float = 0.0  # degrees, to either side
+    mirror: bool = False  # left to right, half of the images; wrong for digits and letters
+
+
+def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generator: torch.Generator) -> Tensor:
+    """Each image under a random affine map of its own, and mirrored by a fair coin where the policy says so.
+
+    Bilinear; what comes in from outside the image is 0, so the images must not be normalised yet.
+
+    Args:
+        images: float (N, C, H, W).
+        policy: the data set's ranges at full strength.
+        strength: what the ranges are multiplied by; 0 returns the images as they are.
+        generator: on the device of `images`; the only source of randomness.
+
+    Returns:
+        float (N, C, H, W).
+    """
+    if strength == 0.0:
+        return images
+    # The three last columns of the affine matrices are drawn even where a range is 0: one shape of draw for all
+    # policies keeps a seed's images the same when a single range changes.
+    count = images.shape[0]
+    draws = torch.rand(count, 7, generator=generator, device=images.device).mul_(2).sub_(1)
+    angle = draws[:, 0] * math.radians(policy.rotation * strength)
+    shear = torch.tan(draws[:, 1] * math.radians(policy.shear * strength))
+    scale_x = 1 + draws[:, 2] * (policy.scale * strength)
+    scale_y = 1 + draws[:, 3] * (policy.scale * strength)
+    if policy.mirror:
+        scale_x = torch.where(draws[:, 6] < 0, -scale_x, scale_x)
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    # affine_grid maps output to input coordinates in [-1, 1], so a shift by a fraction f of the size is 2 f.
+    matrices = torch.stack(
+        [
+            scale_x * cosine,
+            scale_x * (shear * cosine - sine),
+            draws[:, 4] * (2 * policy.shift * strength),
+            scale_y * sine,
+            scale_y * (shear * sine + cosine),
+            draws[:, 5] * (2 * policy.shift * strength),
+        ],
+        dim=1,
+    ).view(count, 2, 3)
+    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

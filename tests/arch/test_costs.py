@@ -1,0 +1,168 @@
+"""Costs by hand: parameters, multiply-accumulates and the peak of activations, written as arithmetic."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas.arch import Architecture, Block, Budget, Costs, Dress, Head, Input, Pool, Transition, costs_of, lower
+from nas.arch.description import BodyItem
+
+BARE = Dress(norm="none", activation="none")
+BIASED = Dress(bias=True, norm="none", activation="none")
+GAP_LINEAR = Head(bias=False)
+IMAGE = Input(3, 8, 8)
+
+
+def costs(*body: BodyItem, head: Head = GAP_LINEAR, image: Input = IMAGE) -> Costs:
+    return costs_of(lower(Architecture(image, 10, body, head)))
+
+
+HEAD = 16 * 10  # gap_linear of 16 channels without bias
+
+BLOCKS = {
+    "plain": (Block(16, dress=BARE), 3 * 16 * 3 * 3),
+    "bias": (Block(16, dress=BIASED), 16 * 3 * 3 * 3 + 16),
+    "norm": (Block(16), 16 * 3 * 3 * 3 + 2 * 16),
+    "prelu": (Block(16, dress=Dress(norm="none", activation="prelu")), 16 * 3 * 3 * 3 + 1),
+    "dropout": (Block(16, dress=Dress(norm="none", dropout=0.5)), 16 * 3 * 3 * 3),
+    "kernel": (Block(16, kernel=5, dress=BIASED), 16 * 3 * 5 * 5 + 16),
+    "valid": (Block(16, padding="valid", dress=BIASED), 16 * 3 * 3 * 3 + 16),
+    "strided": (Block(16, stride=2, dress=BIASED), 16 * 3 * 3 * 3 + 16),
+    "separable": (Block(16, kind="separable"), 3 * 3 * 3 + 2 * 3 + 3 * 16 + 2 * 16),
+    "separable, no norm": (Block(16, kind="separable", dress=BIASED), 3 * 3 * 3 + 3 * 16 + 16),
+    "projection": (Block(16, shortcut="projection"), 16 * 3 * 3 * 3 + 2 * 16 + 3 * 16),
+    "transition": (Transition(16), 3 * 16),
+    "dressed transition": (Transition(16, Dress(bias=True)), 3 * 16 + 16 + 2 * 16),
+}
+
+
+@pytest.mark.parametrize(("block", "num_params"), BLOCKS.values(), ids=BLOCKS)
+def test_num_params_of_each_block(block: BodyItem, num_params: int) -> None:
+    assert costs(block).num_params == num_params + HEAD
+
+
+@pytest.mark.parametrize(
+    ("head", "num_params"),
+    [
+        (Head("gap_linear"), 16 * 10 + 10),
+        (Head("gap_linear", bias=False), 16 * 10),
+        (Head("gap_conv"), 16 * 10 + 10),
+        (Head("conv_gap", kernel=3), 16 * 10 * 3 * 3 + 10),
+        (Head("conv_gap", bias=False, kernel=3, padding="same"), 16 * 10 * 3 * 3),
+        (Head("flatten_linear"), 16 * 8 * 8 * 10 + 10),
+    ],
+)
+def test_num_params_of_each_head(head: Head, num_params: int) -> None:
+    assert costs(Transition(16), head=head).num_params == 3 * 16 + num_params
+
+
+def test_shared_weights_count_once_and_work_each_time() -> None:
+    once = costs(Transition(16), Block(16))
+    thrice = costs(Transition(16), Block(16, repeat=3))
+    assert thrice.num_params == once.num_params == 3 * 16 + (16 * 16 * 3 * 3 + 2 * 16) + HEAD
+    assert thrice.num_macs == 64 * (3 * 16 + 3 * 16 * 16 * 3 * 3) + HEAD
+
+
+def test_num_macs_by_hand() -> None:
+    # 8x8 same, pooled to 4x4, valid to 2x2, strided to 1x1; norms, activations and pools count nothing.
+    body = (
+        Block(8, dress=Dress(bias=True)),
+        Pool("max"),
+        Block(12, padding="valid"),
+        Transition(6),
+        Block(16, stride=2),
+    )
+    assert costs(*body).num_macs == (
+        8 * 8 * (8 * 3 * 3 * 3) + 2 * 2 * (12 * 8 * 3 * 3) + 2 * 2 * (12 * 6) + 1 * 1 * (16 * 6 * 3 * 3) + 16 * 10
+    )
+
+
+def test_num_macs_of_separable_and_projection() -> None:
+    separable = Block(16, kind="separable", kernel=5, shortcut="projection", stride=2)
+    assert costs(separable).num_macs == 4 * 4 * (3 * 5 * 5) + 4 * 4 * (3 * 16) + 4 * 4 * (3 * 16) + HEAD
+
+
+@pytest.mark.parametrize(
+    ("head", "num_macs"),
+    [
+        (Head("gap_linear"), 3 * 10),
+        (Head("gap_conv"), 3 * 10),
+        (Head("conv_gap", kernel=3), 6 * 6 * 3 * 10 * 3 * 3),
+        (Head("flatten_linear"), 3 * 8 * 8 * 10),
+    ],
+)
+def test_num_macs_of_each_head(head: Head, num_macs: int) -> None:
+    assert costs(head=head).num_macs == num_macs
+
+
+def test_peak_activation_bytes_of_a_plain_network() -> None:
+    # The second convolution reads 16x8x8 and writes 8x8x8; norm and activation work in place.
+    assert costs(Block(16), Block(8)).peak_activation_bytes == 4 * (16 * 8 * 8 + 8 * 8 * 8)
+    # The first reads the image.
+    assert costs(Block(16, padding="valid"), Pool()).peak_activation_bytes == 4 * (3 * 8 * 8 + 16 * 6 * 6)
+
+
+def test_peak_activation_bytes_of_shortcuts() -> None:
+    # Identity: the input stays until the sum, but no more than input and output are alive.
+    plain, identity = costs(Block(16), Block(16)), costs(Block(16), Block(16, shortcut="identity"))
+    assert plain.peak_activation_bytes == identity.peak_activation_bytes == 4 * (16 * 64 + 16 * 64)
+    # Projection: the input, the block's output and the projected input are alive at once.
+    assert costs(Block(16), Block(16, shortcut="projection")).peak_activation_bytes == 4 * (3 * 16 * 64)
+    # Separable: the input waits while the 1x1 convolution reads the depthwise output and writes its own.
+    assert costs(Block(16), Block(16, kind="separable")).peak_activation_bytes == 4 * (2 * 16 * 64)
+    separable = Block(16, kind="separable", shortcut="identity")
+    assert costs(Block(16), separable).peak_activation_bytes == 4 * (3 * 16 * 64)
+
+
+def test_peak_activation_bytes_of_a_bare_head() -> None:
+    assert costs(head=Head("flatten_linear")).peak_activation_bytes == 4 * (3 * 8 * 8 + 10)
+
+
+@settings(max_examples=50, deadline=None)
+@given(widths=st.lists(st.integers(1, 32), min_size=1, max_size=6), channels=st.integers(1, 4))
+def test_num_params_is_the_closed_form(widths: list[int], channels: int) -> None:
+    got = costs(*(Block(width) for width in widths), image=Input(channels, 9, 7), head=Head()).num_params
+    pairs = zip([channels, *widths], widths, strict=False)
+    assert got == sum(9 * i * o + 2 * o for i, o in pairs) + 10 * widths[-1] + 10
+
+
+COSTS = Costs(num_params=8_001, num_macs=1_500_000, peak_activation_bytes=62_720)
+
+
+@pytest.mark.parametrize(
+    ("budget", "excesses"),
+    [
+        (Budget(8_001), []),
+        (Budget(8_000), ["num_params 8,001 exceeds 8,000"]),
+        (Budget(8_001, 1_500_000, 62_720), []),
+        (Budget(8_001, max_macs=1_499_999), ["num_macs 1,500,000 exceeds 1,499,999"]),
+        (Budget(8_001, max_activation_bytes=62_719), ["peak_activation_bytes 62,720 exceeds 62,719"]),
+        (
+            Budget(1, 2, 3),
+            [
+                "num_params 8,001 exceeds 1",
+                "num_macs 1,500,000 exceeds 2",
+                "peak_activation_bytes 62,720 exceeds 3",
+            ],
+        ),
+        (Budget(8_001, 0), ["num_macs 1,500,000 exceeds 0"]),
+    ],
+)
+def test_budget_excesses(budget: Budget, excesses: list[str]) -> None:
+    assert budget.excesses(COSTS) == excesses
+    assert budget.admits(COSTS) == (not excesses)
+
+
+def test_arch_loads_neither_torch_nor_anything_outside_the_standard_library() -> None:
+    code = (
+        "import sys; before = set(sys.modules); import nas.arch, nas.arch.table;"
+        "print(*sorted({m.split('.')[0] for m in set(sys.modules) - before} - sys.stdlib_module_names))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"nas\s*", done.stdout)
