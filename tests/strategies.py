@@ -74,7 +74,11 @@ def architectures(draw: st.DrawFn, max_items: int = 5) -> Architecture:
     # Simplest first, and yet seldom empty: an integer from a range would be 0 too often.
     for _ in range(draw(st.sampled_from([*range(2, max_items + 1), 1, 0]))):
         channels = lower(result)[-2].output_shape[0]
-        kinds = {"block": blocks(channels), "transition": transitions(), "pool": pools()}
+        kinds: dict[str, st.SearchStrategy[Any]] = {
+            "block": blocks(channels),
+            "transition": transitions(),
+            "pool": pools(),
+        }
         item: BodyItem = draw(kinds[draw(st.sampled_from(["block", "block", "block", "block", "transition", "pool"]))])
         result = _if_it_fits(result, body=(*result.body, item))
     return _if_it_fits(result, head=draw(heads()))

@@ -41,8 +41,8 @@ def search(
     dataset: Annotated[
         str | None,
         typer.Option(
-            help="mnist, fashion_mnist, kmnist, emnist_letters, cifar10, cifar100, svhn, digits (needs no download), or "
-            "a folder of your own images.  [default: mnist]"
+            help="mnist, fashion_mnist, kmnist, emnist_letters, cifar10, cifar100, svhn, digits (needs no download), "
+            "or a folder of your own images.  [default: mnist]"
         ),
     ] = None,
     space: Annotated[

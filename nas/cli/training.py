@@ -44,8 +44,8 @@ def train_described(
     if dataset.image_shape != described.input or dataset.num_classes != described.classes:
         raise DataError(
             f"{described.name} is for images {'x'.join(map(str, described.input))} of {described.classes} classes, "
-            f"and {dataset_name} has {'x'.join(map(str, dataset.image_shape))} of {dataset.num_classes}; change `input` "
-            f"and `classes` in the file, or take another --dataset"
+            f"and {dataset_name} has {'x'.join(map(str, dataset.image_shape))} of {dataset.num_classes}; change "
+            f"`input` and `classes` in the file, or take another --dataset"
         )
     recipe = replace(described.recipe, epochs=epochs) if epochs else described.recipe
     parts = parts_of(dataset, seed)

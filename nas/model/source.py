@@ -134,14 +134,14 @@ def _construction(operation: Operation) -> str:
 def _forward(layers: list[Layer]) -> list[str]:
     """The lines of `forward`: one for each submodule, with the additions and functions that its result alone enters."""
     steps = calls(layers)
-    readers = [[r for r in steps if index in r.sources] for index in range(len(steps))]
     written: dict[int, str] = {}  # what each call computes, in terms of `x`, the result of the last line
     lines: list[tuple[str, int]] = []  # with the use that they belong to
     for index, call in enumerate(steps[:-1]):
         written[index] = _expression(call, [written.get(s, "x") for s in call.sources])
-        # What a single function reads is written inside it. A map with several readers, such as the input of a block
-        # with a shortcut, must be a line of its own, and then is the `x` that all of them read.
-        if len(readers[index]) != 1 or readers[index][0].group:
+        # What a function reads is written inside it. A block's input has a line of its own, and then is the `x` that
+        # both its convolution, the first reader, and its shortcut read.
+        first_reader = next(later for later in steps if index in later.sources)
+        if first_reader.group:
             lines.append((f"x = {written[index]}", call.use))
             written[index] = "x"
     result = _expression(steps[-1], ["x"])

@@ -40,7 +40,7 @@ def chance(record: TrialRecord, target: float, offset: NormalDist, validation_im
     """The probability that a confirmation of `record` meets `target` (percent)."""
     noise = standard_error(record.validation_accuracy, validation_images)
     expected = record.validation_accuracy + offset.mean
-    return NormalDist(expected, math.hypot(offset.stdev, noise)).cdf(2 * expected - target)
+    return 1 - NormalDist(expected, math.hypot(offset.stdev, noise)).cdf(target)
 
 
 def meets(figure: ConfirmedFigure, target: float, seeds: int) -> bool:

@@ -14,6 +14,7 @@ from nas.errors import TrainingError
 from nas.results.front import validation_front
 from nas.results.records import Confirmation, TrialRecord, last_epochs_mean
 from nas.search.confirm import is_hopeless, next_to_confirm, smallest_met
+from nas.search.interrupt import Interrupts
 from nas.search.settings import StudySettings
 from nas.search.store import SearchStore
 from nas.search.workers import Event, Finished, Job, Pool, Worker
@@ -69,7 +70,7 @@ class Watcher(Protocol):
 
 
 class Coordinator:
-    """One run of a search, from the first trial asked to the end. `run` may be left by KeyboardInterrupt."""
+    """One run of a search, from the first trial asked to the end or to a signal."""
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class Coordinator:
         pool: Pool,
         watcher: Watcher,
         validation_images: int,
+        interrupts: Interrupts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
@@ -87,6 +89,7 @@ class Coordinator:
         self.pool = pool
         self.watcher = watcher
         self._validation_images = validation_images
+        self._interrupts = interrupts
         self._clock = clock
         self._started = clock()
         self._running: dict[tuple[int, int | None], Running] = {}
@@ -115,7 +118,7 @@ class Coordinator:
 
     def _loop(self) -> None:
         try:
-            while True:
+            while not self._interrupts.requested:
                 for worker in self.pool.idle():
                     job = self._next_job()
                     if job is None:
@@ -128,6 +131,8 @@ class Coordinator:
                 self.watcher.update(self.snapshot())
                 if self._target_ends_search() and not self._only_confirms:
                     break
+        except KeyboardInterrupt:
+            pass  # the signal is remembered in `interrupts`
         finally:
             self.pool.close()
             trials = {key[0]: r.seconds for key, r in self._running.items() if key[1] is None}

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -16,6 +13,7 @@ from nas.arch import Input
 from nas.errors import StudyError
 from nas.results.records import TrialRecord
 from nas.search.coordinator import Coordinator, Watcher
+from nas.search.interrupt import Interrupts
 from nas.search.pruner import ParetoPruner
 from nas.search.sampler import BudgetSampler
 from nas.search.settings import StudyFolder, StudySettings
@@ -92,16 +90,14 @@ def _coordinate(
     sampler = BudgetSampler(space, settings.budget, settings.seed)
     store = SearchStore(folder, space, sampler, ParetoPruner(epochs))
     parts = parts_of(dataset, settings.seed)
-    interrupted = False
-    with _sigterm_as_interrupt():
-        pool = Pool(parts, device, machine.workers or default_workers(device))
+    interrupts = Interrupts()
+    with interrupts.active():
+        pool = Pool(parts, device, machine.workers or default_workers(device), interrupts)
         try:
-            task(Coordinator(store, space, settings, pool, watcher, len(parts.validation)))
-        except KeyboardInterrupt:
-            interrupted = True
+            task(Coordinator(store, space, settings, pool, watcher, len(parts.validation), interrupts))
         finally:
             pool.close()
-    return Outcome(store.records(), interrupted)
+    return Outcome(store.records(), interrupts.requested)
 
 
 def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:
@@ -146,17 +142,3 @@ def parts_of(dataset: Dataset, seed: int) -> Parts:
 def default_workers(device: torch.device) -> int:
     """One worker a core on the CPU, where a second thread gains less than a second trial; a few on a GPU."""
     return WORKERS_PER_GPU if device.type == "cuda" else len(os.sched_getaffinity(0))
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends a search as Ctrl-C does: in order, with a study that resumes."""
-
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

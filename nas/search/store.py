@@ -96,13 +96,13 @@ class SearchStore(Store):
         self._running: dict[int, optuna.Trial] = {}
 
     def _requeue(self) -> None:
-        """Runs left over by a coordinator that was killed become interrupted; all interrupted ones run again, once."""
+        """Ends what a coordinator that was killed left running; every interrupted trial runs again, once."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.study._storage.set_trial_user_attr(trial._trial_id, "fate", "interrupted")
             self.study.tell(trial.number, state=TrialState.FAIL)
         queued = set(self.study.user_attrs.get("requeued", []))
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-            if trial.user_attrs.get("fate") == "interrupted" and trial.number not in queued and trial.params:
+            whole = trial.params.keys() == self._distributions.keys()
+            if _fate(trial) == "interrupted" and trial.number not in queued and whole:
                 self.study.enqueue_trial(trial.params)
                 queued.add(trial.number)
         self.study.set_user_attr("requeued", sorted(queued))
@@ -160,7 +160,7 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> Tria
     curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
     return TrialRecord(
         number=trial.number,
-        fate=attributes.get("fate", "running"),
+        fate=_fate(trial),
         num_params=attributes["num_params"],
         num_macs=attributes["num_macs"],
         peak_activation_bytes=attributes["peak_activation_bytes"],
@@ -174,6 +174,13 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> Tria
         repaired=attributes.get("repaired", False),
         confirmations=confirmations,
     )
+
+
+def _fate(trial: FrozenTrial) -> Fate:
+    """The fate that was told; a trial that ended without one was left by a coordinator that was killed."""
+    untold: Fate = "running" if trial.state == TrialState.RUNNING else "interrupted"
+    fate: Fate = trial.user_attrs.get("fate", untold)
+    return fate
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ import torch.multiprocessing
 from nas.arch import Architecture, Recipe, lower
 from nas.errors import NasError, TrainingError
 from nas.model import build
+from nas.search.interrupt import Interrupts
 from nas.train.augment import AugmentationPolicy
 from nas.train.data import ImageSet
 from nas.train.engine import Epoch, PreparedData, prepare, train
@@ -135,11 +136,16 @@ class InProcessWorker:
         """Starts `job`."""
         self.job, self._epochs = job, self._trainer.run(job)
 
-    def poll(self) -> Event:
-        """Trains one epoch."""
+    def poll(self, interrupts: Interrupts) -> Event:
+        """Trains one epoch.
+
+        Raises:
+            KeyboardInterrupt: a signal cut the training short.
+        """
         assert self.job is not None, "polled while idle"
         try:
-            epoch = next(self._epochs, None)
+            with interrupts.raising():
+                epoch = next(self._epochs, None)
         except _JOB_ERRORS as error:
             return self._finish(_reason(error))
         return Event(self.job, epoch) if epoch is not None else self._finish("")
@@ -220,6 +226,7 @@ class ProcessWorker:
 def _serve(connection: Connection, parts: Parts, device: str, threads: int) -> None:
     # Ctrl-C reaches the whole process group; the coordinator alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(threads)
     trainer = Trainer(parts, torch.device(device))
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone: so are we
@@ -242,8 +249,9 @@ def _serve_job(connection: Connection, trainer: Trainer, job: Job) -> None:
 class Pool:
     """All workers of a search, behind one queue of events."""
 
-    def __init__(self, parts: Parts, device: torch.device, workers: int) -> None:
+    def __init__(self, parts: Parts, device: torch.device, workers: int, interrupts: Interrupts) -> None:
         """One worker trains in this process; several get a process each and share one copy of the images."""
+        self._interrupts = interrupts
         self.workers: list[InProcessWorker] | list[ProcessWorker]
         if workers == 1:
             self.workers = [InProcessWorker(Trainer(parts, device))]
@@ -269,7 +277,7 @@ class Pool:
             if worker.job is None:
                 continue
             if isinstance(worker, InProcessWorker):
-                yield worker, worker.poll()
+                yield worker, worker.poll(self._interrupts)
             else:
                 processes[worker.connection] = worker
         if not processes:

@@ -44,7 +44,13 @@ class Candidate(NamedTuple):
 
 
 def candidate(space: Space, genes: Genes) -> Candidate | None:
-    """The network that `genes` describe, or None where its maps shrink to nothing."""
+    """The network that `genes` describe.
+
+    None where its maps shrink to nothing, and where a gene is missing or has a value outside its domain, as genes
+    that were written by hand or for another space may.
+    """
+    if not all(name in genes and domain.contains(genes[name]) for name, domain in space.genes.items()):
+        return None
     architecture = assemble(space, genes)
     try:
         layers = lower(architecture)
@@ -61,26 +67,22 @@ def fitting(space: Space, genes: Genes, budget: Budget) -> Candidate | None:
 
 def assemble(space: Space, genes: Genes) -> Architecture:
     """The architecture that `genes` describe; its maps may shrink to nothing, which lowering reports."""
-    dress = _dress(space, genes)
+    dress = dress_of(space, genes)
     stages = int(space.value(genes, "stages.count"))
     body: list[BodyItem] = []
     channels, stride = space.input.channels, 1
     for stage in range(1, stages + 1):
-        for number in range(1, int(space.value(genes, "stages.blocks", stage)) + 1):
-            block = _block(space, genes, stage, number, channels, stride, dress)
+        blocks = int(space.value(genes, "stages.blocks", stage))
+        for number in range(1, blocks + 1):
+            block = block_of(space, genes, stage, number, channels, stride, dress)
+            if (stage, number) == (stages, blocks):
+                block = last_block(space, genes, block)
             body.append(block)
             channels, stride = block.width, 1
         if stage < stages:
-            for step in str(space.value(genes, "stages.junction", stage)).split("_"):
-                if step == "stride":
-                    stride = int(space.value(genes, "stages.pool_size"))
-                elif step == "transition":
-                    channels = int(space.value(genes, "transition.width", stage))
-                    body.append(_transition(space, genes, stage, channels, dress))
-                else:
-                    body.append(_pool(space, genes))
-    body[-1] = _last_block(space, genes, body[-1])
-    return Architecture(space.input, space.classes, tuple(body), _head(space, genes))
+            items, channels, stride = junction_of(space, genes, stage, channels, dress)
+            body += items
+    return Architecture(space.input, space.classes, tuple(body), head_of(space, genes))
 
 
 def recipe_of(space: Space, genes: Genes) -> Recipe:
@@ -89,13 +91,16 @@ def recipe_of(space: Space, genes: Genes) -> Recipe:
     return Recipe(**values)
 
 
-def _dress(space: Space, genes: Genes) -> Dress:
+def dress_of(space: Space, genes: Genes) -> Dress:
+    """What every block wears but for the last."""
     names = ("bias", "norm", "activation", "order", "dropout", "dropout_kind")
     values: dict[str, Any] = {name: space.value(genes, f"dress.{name}") for name in names}
     return Dress(**values)
 
 
-def _block(space: Space, genes: Genes, stage: int, number: int, channels: int, stride: int, dress: Dress) -> Block:
+def block_of(space: Space, genes: Genes, stage: int, number: int, channels: int, stride: int, dress: Dress) -> Block:
+    """The block at its place (both from 1), which reads `channels` and takes `stride`."""
+
     def value(key: str) -> Any:
         return space.value(genes, f"block.{key}", stage, number)
 
@@ -112,28 +117,42 @@ def _block(space: Space, genes: Genes, stage: int, number: int, channels: int, s
     return Block(width, kind, kernel, stride, padding, shortcut, repeat, dress)  # type: ignore[arg-type]
 
 
-def _transition(space: Space, genes: Genes, stage: int, width: int, dress: Dress) -> Transition:
-    if space.value(genes, "transition.dress", stage) == "bare":
-        dress = Dress(bias=dress.bias, norm="none", activation="none")
-    return Transition(width, dress)
+def junction_of(
+    space: Space, genes: Genes, stage: int, channels: int, dress: Dress
+) -> tuple[list[BodyItem], int, int]:
+    """What lies behind a stage of `channels`, the channels that leave it, and the stride of the block behind it."""
+    items: list[BodyItem] = []
+    stride, size = 1, int(space.value(genes, "stages.pool_size"))
+    for step in str(space.value(genes, "stages.junction", stage)).split("_"):
+        if step == "stride":
+            stride = size
+        elif step == "transition":
+            channels = int(space.value(genes, "transition.width", stage))
+            bare = space.value(genes, "transition.dress") == "bare"
+            items.append(Transition(channels, bare_dress(dress) if bare else dress))
+        else:
+            kind: Any = space.value(genes, "stages.pool")
+            items.append(Pool(kind, size))
+    return items, channels, stride
 
 
-def _pool(space: Space, genes: Genes) -> Pool:
-    kind: Any = space.value(genes, "stages.pool")
-    return Pool(kind, int(space.value(genes, "stages.pool_size")))
+def bare_dress(dress: Dress) -> Dress:
+    """What a bare convolution keeps of `dress`: whether it has a bias."""
+    return Dress(bias=dress.bias, norm="none", activation="none")
 
 
-def _last_block(space: Space, genes: Genes, block: BodyItem) -> BodyItem:
-    assert isinstance(block, Block), "a network ends in a block, ahead of its head"
+def last_block(space: Space, genes: Genes, block: Block) -> Block:
+    """`block` as the last of its network wears it."""
     match space.value(genes, "dress.last"):
         case "no_norm":
             return replace(block, dress=replace(block.dress, norm="none"))
         case "bare":
-            return replace(block, dress=Dress(bias=block.dress.bias, norm="none", activation="none"))
+            return replace(block, dress=bare_dress(block.dress))
     return block
 
 
-def _head(space: Space, genes: Genes) -> Head:
+def head_of(space: Space, genes: Genes) -> Head:
+    """The head; a kernel and padding are conv_gap's alone."""
     kind: Any = space.value(genes, "head.kind")
     bias = bool(space.value(genes, "head.bias"))
     if kind != "conv_gap":

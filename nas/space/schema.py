@@ -19,7 +19,7 @@ from nas.arch import Head, Input, Recipe
 from nas.arch.description import Activation, DropoutKind, DropoutRate, Norm, Order, Padding, Width
 from nas.decode import Bounds, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
-from nas.space.domains import Choice, Domain, IntRange, Scope, Setting, Value, decode_setting
+from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting
 
 # Beside the package in a checkout, inside it in a wheel.
 SHIPPED = next(p / "search_spaces" for p in Path(__file__).resolve().parents[1:3] if (p / "search_spaces").is_dir())
@@ -90,11 +90,13 @@ class Space:
     input: Input
     classes: int
     source: Path  # the file that it was read from
+    keys: Mapping[str, str] = field(init=False)  # gene to the key of KEYS that it holds a value for
     genes: Mapping[str, Domain] = field(init=False)  # every value that the sampler chooses; flat, fixed and ordered
 
     def __post_init__(self) -> None:
         """Derives the genes."""
-        object.__setattr__(self, "genes", _genes(self.settings))
+        object.__setattr__(self, "keys", _gene_keys(self.settings))
+        object.__setattr__(self, "genes", {name: self.settings[key].domain for name, key in self.keys.items()})
 
     def value(self, genes: Mapping[str, Value], key: str, stage: int = 1, block: int = 1) -> Value:
         """The value of `key` at a stage and block (from 1): a gene's, or the constant."""
@@ -105,14 +107,15 @@ class Space:
         return genes[gene_name(key, setting.per, stage, block)]
 
     @functools.cached_property
-    def most_stages(self) -> int:
-        """The largest number of stages."""
-        return _largest(self.settings["stages.count"].domain)
+    def plain_genes(self) -> dict[str, Value]:
+        """A value for every gene: the default of its key where its domain has that, else the first there is."""
+        defaults = {name: KEYS[key].default for name, key in self.keys.items()}
+        return {n: defaults[n] if d.contains(defaults[n]) else d.values()[0] for n, d in self.genes.items()}
 
     @functools.cached_property
     def width_genes(self) -> tuple[str, ...]:
         """The genes that are widths, which a repair may change."""
-        return tuple(name for name in self.genes if name.endswith("width"))
+        return tuple(name for name, key in self.keys.items() if key in ("block.width", "transition.width"))
 
     @functools.cached_property
     def digest(self) -> str:
@@ -132,15 +135,11 @@ def gene_name(key: str, per: Scope, stage: int, block: int) -> str:
     return f"stage{stage}.{last}" if per == "stage" else f"stage{stage}.block{block}.{last}"
 
 
-def _largest(domain: Domain) -> int:
-    return max(int(v) for v in domain.extremes())
-
-
-def _genes(settings: Mapping[str, Setting]) -> dict[str, Domain]:
-    stages = range(1, _largest(settings["stages.count"].domain) + 1)
-    blocks = range(1, _largest(settings["stages.blocks"].domain) + 1)
-    junctions = settings["stages.junction"].domain.extremes()
-    genes: dict[str, Domain] = {}
+def _gene_keys(settings: Mapping[str, Setting]) -> dict[str, str]:
+    stages = range(1, int(max(settings["stages.count"].domain.values())) + 1)
+    blocks = range(1, int(max(settings["stages.blocks"].domain.values())) + 1)
+    junctions = settings["stages.junction"].domain.values()
+    keys: dict[str, str] = {}
     for key, (domain, per) in ((k, (s.domain, s.per)) for k, s in settings.items()):
         if domain.size == 1:
             continue
@@ -152,8 +151,8 @@ def _genes(settings: Mapping[str, Setting]) -> dict[str, Domain]:
             if behind and per == "stage" and stage == stages[-1]:
                 continue
             for block in blocks if per == "block" else [1]:
-                genes[gene_name(key, per, stage, block)] = domain
-    return genes
+                keys[gene_name(key, per, stage, block)] = key
+    return keys
 
 
 def load_space(name: str, input: Input, classes: int) -> Space:
@@ -212,16 +211,13 @@ MAX_GENES = 400
 
 def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> None:
     """Problems that no single key has."""
-    if "block.kernel" in settings and "block.padding" in settings:
-        kernels = settings["block.kernel"].domain
-        odd_only = (
-            all(int(k) % 2 for k in kernels.options)
-            if isinstance(kernels, Choice)
-            else isinstance(kernels, IntRange) and kernels.low % 2 == 1 and kernels.step % 2 == 0
-        )
-        if settings["block.padding"].domain.contains("same") and not odd_only and kernels.size > 0:
+    for section in ("block", "head"):
+        kernels, paddings = settings.get(f"{section}.kernel"), settings.get(f"{section}.padding")
+        even = [v for v in kernels.domain.values() if int(v) % 2 == 0] if kernels else []
+        if even and paddings and paddings.domain.contains("same"):
             problems.append(
-                "block.kernel: 'same' padding needs odd kernels; use low = 3 and step = 2, or padding valid"
+                f"{section}.kernel: {even[0]} is even, and 'same' padding needs odd kernels; use odd ones (such as "
+                "low = 3, high = 7, step = 2), or padding = 'valid'"
             )
-    if len(settings) == len(KEYS) and (count := len(_genes(settings))) > MAX_GENES:
+    if len(settings) == len(KEYS) and (count := len(_gene_keys(settings))) > MAX_GENES:
         problems.append(f"the space has {count} genes, more than {MAX_GENES}, the most; use fewer stages or blocks")

@@ -24,10 +24,15 @@ REAL_DATA_DIR = os.environ.get("NAS_DATA_DIR")
 
 
 @pytest.fixture
-def mnist_dir() -> Path:
+def mnist_dir(tmp_path: Path) -> Path:
+    """Links to the real files, so that no defect can write into the folder where they lie."""
     if REAL_DATA_DIR is None or not (Path(REAL_DATA_DIR) / "MNIST" / "raw").is_dir():
         pytest.skip("$NAS_DATA_DIR names no folder with MNIST/raw")
-    return Path(REAL_DATA_DIR)
+    raw = tmp_path / "real/MNIST/raw"
+    raw.mkdir(parents=True)
+    for place in (Path(REAL_DATA_DIR) / "MNIST" / "raw").iterdir():
+        (raw / place.name).symlink_to(place.resolve())
+    return tmp_path / "real"
 
 
 def md5(data: bytes) -> str:
@@ -86,7 +91,7 @@ def assert_small(dataset: Dataset) -> None:
 # Real data
 
 
-def test_mnist_is_the_real_thing(mnist_dir: Path, cache: Path) -> None:
+def test_mnist_is_the_real_thing(mnist_dir: Path) -> None:
     before = content(mnist_dir).keys()
     dataset = load_dataset("mnist", mnist_dir)
     assert dataset.train.images.shape == (60_000, 1, 28, 28)
@@ -102,9 +107,6 @@ def test_mnist_is_the_real_thing(mnist_dir: Path, cache: Path) -> None:
     train, validate = split(dataset.train.labels, VALIDATION_FRACTION, seed=1)
     assert (len(train), len(validate)) == (50_000, 10_000)
     assert content(mnist_dir).keys() == before
-    assert sorted(path.name for path in (cache / "MNIST/raw").iterdir()) == [
-        "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", "train-images-idx3-ubyte", "train-labels-idx1-ubyte",
-    ]  # fmt: skip
 
 
 # Sets like MNIST: found plain or packed

@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM without a torn study: a request to stop is honoured between two writes, never within one."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Interrupts:
+    """While active, a signal sets `requested`; it raises KeyboardInterrupt only inside `raising`.
+
+    Training in this process may be left at any point, so it runs inside `raising`; writing to the storage may not.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._may_raise = False
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        self.requested = True
+        if self._may_raise:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Takes over SIGINT and SIGTERM for the body."""
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def raising(self) -> Iterator[None]:
+        """Lets a signal cut the body short.
+
+        Raises:
+            KeyboardInterrupt: a signal came, before the body or within it.
+        """
+        self._may_raise = True
+        try:
+            if self.requested:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._may_raise = False

@@ -1,0 +1,167 @@
+"""Options that cannot be used: a clear text on standard error, nothing on standard output, exit code 1 or 2."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+
+from nas.arch import Budget
+from nas.errors import BudgetError
+from nas.space import KNOWN_IMAGES, load_space, require_reachable
+from nas.space.draw import least_network
+
+if TYPE_CHECKING:
+    from conftest import Finished, Nas
+
+
+def assert_refused(ended: Finished, rc: int, text: str) -> None:
+    assert ended.rc == rc, ended.err
+    assert ended.out == ""
+    assert re.search(text, ended.err), ended.err
+
+
+# A budget that cannot be met
+
+
+def test_an_impossible_budget_is_refused_before_any_data_is_read(nas: Nas, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    ended = nas("search", "--max-params", 20, "--target", 99.4, "--data-dir", tmp_path / "empty")
+    assert_refused(
+        ended, 1, r"--max-params 20: the smallest network of space 'separable' has \d+ parameters \(.* to .* has \d+"
+    )
+    least = re.search(r"smallest network .* has (\d+) parameters", ended.err)
+    assert least is not None
+    assert f"raise --max-params to {least[1]} or more" in ended.err
+    assert "download" not in ended.err
+    assert list((tmp_path / "empty").iterdir()) == []
+    assert not (nas.cwd / "studies").exists()
+
+
+def test_an_impossible_budget_is_judged_at_once() -> None:
+    least_network.cache_clear()
+    space = load_space("separable", *KNOWN_IMAGES["mnist"])
+    started = time.perf_counter()
+    with pytest.raises(BudgetError, match="the smallest network of space 'separable' has"):
+        require_reachable(space, Budget(20))
+    assert time.perf_counter() - started < 2.0
+
+
+def test_the_size_that_is_named_is_one_that_can_be_had(nas: Nas) -> None:
+    def sample(budget: int) -> Finished:
+        return nas("space", "sample", "tiny_digits", "--dataset", "digits", "--max-params", budget, "-n", 3, "--json")
+
+    refused = sample(5)
+    assert_refused(refused, 1, r"raise --max-params to \d+")
+    least = int(re.search(r"raise --max-params to (\d+)", refused.err)[1])  # type: ignore[index]
+    assert {network["num_params"] for network in sample(least).json} == {least}
+    assert_refused(sample(least - 1), 1, rf"has {least} parameters")
+
+
+@pytest.mark.parametrize(
+    ("option", "text"), [("--max-macs", r"\d+ MACs.* 3"), ("--max-activation-bytes", r"bytes.* 3")]
+)
+def test_the_other_budgets_are_refused_too(option: str, text: str, nas: Nas) -> None:
+    ended = nas("space", "sample", "tiny_digits", "--dataset", "digits", option, 3)
+    assert_refused(ended, 1, "no network of space 'tiny_digits' was found within the budget; the nearest: ")
+    assert "raise that limit" in ended.err
+
+
+# Numbers
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--max-params", "-5"], "Invalid value for '--max-params': .*greater than or equal to 1"),
+        (["--max-params", "0"], "Invalid value for '--max-params'"),
+        (["--max-params", "8k"], "Invalid value for '--max-params': .*valid integer"),
+        (["--max-params", "8000.5"], "Invalid value for '--max-params': .*integer"),
+        (["--target", "101"], "Invalid value for '--target': .*less than or equal to 100"),
+        (["--target", "high"], "Invalid value for '--target'"),
+        (["--time", "soon"], r"'soon' is no duration; write seconds, or 90s, 30m, 1\.5h"),
+        (["--trials", "0"], "Invalid value for '--trials'"),
+        (["--workers", "0"], "Invalid value for '--workers'"),
+        (["--max-parms", "8000"], "No such option '?--max-parms"),
+    ],
+)
+def test_a_number_that_cannot_be(arguments: list[str], text: str, nas: Nas) -> None:
+    ended = nas("search", "--dataset", "digits", "--space", "tiny_digits", *arguments)
+    assert_refused(ended, 2, text)
+
+
+def test_the_budget_must_be_given(nas: Nas) -> None:
+    assert_refused(nas("search"), 2, "--max-params is missing; for example: nas search --max-params 8000 --target 99.4")
+
+
+def test_numbers_beyond_what_a_study_holds_are_refused_together(nas: Nas) -> None:
+    """A study that could not be opened again must not be made."""
+    ended = nas("search", "--dataset", "digits", "--max-params", 2000, "--seed", 2**31, "--epochs", 10**5)
+    assert_refused(ended, 2, rf"seed: {2**31} exceeds {2**31 - 1}, the most")
+    assert "epochs: 100000 exceeds 10000, the most" in ended.err
+    assert not (nas.cwd / "studies").exists()
+
+
+def test_a_seed_beyond_all_bounds_is_refused(nas: Nas, tmp_path: Path) -> None:
+    assert_refused(nas("arch", "train", tmp_path / "net.toml", "--seed", 10**20), 2, "Invalid value for '--seed'")
+
+
+# Names
+
+
+def test_a_mistyped_dataset_has_near_misses(nas: Nas) -> None:
+    ended = nas("search", "--dataset", "fashon_mnist", "--max-params", 8000)
+    assert_refused(ended, 1, "unknown data set 'fashon_mnist', and no folder of that name .*did you mean 'fashion_mnis")
+    ended = nas("space", "show", "tiny_digits", "--dataset", "digit")
+    assert_refused(ended, 1, r"--dataset digit: unknown data set; did you mean 'digits'\?")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("seperable", r"did you mean 'separable'\?"), ("qqq", "known: .*separable, .*tiny_digits")]
+)
+def test_a_mistyped_space_has_near_misses(name: str, hint: str, nas: Nas) -> None:
+    assert_refused(nas("space", "show", name), 1, f"unknown space '{name}'; {hint}.*path of a .toml file")
+
+
+def test_search_names_the_near_misses_of_a_space(nas: Nas) -> None:
+    ended = nas("search", "--space", "seperable", "--max-params", 8000)
+    assert_refused(ended, 1, r"unknown space 'seperable'; did you mean 'separable'\?")
+
+
+@pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "x" * 101])
+def test_a_study_name_is_one_plain_name(name: str, nas: Nas, tmp_path: Path) -> None:
+    ended = nas("search", "--dataset", "digits", "--max-params", 2000, "--name", name)
+    assert_refused(ended, 2, re.escape(repr(name)) + ": a study name has 1 to 100 letters, digits")
+    assert not (tmp_path / "x").exists()
+
+
+# Machines
+
+
+@pytest.mark.parametrize(
+    ("device", "text"),
+    [
+        ("banana", "--device banana: not a device; use auto, cpu, cuda or cuda:0"),
+        ("meta", "--device meta: only cpu and cuda are supported; use --device auto"),
+    ],
+)
+def test_a_device_that_is_none(device: str, text: str, nas: Nas) -> None:
+    ended = nas("search", "--dataset", "digits", "--max-params", 2000, "--device", device)
+    assert_refused(ended, 1, text)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_gpu_that_is_not_there(nas: Nas) -> None:
+    ended = nas("search", "--dataset", "digits", "--max-params", 2000, "--device", "cuda")
+    assert_refused(ended, 1, "--device cuda: this machine has 0 CUDA devices; use --device cpu or auto")
+
+
+@pytest.mark.parametrize("place", ["a_file", "/proc/nowhere"])
+def test_a_studies_folder_that_cannot_be_written(place: str, nas: Nas) -> None:
+    (nas.cwd / "a_file").write_text("in the way")
+    ended = nas("search", "--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--studies", place)
+    assert_refused(ended, 1, rf"cannot write {place}/digits-tiny_digits-2000/run: .*; use --studies to keep studies el")

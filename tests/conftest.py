@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMMAND = Path(sys.executable).with_name("nas")  # not resolved: a virtual environment's python is a link
+DIGITS = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", "2000")
+NOWHERE = "http://127.0.0.1:9"  # refuses at once
+NO_NETWORK = {key: NOWHERE for name in ("http_proxy", "https_proxy", "all_proxy") for key in (name, name.upper())}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What an ended command left behind."""
+
+    rc: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one document on standard output; anything more there is an error."""
+        return json.loads(self.out)
+
+
+class Nas:
+    """Runs the installed command as a user does, with nothing of this process's settings but what a test gives."""
+
+    def __init__(self, cwd: Path, home: Path) -> None:
+        self.cwd = cwd
+        removed = ("NAS_", "no_proxy", "NO_PROXY", "PYTHONPATH", "PYTHONUNBUFFERED")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(removed)}
+        self._environment = kept | {
+            "HOME": str(home),
+            "XDG_CACHE_HOME": str(home / ".cache"),
+            "COLUMNS": "200",  # one line a message
+            "OMP_NUM_THREADS": "1",  # two threads that fight for a busy core take ten times as long
+            "PYTHONWARNINGS": "error",
+        }
+
+    def __call__(self, *arguments: object, env: dict[str, str] | None = None, timeout: float = 120) -> Finished:
+        """Runs to the end. A traceback is never what a user should see."""
+        process = self.start(*arguments, env=env)
+        return self.finish(process, timeout)
+
+    def start(self, *arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+        """Starts the command in a session of its own."""
+        return subprocess.Popen(
+            [COMMAND, *map(str, arguments)],
+            cwd=self.cwd,
+            env=self._environment | (env or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], timeout: float = 120) -> Finished:
+        """What the process leaves behind; killed with all that it started where it takes too long."""
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
+        assert "Traceback" not in err, err
+        return Finished(process.returncode, out, err)
+
+
+@pytest.fixture
+def nas(tmp_path: Path) -> Nas:
+    """The installed command, run in an empty folder."""
+    cwd = tmp_path / "cwd"
+    cwd.mkdir()
+    return Nas(cwd, tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def no_network() -> dict[str, str]:
+    """An environment in which every download is refused."""
+    return NO_NETWORK
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder with the real MNIST."""
+    folder = os.environ.get("NAS_DATA_DIR", "")
+    raw = Path(folder) / "MNIST" / "raw"
+    if not folder or not any(raw.glob("train-images-idx3-ubyte*")):
+        pytest.skip("$NAS_DATA_DIR names no folder with MNIST/raw")
+    return Path(folder)
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study 'small' below `nas.cwd / 'studies'`, and what the search that made it left behind."""
+
+    nas: Nas
+    search: Finished
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self.nas.cwd / "studies" / "small"
+
+
+@pytest.fixture(scope="session")
+def digits_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
+    """One small finished search, shared by all tests: look, and leave it as it is."""
+    folder = tmp_path_factory.mktemp("digits")
+    nas = Nas(folder, folder / "home")
+    arguments = ("--trials", 6, "--epochs", 3, "--seeds", 2, "--workers", 1, "--name", "small", "--json")
+    search = nas("search", *DIGITS, *arguments, timeout=300)
+    assert search.rc == 0, search.err
+    before = search.json
+    yield Study(nas, search)
+    status = nas("status", "small", "--json")
+    assert status.json == before, "a test has changed the shared study"
+
+
+@pytest.fixture
+def study_copy(digits_study: Study, tmp_path: Path) -> Study:
+    """A copy of the shared study, to do with as a test likes."""
+    shutil.copytree(digits_study.nas.cwd / "studies", tmp_path / "cwd" / "studies")
+    return Study(Nas(tmp_path / "cwd", tmp_path / "home"), digits_study.search)
