@@ -46,7 +46,9 @@ def train(
         str | None, typer.Option("--dataset", help="Data set, or a folder of images. Default: the file's, else mnist.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: the recipe's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the weights, the order of the images and the split.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="Seed of the weights, the order of the images and the split.")
+    ] = 0,
     test: Annotated[
         bool,
         typer.Option(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nas.cli.options import DEFAULT_STUDIES, AsJson, DataDir, Device, Studies, StudyName, TrialNumber, print_json
+from nas.decode import decode, encode
 from nas.errors import StudyError, UsageError
 
 if TYPE_CHECKING:
@@ -112,11 +113,12 @@ def search(
         outcome = run_search(folder, settings, Machine(device, workers, data_dir), view)
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
-        print(f"interrupted; resume with: {_command_line(name, studies)}", file=sys.stderr)
+        print(f"interrupted; resume with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
+    looks = [_command(what, name, studies=studies) for what in ("status", "dashboard")]
     print(
-        f"look at it with: nas status {name}  or  nas dashboard {name}\n"
-        f"take the best with: nas export {name} -o net.py",
+        f"look at it with: {'  or  '.join(looks)}\n"
+        f"take the best with: {_command('export', name, '-o', 'net.py', studies=studies)}",
         file=sys.stderr,
     )
     if settings.target is not None and not _target_met(outcome.records, settings):
@@ -124,7 +126,11 @@ def search(
 
 
 def _settings(file: Path | None, name: str | None, studies: Path, flags: dict[str, Any]) -> tuple[StudySettings, str]:
-    """Flags over the existing study of that name, or over the study file, or over the defaults."""
+    """Flags over the existing study of that name, or over the study file, or over the defaults; checked as one.
+
+    Raises:
+        InvalidError: with every value that a study cannot hold.
+    """
     from nas.search import StudyFolder, StudySettings, read_settings
 
     if file is not None:
@@ -136,21 +142,25 @@ def _settings(file: Path | None, name: str | None, studies: Path, flags: dict[st
         folder = StudyFolder(studies, name)
         base = folder.settings() if folder.exists else None
     if base is not None:
-        return replace(base, **flags), name or "study"
+        return _checked(replace(base, **flags)), name or "study"
     if "max_params" not in flags:
         raise UsageError("--max-params is missing; for example: nas search --max-params 8000 --target 99.4")
-    settings = StudySettings(**flags)
+    settings = _checked(StudySettings(**flags))
     if name is None:
         data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(settings.dataset).name).strip("-") or "images"
         name = f"{data}-{Path(settings.space).stem}-{settings.max_params}"
     return settings, name
 
 
-def _command_line(name: str, studies: Path) -> str:
-    words = ["nas", "search", "--name", name]
-    if studies != DEFAULT_STUDIES:
-        words += ["--studies", str(studies)]
-    return shlex.join(words)
+def _checked(settings: StudySettings) -> StudySettings:
+    # Flags know fewer bounds than the file that the study keeps, which must be readable when it is opened again.
+    return decode(type(settings), encode(settings), "the settings of this search")
+
+
+def _command(*words: str, studies: Path) -> str:
+    """The line that a person types next, for the same folder of studies."""
+    elsewhere = () if studies == DEFAULT_STUDIES else ("--studies", str(studies))
+    return shlex.join(("nas", *words, *elsewhere))
 
 
 def _target_met(records: list[TrialRecord], settings: StudySettings) -> bool:

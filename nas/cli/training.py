@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from nas.arch import ArchitectureFile, costs_of, digest_of, lower
-from nas.errors import DataError
+from nas.errors import DataError, NasError
 from nas.model import build, module_source
 from nas.results.records import last_epochs_mean
 from nas.search import parts_of
@@ -38,7 +39,11 @@ def train_described(
 
     Raises:
         DataError: the images do not have the shape or the classes that the network is for.
+        NasError: `output` cannot be written; its folder is made before the training.
     """
+    if output is not None:
+        with _writing(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
     where = find_device(device)
     dataset = load_dataset(dataset_name, data_dir, image_size, colour)
     if dataset.image_shape != described.input or dataset.num_classes != described.classes:
@@ -61,7 +66,7 @@ def train_described(
         "name": described.name,
         **asdict(costs_of(layers)),
         "digest": digest_of(layers),
-        "dataset": dataset_name,
+        "dataset": dataset.name,
         "trained_on": "train" if test else "train without validation",
         f"{kind}_accuracy": curve,
         "figure": round(last_epochs_mean(curve), 4),
@@ -84,12 +89,19 @@ def train_described(
             mean=means,
             std=stds,
         )
-        output.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(
-            {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}, output.with_suffix(".pt")
-        )
-        output.write_text(source)
+        weights = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+        with _writing(output):
+            torch.save(weights, output.with_suffix(".pt"))
+            output.write_text(source)
     return result
+
+
+@contextmanager
+def _writing(output: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch meets a full disk with a RuntimeError
+        raise NasError(f"cannot write {output}: {error}; choose another -o") from None
 
 
 def _shown(training: Iterator[Epoch], total: int, kind: str) -> Iterator[Epoch]:

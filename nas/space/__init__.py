@@ -1,17 +1,11 @@
 """What may be sampled: the schema of a search space, genes to an architecture, fitting a budget."""
 
 from nas.space.assemble import Candidate, Genes, assemble, candidate, fitting, recipe_of
-from nas.space.domains import Choice, Domain, FloatRange, IntRange, Value
-from nas.space.draw import (
-    Draw,
-    draw_network,
-    draw_networks,
-    least_network,
-    most_network,
-    random_genes,
-    require_reachable,
-)
+from nas.space.domains import Choice, Domain, FloatRange, IntRange, Value, domain_text
+from nas.space.draw import Draw, draw_network, draw_networks, random_genes
 from nas.space.images import KNOWN_IMAGES
+from nas.space.membership import genes_of
+from nas.space.reach import least_network, most_network, require_reachable
 from nas.space.schema import KEYS, SHIPPED, Space, decode_space, load_space
 
 __all__ = [
@@ -30,9 +24,11 @@ __all__ = [
     "assemble",
     "candidate",
     "decode_space",
+    "domain_text",
     "draw_network",
     "draw_networks",
     "fitting",
+    "genes_of",
     "least_network",
     "load_space",
     "most_network",

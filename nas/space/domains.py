@@ -40,6 +40,8 @@ class Choice:
         """Every value there is, in the order of the file."""
         return self.options
 
+    extremes = values
+
 
 @dataclass(frozen=True, slots=True)
 class IntRange:
@@ -73,6 +75,8 @@ class IntRange:
         """Every value there is, ascending."""
         return range(self.low, self.high + 1, self.step)
 
+    extremes = values
+
 
 @dataclass(frozen=True, slots=True)
 class FloatRange:
@@ -100,6 +104,8 @@ class FloatRange:
     def values(self) -> Sequence[Value]:
         """The two ends; what lies between cannot be listed."""
         return self.low, self.high
+
+    extremes = values
 
 
 Domain = Choice | IntRange | FloatRange
@@ -146,7 +152,7 @@ def _choice(options: list[Any], hint: Any, path: str, problems: list[str]) -> Do
     if not options:
         problems.append(f"{path}: the list is empty; give at least one value")
     if len(options) > MAX_OPTIONS:
-        problems.append(f"{path}: {len(options):,} values exceed {MAX_OPTIONS}, the most; give a range with low and high")
+        problems.append(f"{path}: {len(options):,} values exceed {MAX_OPTIONS}, the most; use a range, low and high")
     if len(problems) > before:
         return None
     paths = [path] if len(options) == 1 else [f"{path}[{i}]" for i in range(len(options))]
@@ -193,3 +199,11 @@ def _range(value: Mapping[str, Any], hint: Any, path: str, problems: list[str]) 
     if low == high:
         return Choice((low,))
     return IntRange(low, high, step, log) if number is int else FloatRange(low, high, log)
+
+
+def domain_text(domain: Domain) -> str:
+    """The domain in a few words: '4 to 32, step 2', 'max | average'."""
+    if isinstance(domain, Choice):
+        return " | ".join(map(str, domain.options))
+    step = f", step {domain.step}" if isinstance(domain, IntRange) and domain.step > 1 else ""
+    return f"{domain.low:g} to {domain.high:g}{step}{', log' * domain.log}"

@@ -1,10 +1,10 @@
 """The sizes that a space can reach: its least and its most network, found exactly, and whether a budget can be met.
 
-A network is a path of blocks and junctions over the shape of the map between them, and what it costs is a sum (or,
-for the peak of activations, a maximum) over that path. So the cheapest way to each shape is all that need be kept
-(Bellman 1957). Two things keep the paths few: what blocks wear costs more or less whatever else is chosen, and so is
-settled first; and every cost grows with every width but where two widths become equal (a shortcut without a
-convolution, a block that may repeat), so only widths at or next to such a meeting are tried.
+A network is a path of blocks and junctions over the shapes of the maps between them, and what it costs is a sum over
+that path (a maximum for the peak of activations). So the best way to each shape is all that need be kept (Bellman
+1957, Dynamic Programming). Two things keep the ways few. What blocks wear costs more or less whatever else is chosen,
+and is settled first. And every cost grows with every width, but where two widths become equal (a shortcut that needs
+no convolution, a block that may repeat), so only widths at or beside such a meeting are tried.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import bisect
 import functools
 import itertools
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from nas.arch import Architecture, Budget, Costs, Dress, Head, Input, Layer, costs_of, lower
+from nas.arch import Architecture, Budget, Costs, Head, Input, Layer, costs_of, lower
 from nas.arch.costs import BYTES_PER_ACTIVATION
-from nas.arch.description import BodyItem, Channels
+from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
 from nas.errors import ArchitectureError, BudgetError
 from nas.space.assemble import Candidate, block_of, candidate, dress_of, head_of, junction_of, last_block
-from nas.space.domains import Choice, IntRange, Scope, Value
+from nas.space.domains import Scope, Value
 from nas.space.schema import Space, gene_name
 
-Genes = dict[str, Value]
+_Values = dict[str, Value]  # by key, of one place
 
 # What each adds to a network's parameters, from least to most; none of it touches the other costs.
 _BY_WEIGHT: dict[str, tuple[Value, ...]] = {
@@ -37,26 +38,28 @@ _BY_WEIGHT: dict[str, tuple[Value, ...]] = {
     "transition.dress": ("bare", "dressed"),
     "head.bias": (False, True),
 }
-_BLOCK = ("block.kind", "block.width", "block.kernel", "block.padding", "block.shortcut", "block.repeat")
-_JUNCTION = ("stages.junction", "transition.width")
-_NETWORK = ("stages.blocks", "stages.pool_size", "block.first", *_BLOCK, *_JUNCTION)
+_WIDTHS = ("block.width", "transition.width")
+_NUMBERS = (*_WIDTHS, "stages.blocks", "stages.pool_size", "block.kernel", "block.repeat", "head.kernel")
+_BLOCK = tuple(f"block.{name}" for name in ("first", "kind", "width", "kernel", "padding", "shortcut", "repeat"))
+_JUNCTION = ("stages.pool_size", "stages.junction", "transition.width")
 _HEAD = ("head.kind", "head.kernel", "head.padding")
-# The most ways of choosing genes together that are all tried. A space beyond it has only the ends of its ranges
-# tried, then a sample: its extremes are close, not exact. Whatever a person writes down by hand stays below.
-MOST_CHOICES = 300
+# Values of one place's genes that are tried together. Where there are more, only the ends of numbers are, and of
+# those ways a sample: the extremes of such a space may be missed by a little, and no space can make the search hang.
+MOST_WAYS = 200
 
 
-class _Cost(NamedTuple):
-    """What is made small (sign 1) or large (-1)."""
+@dataclass(frozen=True)
+class _Goal:
+    """The cost that is made small (`sign` 1) or large (-1)."""
 
-    params: float = 1.0  # weight of each parameter
-    macs: float = 0.0  # weight of each multiply-accumulate
+    params: float = 1.0  # weight of a parameter
+    macs: float = 0.0  # weight of a multiply-accumulate
     peak: bool = False  # the peak of activations in place of both
     sign: int = 1
 
     def of(self, costs: Costs) -> float:
         if self.peak:
-            return self.sign * costs.peak_activation_bytes
+            return costs.peak_activation_bytes
         return self.sign * (self.params * costs.num_params + self.macs * costs.num_macs)
 
     def join(self, one: float, other: float) -> float:
@@ -64,77 +67,302 @@ class _Cost(NamedTuple):
 
 
 class _State(NamedTuple):
-    """Where a path stands: the shape of the map, and the stride that the next block takes."""
+    """Where a path stands: the shape of the map, and the stride of the block that comes next."""
 
     shape: Shape
     stride: int
 
 
 class _Path(NamedTuple):
-    """The best way to a state, as the genes that its last step settled and the path before it."""
+    """The best way found to a state: the genes that its last step settled, and the path before."""
 
     cost: float
-    genes: Genes
-    before: _Path | None = None
-
-    def all_genes(self) -> Genes:
-        path: _Path | None = self
-        genes: Genes = {}
-        while path:
-            genes = {**path.genes, **genes}
-            path = path.before
-        return genes
+    genes: _Values
+    before: _Path | None
 
 
 _Paths = dict[_State, _Path]
+_Steps = list[tuple[_State, float, _Values]]  # where a step leads, what it costs, and the values that make it
 
 
 class _Search:
-    def __init__(self, space: Space, cost: _Cost, max_activation_bytes: int | None) -> None:
-        self.space, self.cost, self.max_activation_bytes = space, cost, max_activation_bytes
-        stem = space.input
-        self.start = _State((stem.channels, stem.height, stem.width), 1)
-        self.fragments: dict[tuple[BodyItem, Shape], tuple[float, Shape] | None] = {}
-        self.heads: dict[Shape, tuple[float, Genes] | None] = {}
+    def __init__(self, space: Space, goal: _Goal, max_activation_bytes: int | None) -> None:
+        self.space, self.goal, self.max_activation_bytes = space, goal, max_activation_bytes
         self.best: _Path | None = None
-        self.worn = {k: self._worn(k) for k in _BY_WEIGHT if k in space.genes}
-        self.dress: Dress = dress_of(space, {**space.plain_genes, **self.worn})
+        self.present = set(space.keys.values())
+        weights = {k: sorted(space.genes[k].values(), key=v.index) for k, v in _BY_WEIGHT.items() if k in self.present}
+        self.settled = {**space.plain_genes, **{k: v[0 if goal.sign > 0 else -1] for k, v in weights.items()}}
+        self.dress = dress_of(space, self.settled)
+        self.item_cost = functools.cache(self._item_cost)
+        self.head_step = functools.cache(self._head_step)
+        self.block_steps = functools.cache(self._block_steps)
+        self.junction_steps = functools.cache(self._junction_steps)
 
     def run(self) -> Candidate | None:
-        for genes in self._choices(_NETWORK, "network"):
-            self._walk(genes)
+        for network in self._ways(("stages.blocks", *_BLOCK, *_JUNCTION), "network"):
+            self._walk(network)
         if self.best is None:
             return None
-        found = candidate(self.space, {**self.space.plain_genes, **self.worn, **self.best.all_genes()})
-        assert found is not None
-        return found
+        return candidate(self.space, {**self.settled, **_all_values(self.best)})
 
-    def _worn(self, key: str) -> Value:
-        options = sorted(self.space.genes[key].values(), key=_BY_WEIGHT[key].index)
-        return options[0] if self.cost.sign > 0 else options[-1]
-
-    def _walk(self, network: Genes) -> None:
-        """All networks whose genes of the network's own are `network`."""
-        counts, blocks = self.space.settings["stages.count"], self.space.settings["stages.blocks"]
-        numbers = [int(n) for n in blocks.domain.values()]
-        if blocks.per == "network":
-            numbers = [int(self.space.value(network, "stages.blocks"))]
-        most_stages = max(int(n) for n in counts.domain.values())
-        entering: _Paths = {self.start: _Path(0.0 if self.cost.sign > 0 or not self.cost.peak else 0.0, network)}
-        for stage in range(1, most_stages + 1):
+    def _walk(self, network: _Values) -> None:
+        """Looks at all networks whose network-wide genes are `network`."""
+        counts, blocks = (self.space.settings[key].domain.values() for key in ("stages.count", "stages.blocks"))
+        if "stages.blocks" in network:
+            blocks = [network["stages.blocks"]]
+        stages, most = max(map(int, counts)), max(map(int, blocks))
+        stem = self.space.input
+        entering: _Paths = {_State((stem.channels, stem.height, stem.width), 1): _Path(0.0, network, None)}
+        for stage in range(1, stages + 1):
             leaving: _Paths = {}
-            may_end = counts.domain.contains(stage)
-            for own in self._choices(_BLOCK, "stage", stage):
-                paths = {state: _Path(path.cost, own, path) for state, path in entering.items()}
-                steps = functools.cache(functools.partial(self._blocks, {**network, **own}, stage))
-                for number in range(1, max(numbers) + 1):
-                    count = {gene_name("stages.blocks", blocks.per, stage, 1): number}
-                    if may_end and number in numbers:
-                        self._end(paths, steps, number, {**count, "stages.count": stage})
-                    if stage == most_stages and number == max(numbers):
-                        break
-                    paths = self._step(paths, steps, number)
-                    if number in numbers:
+            for own in self._ways(_BLOCK, "stage"):
+                fixed = tuple({**network, **own}.items())
+                paths = {s: _Path(p.cost, self._named(own, stage), p) for s, p in entering.items()}
+                for number in range(1, most + 1):
+                    first = stage == number == 1
+                    so_far = self._named({"stages.blocks": number, "stages.count": stage}, stage)
+                    if number in blocks and stage in counts:
+                        last = functools.partial(self.block_steps, fixed, first, True)
+                        self._end(self._stepped(paths, last, stage, number), so_far)
+                    onward = functools.partial(self.block_steps, fixed, first, False)
+                    paths = self._stepped(paths, onward, stage, number)
+                    if number in blocks:
+                        so_far.pop("stages.count", None)
                         for state, path in paths.items():
-                            self._keep(leaving, state, _Path(path.cost, count, path))
-            entering = self._cross(leaving, network, stage)
+                            if state not in leaving or path.cost < leaving[state].cost:
+                                leaving[state] = _Path(path.cost, so_far, path)
+            if stage < stages:
+                cross = functools.partial(self.junction_steps, tuple(network.items()))
+                entering = self._stepped(leaving, cross, stage)
+
+    def _stepped(self, paths: _Paths, steps: Callable[[_State], _Steps], stage: int, number: int = 1) -> _Paths:
+        """The best paths one step on."""
+        result: _Paths = {}
+        for state, path in paths.items():
+            for there, cost, values in steps(state):
+                total = self.goal.join(path.cost, cost)
+                if there not in result or total < result[there].cost:
+                    result[there] = _Path(total, self._named(values, stage, number), path)
+        return result
+
+    def _end(self, paths: _Paths, so_far: _Values) -> None:
+        """Puts a head on each of `paths`."""
+        for state, path in paths.items():
+            head = self.head_step(state.shape)
+            if head is not None:
+                total = self.goal.join(path.cost, head[0])
+                if self.best is None or total < self.best.cost:
+                    self.best = _Path(total, {**so_far, **head[1]}, path)
+
+    def _block_steps(self, fixed: tuple[tuple[str, Value], ...], first: bool, last: bool, state: _State) -> _Steps:
+        number = 1 if first else 2  # any place with these genes will do; the first block alone has its own rules
+        result: dict[_State, tuple[float, _Values]] = {}
+        for values in self._ways(_BLOCK, "block"):
+            genes = self._named({**dict(fixed), **values}, 1, number)
+            block = block_of(self.space, genes, 1, number, state.shape[0], state.stride, self.dress)
+            if last:
+                block = last_block(self.space, self.settled, block)
+            found = self.item_cost(block, state.shape)
+            if found is not None:
+                there = _State(found[1], 1)
+                if there not in result or found[0] < result[there][0]:
+                    result[there] = found[0], values
+        return [(there, *found) for there, found in result.items()]
+
+    def _junction_steps(self, fixed: tuple[tuple[str, Value], ...], state: _State) -> _Steps:
+        result: _Steps = []
+        for values in self._ways(_JUNCTION, "stage"):
+            genes = {**self.settled, **self._named({**dict(fixed), **values}, 1)}
+            items, _, stride = junction_of(self.space, genes, 1, state.shape[0], self.dress)
+            cost, shape = 0.0, state.shape
+            for item in items:
+                found = self.item_cost(item, shape)
+                if found is None:
+                    break
+                cost, shape = self.goal.join(cost, found[0]), found[1]
+            else:
+                result.append((_State(shape, stride), cost, values))
+        return result
+
+    def _item_cost(self, item: BodyItem, shape: Shape) -> tuple[float, Shape] | None:
+        """What `item` costs on a map of `shape`, and the shape of what it makes; None where it cannot be there."""
+        try:
+            layers = lower(Architecture(Input(*shape), 2, (item,), Head("flatten_linear")))[:-1]
+        except ArchitectureError:
+            return None
+        return self._admitted(layers)
+
+    def _head_step(self, shape: Shape) -> tuple[float, _Values] | None:
+        best: tuple[float, _Values] | None = None
+        for values in self._ways(_HEAD, "network"):
+            head = head_of(self.space, {**self.settled, **values})
+            try:
+                layers = lower(Architecture(Input(*shape), self.space.classes, (), head))
+            except ArchitectureError:
+                continue
+            found = self._admitted(layers)
+            if found is not None and (best is None or found[0] < best[0]):
+                best = found[0], values
+        return best
+
+    def _admitted(self, layers: list[Layer]) -> tuple[float, Shape] | None:
+        costs = costs_of(layers)
+        if self.max_activation_bytes is not None and costs.peak_activation_bytes > self.max_activation_bytes:
+            return None
+        return self.goal.of(costs), layers[-1].output_shape
+
+    def _named(self, values: _Values, stage: int, number: int = 1) -> _Values:
+        """`values` by gene, for a stage and block; keys that are no genes are left out."""
+        settings = self.space.settings
+        return {gene_name(k, settings[k].per, stage, number): v for k, v in values.items() if k in self.present}
+
+    def _ways(self, keys: tuple[str, ...], per: Scope) -> list[_Values]:
+        """All ways to give values to those of `keys` that are genes of `per`."""
+        return _ways(self.space, keys, per, self.goal.sign)
+
+
+def _all_values(path: _Path | None) -> _Values:
+    genes: _Values = {}
+    while path is not None:
+        genes = {**path.genes, **genes}
+        path = path.before
+    return genes
+
+
+@functools.lru_cache(maxsize=256)
+def _ways(space: Space, keys: tuple[str, ...], per: Scope, sign: int) -> list[_Values]:
+    present = set(space.keys.values())
+    options = {
+        key: _widths(space, key, sign) if key in _WIDTHS else space.settings[key].domain.values()
+        for key in keys
+        if key in present and space.settings[key].per == per
+    }
+    if prod(map(len, options.values())) > MOST_WAYS:
+        options = {k: sorted({min(o), max(o)}) if k in _NUMBERS else o for k, o in options.items()}
+    ways = [dict(zip(options, way, strict=True)) for way in itertools.product(*options.values())]
+    return ways if len(ways) <= MOST_WAYS else random.Random(0).sample(ways, MOST_WAYS)
+
+
+def _widths(space: Space, key: str, sign: int) -> Sequence[Value]:
+    """The widths that the smallest (`sign` 1) or largest (-1) network may have."""
+    ends = {k: sorted(int(v) for v in space.settings[k].domain.values()) for k in _WIDTHS}
+    own = ends[key]
+    meetings = [values[0 if sign > 0 else -1] for values in ends.values()]
+    repeats = space.settings["block.repeat"].domain.values()
+    if not space.settings["block.shortcut"].domain.contains("auto") and repeats == (1,):
+        return own[:1] if sign > 0 else own[-1:]
+    beside = (bisect.bisect_left(own, width) for width in [*meetings, space.input.channels])
+    return sorted({value for i in beside for value in own[max(i - 1, 0) : i + 2]})
+
+
+def _found(space: Space, goal: _Goal, max_activation_bytes: int | None = None) -> Candidate | None:
+    return _Search(space, goal, max_activation_bytes).run()
+
+
+@functools.lru_cache(maxsize=32)
+def _extreme(space: Space, goal: _Goal) -> Candidate:
+    found = _found(space, goal)
+    if found is None:
+        raise BudgetError(
+            f"no network of space {space.name!r} keeps a map of {space.input.height}x{space.input.width} pixels alive; "
+            "use fewer stages, padding = 'same' or a data set of larger images"
+        )
+    return found
+
+
+def least_network(space: Space) -> Candidate:
+    """The network of the space with the fewest parameters.
+
+    Raises:
+        BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
+    """
+    return _extreme(space, _Goal())
+
+
+def most_network(space: Space) -> Candidate:
+    """The network of the space with the most parameters.
+
+    Raises:
+        BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
+    """
+    return _extreme(space, _Goal(sign=-1))
+
+
+@functools.lru_cache(maxsize=32)
+def require_reachable(space: Space, budget: Budget) -> Candidate:
+    """A small network of the space within `budget`: the smallest, unless that exceeds another limit.
+
+    Raises:
+        BudgetError: no network of the space fits; says the least there is and what forces it.
+    """
+    _require_params(space, budget)
+    least = least_network(space)
+    if budget.admits(least.costs):
+        return least
+    _require_macs(space, budget)
+    _require_activation_bytes(space, budget)
+    # One weighted cost at a time, since limits on two sums have no exact answer of this kind; the peak of activations
+    # needs no weight.
+    macs = 1.0 / budget.max_macs if budget.max_macs else 0.0
+    nearest = least
+    for weight in (0.0, 1.0, 0.25, 4.0, 0.06, 16.0) if macs else (0.0,):
+        goal = _Goal(1.0 / budget.max_params, weight * macs)
+        found = _found(space, goal, budget.max_activation_bytes)
+        if found is None:
+            break
+        if budget.admits(found.costs):
+            return found
+        nearest = found
+    raise BudgetError(
+        f"no network of space {space.name!r} was found within all limits at once; near them, one of "
+        f"{nearest.costs.num_params:,} parameters has: {'; '.join(budget.excesses(nearest.costs))}; raise that limit"
+    )
+
+
+def _require_params(space: Space, budget: Budget) -> None:
+    least = least_network(space)
+    if budget.max_params < least.costs.num_params:
+        raise BudgetError(
+            f"--max-params {budget.max_params:,}: the smallest network of space {space.name!r} has "
+            f"{least.costs.num_params:,} parameters ({_largest(least, lambda layer: layer.num_params)}); raise "
+            f"--max-params to {least.costs.num_params:,} or more, or take a space with smaller widths or fewer blocks"
+        )
+
+
+def _require_macs(space: Space, budget: Budget) -> None:
+    if budget.max_macs is None:
+        return
+    least = _extreme(space, _Goal(params=0.0, macs=1.0))
+    if budget.max_macs < least.costs.num_macs:
+        raise BudgetError(
+            f"--max-macs {budget.max_macs:,}: the network of space {space.name!r} with the fewest multiply-accumulates "
+            f"has {least.costs.num_macs:,} ({_largest(least, lambda layer: layer.num_macs)}); raise --max-macs to "
+            f"{least.costs.num_macs:,} or more, or take a space with smaller widths or earlier pools"
+        )
+
+
+def _require_activation_bytes(space: Space, budget: Budget) -> None:
+    if budget.max_activation_bytes is None:
+        return
+    least = _extreme(space, _Goal(peak=True))
+    peak = least.costs.peak_activation_bytes
+    if budget.max_activation_bytes < peak:
+
+        def held(layer: Layer) -> int:
+            return (prod(layer.input_shape) + prod(layer.output_shape)) * BYTES_PER_ACTIVATION
+
+        raise BudgetError(
+            f"--max-activation-bytes {budget.max_activation_bytes:,}: every network of space {space.name!r} holds "
+            f"{peak:,} or more at once ({_largest(least, held, 1)}); raise --max-activation-bytes to {peak:,} or more, "
+            "or take a space with smaller first widths"
+        )
+
+
+def _largest(found: Candidate, amount: Callable[[Layer], int], count: int = 3) -> str:
+    """The layers that force a cost, with the amount of each."""
+    layers = sorted(found.layers, key=amount, reverse=True)[:count]
+    return ", ".join(
+        f"{layer.operation.kind} {'x'.join(map(str, layer.input_shape))} to "
+        f"{'x'.join(map(str, layer.output_shape))} has {amount(layer):,}"
+        for layer in layers
+    )

@@ -42,10 +42,10 @@ def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
     if recipe.schedule == "cosine":
         return peak * _half_cosine(step / total, 1.0, 0.0)
     start, end = peak / 25, peak / 25 / 10_000
-    rise = recipe.warmup * total
+    rise = recipe.warmup * total - 1  # the step of the peak
     if step < rise:
         return _half_cosine(step / rise, start, peak)
-    return _half_cosine((step - rise) / max(total - 1 - rise, 1), peak, end)
+    return _half_cosine((step - max(rise, 0)) / max(total - 1 - max(rise, 0), 1), peak, end)
 
 
 def _half_cosine(fraction: float, start: float, end: float) -> float:

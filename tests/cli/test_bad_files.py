@@ -35,7 +35,9 @@ def test_a_space_that_is_not_toml_is_refused_with_its_line(nas: Nas) -> None:
 
 def test_every_problem_of_a_space_is_shown(nas: Nas) -> None:
     (nas.cwd / "bad.toml").write_text(
-        '[stages]\ncount = { low = 3, high = 1 }\n[block]\nkind = ["plan"]\nwidht = 8\nwidth = true\n[hed]\nbias = true\n'
+        "[stages]\ncount = { low = 3, high = 1 }\n"
+        '[block]\nkind = ["plan"]\nwidht = 8\nwidth = true\n'
+        "[hed]\nbias = true\n"
     )
     ended = nas("space", "sample", "bad.toml")
     assert_refused(
@@ -85,7 +87,7 @@ def test_a_study_file_that_cannot_be_read(content: bytes | None, text: str, nas:
 def test_every_problem_of_an_architecture_is_shown(nas: Nas) -> None:
     (nas.cwd / "net.toml").write_text(
         'name = "net"\ninput = [1, 8]\nclasses = 1\n'
-        'body = [\n  { type = "block", width = 0 },\n  { type = "blok", width = 4 },\n  { type = "pool", kind = "mx" },\n]\n'
+        'body = [{ type = "block", width = 0 }, { type = "blok", width = 4 }, { type = "pool", kind = "mx" }]\n'
         "[recipe]\nepochs = 0\n"
     )
     problems = (

@@ -1,0 +1,169 @@
+"""Studies, trials and modules that are not there, or not what they were."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Finished, Nas, Study
+
+DIGITS = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", "2000")
+
+
+def assert_refused(ended: Finished, rc: int, text: str) -> None:
+    assert ended.rc == rc, ended.err
+    assert ended.out == ""
+    assert re.search(text, ended.err), ended.err
+
+
+# Studies
+
+
+@pytest.mark.parametrize("command", ["export -o net.py", "status", "report", "confirm", "dashboard"])
+def test_a_study_that_does_not_exist_is_met_with_those_that_do(command: str, digits_study: Study) -> None:
+    ended = digits_study.nas(*command.split(), "smal")
+    text = "no study 'smal'; studies in studies: small; make one with: nas search --name smal"
+    assert_refused(ended, 1, text)
+    assert not (digits_study.path.parent / "smal").exists()
+
+
+def test_without_any_study_that_is_said(nas: Nas) -> None:
+    assert_refused(
+        nas("status", "small", "--json"), 1, "no study 'small'; there is none in studies yet; make one with:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        (["--max-params", "1999"], "max_params was 2000 and is 1999"),
+        (["--space", "separable"], "space was 'tiny_digits' and is 'separable'"),
+        (["--dataset", "./images"], "dataset was 'digits' and is './images'"),
+        (["--seed", "1", "--epochs", "9"], "epochs was 3 and is 9; seed was 0 and is 1"),
+    ],
+)
+def test_a_study_does_not_change_what_it_is(changed: list[str], text: str, study_copy: Study, images: Path) -> None:
+    shutil.copytree(images, study_copy.nas.cwd / "images")
+    settings = (study_copy.path / "run/settings.json").read_text()
+    ended = study_copy.nas("search", "--name", "small", *changed)
+    text = f"study 'small' exists with other settings: {text}; resume it with its own, or give this search another --n"
+    assert_refused(ended, 1, re.escape(text))
+    assert (study_copy.path / "run/settings.json").read_text() == settings
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of twenty grey images of 8x8 pixels in ten classes, as digits has."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("images")
+    for label in "0123456789":
+        (root / label).mkdir()
+        for number in range(2):
+            Image.new("L", (8, 8), 100 * number).save(root / label / f"{number}.png")
+    return root
+
+
+@pytest.mark.parametrize("command", ["status small", "search --name small", "export small -o net.py"])
+def test_spoilt_settings_are_named(command: str, study_copy: Study) -> None:
+    (study_copy.path / "run/settings.json").write_text('{"settings": ')
+    assert_refused(study_copy.nas(*command.split()), 1, r"settings\.json")
+
+
+def test_a_spoilt_storage_is_named(study_copy: Study) -> None:
+    (study_copy.path / "run/study.db").write_bytes(b"no database" * 1000)
+    assert_refused(study_copy.nas("status", "small"), 1, r"the storage of study 'small' \(.*study\.db\) failed: ")
+
+
+def test_a_lost_storage_is_said(study_copy: Study) -> None:
+    (study_copy.path / "run/study.db").unlink()
+    assert_refused(study_copy.nas("status", "small"), 1, "holds no study 'small'; remove the folder to start anew")
+
+
+# Trials
+
+
+def test_a_study_without_a_completed_trial_has_nothing_to_export(nas: Nas) -> None:
+    searched = nas("search", *DIGITS, "--time", "0s", "--name", "empty", "--json")
+    assert searched.rc == 0
+    assert searched.json["trials"] == {}
+    assert searched.json["front"] == []
+    assert searched.json["answer"] == "No trial within 2,000 parameters has completed yet."
+    for command in (["export", "empty", "-o", "net.py"], ["confirm", "empty"]):
+        ended = nas(*command)
+        assert_refused(ended, 1, "study 'empty' has no completed trial to .*; go on with: nas search --name empty")
+    assert not (nas.cwd / "net.py").exists()
+    status = nas("status", "empty")
+    assert status.rc == 0
+    assert "trials: none" in status.out
+    assert "The test set was not read." in status.out
+    assert nas("report", "empty").rc == 0
+
+
+@pytest.mark.parametrize("command", [["export", "small", "-o", "net.py"], ["confirm", "small"]])
+def test_a_trial_that_does_not_exist(command: list[str], digits_study: Study) -> None:
+    ended = digits_study.nas(*command, "--trial", 77)
+    assert_refused(ended, 1, "study 'small' has no trial 77; nas status small lists them")
+
+
+def test_a_stopped_trial_has_no_weights_to_export(digits_study: Study) -> None:
+    stopped = trial_with("stopped", digits_study)
+    ended = digits_study.nas("export", "small", "--trial", stopped, "-o", "net.py")
+    text = (
+        rf"trial {stopped} \(stopped\) has no weights at .*; train it again with: nas confirm small --trial {stopped}"
+    )
+    assert_refused(ended, 1, text)
+
+
+def trial_with(fate: str, study: Study) -> Any:
+    import optuna
+
+    stored = optuna.load_study(study_name="small", storage=f"sqlite:///{study.path / 'run/study.db'}")
+    found = [trial.number for trial in stored.trials if trial.user_attrs.get("fate") == fate]
+    assert found, f"the shared study has no {fate} trial; give it other settings"
+    return found[0]
+
+
+# Places
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("net.txt", r"-o net\.txt: the module needs a name that ends in \.py"),
+        ("a_file/net.py", r"cannot write a_file/net\.py: .*; choose another -o"),
+        ("/proc/nowhere/net.py", r"cannot write /proc/nowhere/net\.py: .*; choose another -o"),
+    ],
+)
+def test_an_export_that_cannot_be_written(place: str, text: str, study_copy: Study) -> None:
+    (study_copy.nas.cwd / "a_file").write_text("in the way")
+    assert_refused(study_copy.nas("export", "small", "-o", place), 1, text)
+
+
+def test_a_report_that_cannot_be_written(study_copy: Study) -> None:
+    (study_copy.nas.cwd / "a_file").write_text("in the way")
+    ended = study_copy.nas("report", "small", "-o", "a_file/report")
+    assert_refused(ended, 1, "cannot write a_file/report: .*; choose another -o")
+
+
+# Modules
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, r"net\.py is not there; give the path of a module that `nas export` wrote"),
+        ("x = 1\n", r"net\.py does not define CLAIMS, a dict; give a module that `nas export` wrote"),
+        ("def (:\n", r"net\.py is not valid Python: .* \(line 1\)"),
+        ("CLAIMS = 1 / 0\n", r"net\.py does not run: ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_that_is_none(content: str | None, text: str, nas: Nas) -> None:
+    if content is not None:
+        (nas.cwd / "net.py").write_text(content)
+    assert_refused(nas("verify", "net.py"), 1, text)

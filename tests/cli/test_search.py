@@ -1,0 +1,191 @@
+"""Whole searches on digits: to the end, again, further, to a target, and what is written of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Nas, Study
+
+FINISHED = ("completed", "stopped", "failed")
+RESULT_KEYS = {
+    "study", "answer", "target_confirmed", "trials", "train_seconds", "candidates", "front", "references", "test_set",
+}  # fmt: skip
+FRONT_KEYS = {
+    "trial", "num_params", "num_macs", "peak_activation_bytes", "validation_accuracy", "test_accuracy", "test_spread",
+    "seeds", "consistent", "best_epoch", "digest",
+}  # fmt: skip
+
+
+def finished(result: Any) -> int:
+    return sum(result["trials"].get(fate, 0) for fate in FINISHED)
+
+
+def stored_trials(study: Path) -> list[tuple[int, str]]:
+    """Number and Optuna state of every trial, read behind the command's back."""
+    with sqlite3.connect(f"file:{study / 'run/study.db'}?mode=ro", uri=True) as connection:
+        return connection.execute("select number, state from trials order by number").fetchall()
+
+
+def test_a_search_ends_at_its_trials_and_confirms_its_front(digits_study: Study) -> None:
+    result = digits_study.search.json
+    assert result.keys() == RESULT_KEYS
+    assert result["study"] == "small"
+    assert finished(result) == 6
+    assert result["target_confirmed"] is None
+    assert result["candidates"].keys() == {"redrawn", "repaired"}
+    assert result["references"] == []  # the reference networks are for another data set
+    front = result["front"]
+    assert {frozenset(row) for row in front} == {frozenset(FRONT_KEYS)}
+    sizes = [row["num_params"] for row in front]
+    accuracies = [row["test_accuracy"] for row in front if row["test_accuracy"] is not None]
+    assert sizes == sorted(sizes)
+    assert max(sizes) <= 2000
+    assert accuracies == sorted(accuracies)
+    assert {row["seeds"] for row in front if row["test_accuracy"] is not None} == {2}
+    best = max((row for row in front if row["test_accuracy"]), key=lambda row: row["test_accuracy"])
+    assert f"{best['num_params']:,} parameters reach {best['test_accuracy']:.2f} % ± " in result["answer"]
+    readings = re.search(r"The test set was read after (\d+) trainings of (\d+) networks", result["test_set"])
+    assert readings is not None
+    assert int(readings[1]) == 2 * int(readings[2])
+
+
+def test_what_is_said_while_it_runs_goes_to_standard_error(digits_study: Study) -> None:
+    err = digits_study.search.err
+    assert "new study 'small': digits, at most 2,000 parameters" in err
+    assert re.search(r"trial \d+, [\d,]+ parameters: test [\d.]+ % ± [\d.]+ over 2 of 2 seeds", err)
+    assert "take the best with: nas export small -o net.py" in err
+
+
+def test_the_same_command_again_trains_nothing(study_copy: Study) -> None:
+    before = study_copy.search.json
+    weights = {path: path.stat().st_mtime_ns for path in study_copy.path.glob("run/weights/*")}
+    arguments = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--epochs", 3)
+    again = study_copy.nas("search", *arguments, "--trials", 6, "--seeds", 2, "--name", "small", "--json")
+    assert again.rc == 0
+    assert "resuming study 'small'" in again.err
+    assert again.json == before
+    assert {path: path.stat().st_mtime_ns for path in study_copy.path.glob("run/weights/*")} == weights
+
+
+def test_more_trials_go_on_from_there(study_copy: Study) -> None:
+    before = stored_trials(study_copy.path)
+    on = study_copy.nas("search", "--name", "small", "--trials", 8, "--workers", 1, "--json")
+    assert on.rc == 0
+    assert finished(on.json) == 8
+    after = stored_trials(study_copy.path)
+    assert after[: len(before)] == before
+    assert len(after) >= len(before) + 2
+
+
+def test_an_unmet_target_has_an_exit_code_of_its_own(study_copy: Study) -> None:
+    ended = study_copy.nas("search", "--name", "small", "--target", 100, "--json")
+    assert ended.rc == 3
+    assert ended.json["target_confirmed"] is False
+    assert ended.json["answer"].startswith("The target of 100 % is not confirmed within 2,000 parameters: ")
+    assert finished(ended.json) == 6
+    status = study_copy.nas("status", "small", "--json")
+    assert (status.rc, status.json) == (0, ended.json)
+
+
+def test_a_met_target_names_the_smallest_network_that_met_it(study_copy: Study) -> None:
+    # Between the two best figures, so that one network alone can be the answer.
+    figures = sorted(row["test_accuracy"] for row in study_copy.search.json["front"] if row["test_accuracy"])
+    target = round((figures[-1] + figures[-2]) / 2, 2)
+    ended = study_copy.nas("search", "--name", "small", "--target", target, "--json", "--workers", 1)
+    assert ended.rc == 0
+    assert ended.json["target_confirmed"] is True
+    met = min(
+        (row for row in ended.json["front"] if row["test_accuracy"] and row["test_accuracy"] >= target),
+        key=lambda row: row["num_params"],
+    )
+    assert ended.json["answer"].startswith(f"{met['num_params']:,} parameters reach {met['test_accuracy']:.2f} % ± ")
+    assert ended.json["answer"].endswith(f"the target of {target:g} % is met within 2,000 by trial {met['trial']}.")
+
+
+def test_a_search_without_the_target_ends_with_exit_code_3(nas: Nas) -> None:
+    """From nothing, and by a study file; a flag goes before the file."""
+    (nas.cwd / "mine.toml").write_text(
+        'dataset = "digits"\nspace = "tiny_digits"\nmax_params = 1500\ntarget = 100\ntrials = 9\nepochs = 1\nseeds = 1\n'
+    )
+    ended = nas("search", "--study", "mine.toml", "--trials", 4, "--studies", "elsewhere", "--workers", 1)
+    assert ended.rc == 3, ended.err
+    assert "new study 'mine': digits, at most 1,500 parameters" in ended.err
+    assert "The target of 100 % is not confirmed within 1,500 parameters" in ended.out
+    assert re.search(r"^trials: .*\bcompleted", ended.out, re.MULTILINE)
+    assert len(stored_trials(nas.cwd / "elsewhere/mine")) == 4
+    # The lines that are offered next work as they are.
+    assert "nas status mine --studies elsewhere" in ended.err
+    assert nas("status", "mine", "--studies", "elsewhere").out == ended.out
+    assert nas("status", "mine", env={"NAS_STUDIES": "elsewhere"}).out == ended.out
+
+
+def test_the_status_shows_the_front_and_the_answer(digits_study: Study) -> None:
+    shown = digits_study.nas("status", "small")
+    result = digits_study.search.json
+    assert shown.rc == 0
+    assert shown.err == ""
+    assert shown.out.rstrip().endswith(result["answer"])
+    assert result["test_set"] in shown.out
+    for row in result["front"]:
+        line = next(line for line in shown.out.splitlines() if line.split()[-1:] == [str(row["trial"])])
+        assert line.split()[0] == f"{row['num_params']:,}"
+    for fate, count in result["trials"].items():
+        assert f"{count} {fate}" in shown.out
+
+
+def test_the_report_holds_every_trial(study_copy: Study) -> None:
+    report = study_copy.nas("report", "small", "--json")
+    assert report.rc == 0
+    assert report.json == {
+        "written": [f"studies/small/{name}" for name in ("front.json", "trials.csv", "front.svg")],
+    }
+    assert json.loads((study_copy.path / "front.json").read_text()) == study_copy.search.json
+    with (study_copy.path / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["trial"]) for row in rows] == [number for number, _ in stored_trials(study_copy.path)]
+    assert {"fate", "num_params", "validation_accuracy", "test_accuracy", "seeds", "digest"} <= rows[0].keys()
+    assert all(int(row["num_params"]) <= 2000 for row in rows)
+    tree = ElementTree.parse(study_copy.path / "front.svg")
+    assert tree.getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_the_report_goes_where_it_is_asked_for(digits_study: Study, tmp_path: Path) -> None:
+    report = digits_study.nas("report", "small", "-o", tmp_path / "a/b")
+    assert report.rc == 0
+    assert report.out.splitlines() == [f"wrote {tmp_path}/a/b/{n}" for n in ("front.json", "trials.csv", "front.svg")]
+    assert sorted(path.name for path in (tmp_path / "a/b").iterdir()) == ["front.json", "front.svg", "trials.csv"]
+
+
+def test_confirming_a_trial_adds_seeds(study_copy: Study) -> None:
+    row = next(row for row in study_copy.search.json["front"] if row["seeds"] == 2)
+    confirmed = study_copy.nas("confirm", "small", "--trial", row["trial"], "--seeds", 3, "--workers", 1, "--json")
+    assert confirmed.rc == 0
+    assert confirmed.json.keys() == RESULT_KEYS
+    assert re.search(rf"trial {row['trial']}, .* over 3 of 3 seeds", confirmed.err)
+    assert " over 2 of 3 seeds" not in confirmed.err  # the two that there were are not trained again
+    with sqlite3.connect(study_copy.path / "run/study.db") as connection:
+        keys = [key for (key,) in connection.execute("select key from study_user_attributes")]
+    assert sum(key.startswith(f"confirmation:{row['trial']}:") for key in keys) == 3
+
+
+@pytest.mark.parametrize("fate", ["stopped"])
+def test_a_trial_that_was_stopped_can_be_confirmed_and_exported(fate: str, study_copy: Study) -> None:
+    trials = study_copy.nas("report", "small")
+    assert trials.rc == 0
+    with (study_copy.path / "trials.csv").open() as file:
+        number = next(row["trial"] for row in csv.DictReader(file) if row["fate"] == fate)
+    confirmed = study_copy.nas("confirm", "small", "--trial", number, "--seeds", 1, "--workers", 1)
+    assert confirmed.rc == 0, confirmed.err
+    exported = study_copy.nas("export", "small", "--trial", number, "-o", "net.py", "--json")
+    assert exported.rc == 0, exported.err
+    assert exported.json["seeds"] == 1
+    assert study_copy.nas("verify", "net.py").rc == 0

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+import pytest
+
+from nas.arch import Budget, Input
+from nas.search.sampler import STARTUP_TRIALS, BudgetSampler, distributions_of
+from nas.search.settings import StudyFolder
+from nas.search.pruner import ParetoPruner
+from nas.search.store import SearchStore
+from nas.space import KNOWN_IMAGES, Space, candidate, load_space
+
+TRIALS = STARTUP_TRIALS + 12
+
+
+@pytest.fixture(scope="module")
+def space() -> Space:
+    return load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+
+
+def _run(study: optuna.Study, space: Space, budget: Budget, count: int) -> list[dict[str, object]]:
+    """Trials with an accuracy that larger networks win, so that the model pushes against the budget."""
+    drawn = []
+    for _ in range(count):
+        trial = study.ask(distributions_of(space))
+        found = candidate(space, trial.params)
+        assert found is not None, "a network that cannot be built was proposed"
+        assert budget.admits(found.costs), budget.excesses(found.costs)
+        study.tell(trial, float(found.costs.num_params))
+        drawn.append(trial.params)
+    return drawn
+
+
+@pytest.mark.parametrize("max_params", [100, 800, 8000])
+def test_never_over_budget_and_the_upper_end_is_reached(space: Space, max_params: int) -> None:
+    budget = Budget(max_params)
+    study = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, budget, seed=1))
+    drawn = _run(study, space, budget, TRIALS)
+    sizes = [c.costs.num_params for d in drawn if (c := candidate(space, d))]
+    assert max(sizes) > 0.85 * max_params
+    assert min(sizes) < 0.6 * max_params
+
+
+def test_same_seed_same_draws_and_another_seed_others(space: Space) -> None:
+    def draws(seed: int) -> list[dict[str, object]]:
+        study = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, Budget(2000), seed))
+        return _run(study, space, Budget(2000), TRIALS)
+
+    first = draws(1)
+    assert first == draws(1)
+    assert first != draws(2)
+
+
+def test_a_new_sampler_goes_on_as_the_old_one_would_have(space: Space) -> None:
+    whole = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, Budget(2000), seed=5))
+    expected = _run(whole, space, Budget(2000), TRIALS)
+    parts = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, Budget(2000), seed=5))
+    got = _run(parts, space, Budget(2000), STARTUP_TRIALS + 3)
+    parts.sampler = BudgetSampler(space, Budget(2000), seed=5)
+    got += _run(parts, space, Budget(2000), TRIALS - STARTUP_TRIALS - 3)
+    assert got == expected
+
+
+def test_aims_below_what_met_the_target(space: Space) -> None:
+    sampler = BudgetSampler(space, Budget(8000), seed=0)
+    sampler.below = 1000
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    drawn = _run(study, space, Budget(999), TRIALS)
+    assert len(drawn) == TRIALS
+
+
+def test_every_gene_is_always_suggested(space: Space) -> None:
+    study = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, Budget(500), seed=0))
+    for params in _run(study, space, Budget(500), TRIALS):
+        assert params.keys() == space.genes.keys()
+
+
+def test_store_remembers_what_the_draw_took(space: Space, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "s")
+    folder.run.mkdir(parents=True)
+    store = SearchStore(folder, space, BudgetSampler(space, Budget(800), 0), ParetoPruner(6))
+    number, genes = store.ask()
+    found = candidate(space, genes)
+    assert found is not None
+    store.describe(number, found, found.digest, seed=3)
+    (record,) = store.records()
+    assert (record.fate, record.num_params, record.digest) == ("running", found.costs.num_params, found.digest)
+    assert record.repaired or record.redrawn == 0
+    assert record.genes == genes
+
+
+def test_input_shape_is_part_of_the_space() -> None:
+    small = load_space("tiny_digits", Input(1, 8, 8), 10)
+    assert small.digest != load_space("tiny_digits", Input(1, 9, 9), 10).digest
+    assert small.digest == load_space("tiny_digits", Input(1, 8, 8), 10).digest

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
+
+from nas.arch import Recipe
+from nas.errors import DeviceError, TrainingError
+from nas.train.augment import AugmentationPolicy
+from nas.train.data import Dataset, ImageSet, load_dataset, split
+from nas.train.engine import PreparedData, evaluate, find_device, normalisation, prepare, train
+from nas.train.optimisation import learning_rate_at, make_optimizer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="module")
+def data(digits: Dataset) -> PreparedData:
+    training, validation = split(digits.train.labels, 1 / 6, 0)
+    return prepare(digits.train.subset(training), digits.train.subset(validation), digits.policy, CPU)
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 10),
+    )
+
+
+def test_learns_digits(data: PreparedData) -> None:
+    epochs = list(train(network(), Recipe(epochs=12, batch_size=32, augmentation=0.3), data, seed=0))
+    assert [e.number for e in epochs] == list(range(1, 13))
+    assert epochs[-1].accuracy > 90.0
+    assert epochs[-1].train_loss < epochs[0].train_loss / 3
+    assert all(e.images == len(data.train) // 32 * 32 for e in epochs)
+
+
+def test_same_seed_same_training_and_another_seed_another(data: PreparedData) -> None:
+    def losses(seed: int) -> list[float]:
+        recipe = Recipe(epochs=2, batch_size=64, augmentation=0.5)
+        return [e.train_loss for e in train(network(), recipe, data, seed)]
+
+    assert losses(3) == losses(3)
+    assert losses(3) != losses(4)
+
+
+def test_stops_when_no_further_epoch_is_asked_for(data: PreparedData) -> None:
+    net = network()
+    epochs = list(itertools.islice(train(net, Recipe(epochs=1000), data, seed=0), 2))
+    assert len(epochs) == 2
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(data: PreparedData) -> None:
+    net = network()
+    with torch.no_grad():
+        net[-1].weight.mul_(1e38)  # type: ignore[index, union-attr, operator]
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1; a learning rate below 0.01 may help"):
+        list(train(net, Recipe(epochs=3), data, seed=0))
+
+
+def test_a_batch_larger_than_the_data_is_the_whole_data(data: PreparedData) -> None:
+    (epoch,) = train(network(), Recipe(epochs=1, batch_size=60_000), data, seed=0)
+    assert epoch.images == len(data.train)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("schedule", ["constant", "step", "one_cycle", "cosine"])
+def test_one_epoch_equals_a_plain_float64_loop(optimizer: str, schedule: str) -> None:
+    """The engine's steps against textbook PyTorch in double precision, with torch's own schedulers."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (64, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    labels = torch.randint(0, 10, (64,), generator=generator)
+    part = ImageSet(images, labels)
+    prepared = prepare(part, part, AugmentationPolicy(), CPU)
+    recipe = Recipe(
+        epochs=2,
+        batch_size=16,
+        optimizer=optimizer,  # type: ignore[arg-type]
+        schedule=schedule,  # type: ignore[arg-type]
+        learning_rate=0.01,
+        weight_decay=1e-3,
+        step_epochs=1,
+        label_smoothing=0.1,
+    )
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+    twin = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+    twin.load_state_dict(net.state_dict())
+    twin.double()
+    list(train(net, recipe, prepared, seed=7))
+
+    order_of = torch.Generator().manual_seed(7)
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    settings = {"momentum": 0.9, "nesterov": True} if optimizer == "sgd" else {}
+    plain = kinds[optimizer](twin.parameters(), lr=0.01, weight_decay=1e-3, **settings)
+    schedulers: dict[str, LRScheduler | None] = {
+        "constant": None,
+        "step": StepLR(plain, 4, 0.1),
+        "cosine": CosineAnnealingLR(plain, 8),
+        "one_cycle": None,
+    }
+    scheduler = schedulers[schedule]
+    if schedule == "one_cycle":
+        scheduler = OneCycleLR(plain, 0.01, total_steps=8, pct_start=0.3, cycle_momentum=False)
+    twin.train()
+    mean, std = prepared.mean.double(), prepared.std.double()
+    for _ in range(2):
+        for indices in torch.randperm(64, generator=order_of).split(16):
+            inputs = (images[indices].double() / 255 - mean) / std
+            loss = nn.functional.cross_entropy(twin(inputs), labels[indices], label_smoothing=0.1)
+            plain.zero_grad()
+            loss.backward()
+            plain.step()
+            if scheduler is not None:
+                scheduler.step()
+    for (name, got), expected in zip(net.named_parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(got.double(), expected, rtol=2e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_one_cycle_has_torchs_rates() -> None:
+    recipe = Recipe(epochs=3, learning_rate=0.02)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    scheduler = OneCycleLR(optimizer, 0.02, total_steps=30, pct_start=0.3)
+    rates = []
+    for _ in range(30):
+        rates.append(scheduler.get_last_lr()[0])
+        optimizer.step()
+        if len(rates) < 30:
+            scheduler.step()
+    ours = [learning_rate_at(recipe, step, 10) for step in range(30)]
+    assert ours == pytest.approx(rates, rel=1e-6)
+
+
+def test_schedules_end_where_they_should() -> None:
+    recipe = Recipe(epochs=15, learning_rate=0.01, step_epochs=6)
+    assert learning_rate_at(replace(recipe, schedule="constant"), 1499, 100) == 0.01
+    step = replace(recipe, schedule="step")
+    assert [learning_rate_at(step, s, 100) for s in (0, 599, 600, 1199, 1200)] == pytest.approx(
+        [0.01, 0.01, 0.001, 0.001, 0.0001]
+    )
+    cosine = replace(recipe, schedule="cosine")
+    assert learning_rate_at(cosine, 750, 100) == pytest.approx(0.005)
+    assert learning_rate_at(cosine, 1500, 100) == pytest.approx(0.0)
+
+
+def test_nesterov_needs_momentum() -> None:
+    parameters = [nn.Parameter(torch.zeros(1))]
+    assert make_optimizer(parameters, Recipe(optimizer="sgd", momentum=0.9)).defaults["nesterov"]
+    assert not make_optimizer(parameters, Recipe(optimizer="sgd", momentum=0.0)).defaults["nesterov"]
+
+
+def test_normalisation_is_exact() -> None:
+    images = torch.randint(0, 256, (50, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    mean, std = normalisation(images)
+    scaled = images.double() / 255
+    assert mean == pytest.approx(scaled.mean(dim=(0, 2, 3)).tolist(), abs=1e-6)
+    assert std == pytest.approx(scaled.std(dim=(0, 2, 3), correction=0).tolist(), abs=1e-6)
+    assert normalisation(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)) == ((0.0,), (1.0,))
+
+
+def test_normalisation_comes_from_the_training_part_alone() -> None:
+    dark, bright = torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.full((4, 1, 2, 2), 255, dtype=torch.uint8)
+    labels = torch.zeros(4, dtype=torch.int64)
+    prepared = prepare(ImageSet(dark, labels), ImageSet(bright, labels), AugmentationPolicy(), CPU)
+    assert prepared.mean.item() == 0.0
+
+
+def test_evaluation_counts_right_answers_and_leaves_evaluation_mode(data: PreparedData) -> None:
+    net = network()
+    accuracy = evaluate(net, data)
+    assert not net.training
+    inputs = data.normalised(data.evaluation.images.float() / 255)
+    with torch.inference_mode():
+        right = (net(inputs).argmax(1) == data.evaluation.labels).sum().item()
+    assert accuracy == pytest.approx(100 * right / len(data.evaluation))
+
+
+def test_devices() -> None:
+    assert find_device("cpu") == CPU
+    with pytest.raises(DeviceError, match="--device banana: not a device; use auto, cpu, cuda or cuda:0"):
+        find_device("banana")
+    with pytest.raises(DeviceError, match="only cpu and cuda are supported"):
+        find_device("mps")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    with pytest.raises(DeviceError, match=f"--device cuda:99: this machine has {count} CUDA devices"):
+        find_device("cuda:99")
