@@ -19,7 +19,7 @@ from nas.model import build, module_source
 from nas.results.records import last_epochs_mean
 from nas.search import parts_of
 from nas.train.data import load_dataset
-from nas.train.engine import Epoch, find_device, prepare
+from nas.train.engine import Epoch, find_device, prepare, use_one_thread
 from nas.train.engine import train as train_network
 
 
@@ -45,6 +45,7 @@ def train_described(
         with _writing(output):
             output.parent.mkdir(parents=True, exist_ok=True)
     where = find_device(device)
+    use_one_thread(where)
     dataset = load_dataset(dataset_name, data_dir, image_size, colour)
     if dataset.image_shape != described.input or dataset.num_classes != described.classes:
         raise DataError(

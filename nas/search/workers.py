@@ -7,7 +7,6 @@ worker waits to be told to go on or to stop.
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from nas.model import build
 from nas.search.interrupt import Interrupts
 from nas.train.augment import AugmentationPolicy
 from nas.train.data import ImageSet
-from nas.train.engine import Epoch, PreparedData, prepare, train
+from nas.train.engine import Epoch, PreparedData, prepare, train, use_one_thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,9 +168,9 @@ class InProcessWorker:
 class ProcessWorker:
     """Trains in a process of its own; a process that dies fails its job, and the next job gets a new process."""
 
-    def __init__(self, parts: Parts, device: str, threads: int) -> None:
+    def __init__(self, parts: Parts, device: torch.device) -> None:
         self.job: Job | None = None
-        self._arguments = (parts, device, threads)
+        self._arguments = (parts, device)
         self._start()
 
     def _start(self) -> None:
@@ -223,12 +222,12 @@ class ProcessWorker:
         self._process.join()
 
 
-def _serve(connection: Connection, parts: Parts, device: str, threads: int) -> None:
+def _serve(connection: Connection, parts: Parts, device: torch.device) -> None:
     # Ctrl-C reaches the whole process group; the coordinator alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(threads)
-    trainer = Trainer(parts, torch.device(device))
+    use_one_thread(device)
+    trainer = Trainer(parts, device)
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone: so are we
         while True:
             _serve_job(connection, trainer, connection.recv())
@@ -254,13 +253,13 @@ class Pool:
         self._interrupts = interrupts
         self.workers: list[InProcessWorker] | list[ProcessWorker]
         if workers == 1:
+            use_one_thread(device)
             self.workers = [InProcessWorker(Trainer(parts, device))]
             return
         for images in (parts.train, parts.validation, parts.whole_train, parts.test):
             images.images.share_memory_()  # type: ignore[no-untyped-call]
             images.labels.share_memory_()  # type: ignore[no-untyped-call]
-        threads = max(1, (os.cpu_count() or 1) // workers)
-        self.workers = [ProcessWorker(parts, str(device), threads) for _ in range(workers)]
+        self.workers = [ProcessWorker(parts, device) for _ in range(workers)]
 
     def idle(self) -> list[Worker]:
         """The workers without a job."""

@@ -117,9 +117,7 @@ def block_of(space: Space, genes: Genes, stage: int, number: int, channels: int,
     return Block(width, kind, kernel, stride, padding, shortcut, repeat, dress)  # type: ignore[arg-type]
 
 
-def junction_of(
-    space: Space, genes: Genes, stage: int, channels: int, dress: Dress
-) -> tuple[list[BodyItem], int, int]:
+def junction_of(space: Space, genes: Genes, stage: int, channels: int, dress: Dress) -> tuple[list[BodyItem], int, int]:
     """What lies behind a stage of `channels`, the channels that leave it, and the stride of the block behind it."""
     items: list[BodyItem] = []
     stride, size = 1, int(space.value(genes, "stages.pool_size"))

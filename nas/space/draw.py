@@ -98,8 +98,8 @@ def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
 def _resize(space: Space, found: Candidate, limit: Budget, rng: random.Random) -> Candidate | None:
     """`found` with its widths scaled to the largest network within `limit`; None where even the least widths exceed it.
 
-    Every count grows with every width, so bisection finds the scale; what it leaves over goes to single widths, in
-    random order.
+    Counts grow with widths (but for a shortcut that needs no convolution where two are equal), so bisection finds the
+    scale; what it leaves over goes to single widths, in random order.
     """
 
     def scaled(scale: float) -> dict[str, Value]:
@@ -110,12 +110,15 @@ def _resize(space: Space, found: Candidate, limit: Budget, rng: random.Random) -
             genes[name] = _scaled(domain, genes[name], scale)
         return genes
 
-    widths = [name for name in space.width_genes if name in found.genes]
-    best = fitting(space, scaled(0.0), limit)
-    if best is None:
-        return None
-    # Scale 1 is the network itself, and 2 has every width at its most.
-    low, high = (0.0, 1.0) if not limit.admits(found.costs) else (1.0, 2.0)
+    widths = space.width_genes
+    # Scale 0 has every width at its least, 1 is the network itself, and 2 has every width at its most.
+    if limit.admits(found.costs):
+        best, low, high = found, 1.0, 2.0
+    else:
+        smallest = fitting(space, scaled(0.0), limit)
+        if smallest is None:
+            return None
+        best, low, high = smallest, 0.0, 1.0
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         fits = fitting(space, scaled(middle), limit)
@@ -144,5 +147,5 @@ def _from_least(space: Space, least: Candidate, proposal: Genes, limit: Budget, 
     """Where no proposal can be repaired: the least network, moved towards `proposal` gene by gene while it fits."""
     best = least
     for name in rng.sample(sorted(space.genes), len(space.genes)):
-        best = fitting(space, {**best.genes, name: proposal[name]}, limit) or best
+        best = fitting(space, {**best.genes, name: proposal.get(name, best.genes[name])}, limit) or best
     return best

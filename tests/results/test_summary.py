@@ -65,7 +65,7 @@ def test_front_text_says_what_is_not_confirmed_and_shows_the_references() -> Non
     assert "99.44 ± 0.03" in text
     assert "003 model 3" in text
     assert "7,788" in text
-    assert max(len(line) for line in text.splitlines()) <= 85
+    assert max(len(line) for line in text.splitlines()) <= 80
 
 
 def test_answer_in_one_sentence() -> None:
@@ -73,7 +73,9 @@ def test_answer_in_one_sentence() -> None:
         "4,000 parameters reach 99.44 % ± 0.03 on the test set (3 seeds, mean of the last 3 epochs, in every one of the "
         "last 3 epochs of every seed): the target of 99.4 % is met within 8,000 by trial 2."
     )
-    assert answer(RECORDS, 8000, 99.6, 3).startswith("The target of 99.6 % is not confirmed within 8,000 parameters: 4,000")
+    assert answer(RECORDS, 8000, 99.6, 3).startswith(
+        "The target of 99.6 % is not confirmed within 8,000 parameters: 4,000"
+    )
     assert "most accurate confirmed network" in answer(RECORDS, 8000, None, 3)
     assert "nothing came near enough to confirm" in answer(RECORDS[:1], 8000, 99.4, 3)
     assert answer([], 8000, 99.4, 3) == "No trial within 8,000 parameters has completed yet."

@@ -18,7 +18,9 @@ from nas.search.confirm import (
 )
 
 
-def trial(number: int, num_params: int, validation: float, tests: tuple[float, ...] = (), fate: str = "completed") -> TrialRecord:
+def trial(
+    number: int, num_params: int, validation: float, tests: tuple[float, ...] = (), fate: str = "completed"
+) -> TrialRecord:
     return TrialRecord(
         number=number,
         fate=fate,  # type: ignore[arg-type]

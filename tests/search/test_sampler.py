@@ -6,9 +6,9 @@ import optuna
 import pytest
 
 from nas.arch import Budget, Input
+from nas.search.pruner import ParetoPruner
 from nas.search.sampler import STARTUP_TRIALS, BudgetSampler, distributions_of
 from nas.search.settings import StudyFolder
-from nas.search.pruner import ParetoPruner
 from nas.search.store import SearchStore
 from nas.space import KNOWN_IMAGES, Space, candidate, load_space
 
