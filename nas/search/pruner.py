@@ -17,9 +17,9 @@ def rungs_of(epochs: int) -> tuple[int, ...]:
 
 
 class ParetoPruner(BasePruner):
-    """Asynchronous successive halving over (parameters, accuracy at the rung).
+    """Asynchronous successive halving over (parameters, best accuracy up to the rung).
 
-    At each rung a trial goes on only while it is among the better half of all that came there, better meaning a lower
+    The best epoch so far, since a single epoch under a high learning rate dips by several points now and then. At each rung a trial goes on only while it is among the better half of all that came there, better meaning a lower
     non-dominated rank (Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving, section 3.2, in the
     stopping form of Li et al. 2020). It reads the user attribute `num_params`, set before a trial's first report.
     """
@@ -37,13 +37,18 @@ class ParetoPruner(BasePruner):
             return False
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
         peers = [
-            (float(t.user_attrs["num_params"]), t.intermediate_values[step])
+            _point(t, step)
             for t in study.get_trials(deepcopy=False, states=states)
             if t.number != trial.number and step in t.intermediate_values and "num_params" in t.user_attrs
         ]
         if len(peers) < self.least_peers:
             return False
-        own = (float(trial.user_attrs["num_params"]), trial.intermediate_values[step])
-        all_ranks = ranks([own, *peers])
+        all_ranks = ranks([_point(trial, step), *peers])
         better = sum(rank < all_ranks[0] for rank in all_ranks)
         return better >= self.keep * len(all_ranks)
+
+
+def _point(trial: FrozenTrial, rung: int) -> tuple[float, float]:
+    """Parameters, and the best accuracy up to `rung`."""
+    best = max(accuracy for step, accuracy in trial.intermediate_values.items() if step <= rung)
+    return float(trial.user_attrs["num_params"]), best

@@ -84,7 +84,7 @@ def find_device(name: str = "auto") -> torch.device:
 
 
 def use_one_thread(device: torch.device) -> None:
-    """Lets CPU trainings of this process use one thread: on networks this small a second one only waits for the first."""
+    """Gives this process one thread on the CPU: on networks this small a second one only waits for the first."""
     if device.type == "cpu":
         torch.set_num_threads(1)
 

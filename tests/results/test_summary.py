@@ -70,8 +70,8 @@ def test_front_text_says_what_is_not_confirmed_and_shows_the_references() -> Non
 
 def test_answer_in_one_sentence() -> None:
     assert answer(RECORDS, 8000, 99.4, 3) == (
-        "4,000 parameters reach 99.44 % ± 0.03 on the test set (3 seeds, mean of the last 3 epochs, in every one of the "
-        "last 3 epochs of every seed): the target of 99.4 % is met within 8,000 by trial 2."
+        "4,000 parameters reach 99.44 % ± 0.03 on the test set (3 seeds, mean of the last 3 epochs, in every one of "
+        "the last 3 epochs of every seed): the target of 99.4 % is met within 8,000 by trial 2."
     )
     assert answer(RECORDS, 8000, 99.6, 3).startswith(
         "The target of 99.6 % is not confirmed within 8,000 parameters: 4,000"

@@ -56,3 +56,12 @@ def test_better_half_by_rank_goes_on() -> None:
 def test_nothing_is_stopped_between_rungs_or_among_few() -> None:
     assert not _prunes(_study_with(LARGE, 4), 8000, 10.0, 4)
     assert not _prunes(_study_with(LARGE[:3], 3), 8000, 10.0, 3)
+
+
+def test_one_bad_epoch_does_not_stop_a_good_trial() -> None:
+    study = _study_with(LARGE, 3)
+    trial = study.ask()
+    trial.set_user_attr("num_params", 7950)
+    trial.report(97.5, 2)
+    trial.report(60.0, 3)
+    assert not ParetoPruner(epochs=15).prune(study, study.get_trials()[trial.number])

@@ -130,7 +130,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial_and_not_the_study(
 
     def explosive(recipe: object, step: int, steps_per_epoch: int) -> float:
         calls.append(step)
-        return 1e30 if len(calls) <= 3 * steps_per_epoch else real(recipe, step, steps_per_epoch)  # type: ignore[arg-type]
+        return 1e30 if len(calls) <= steps_per_epoch else real(recipe, step, steps_per_epoch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "learning_rate_at", explosive)
     outcome = _search(StudyFolder(tmp_path, "nan"), replace(SETTINGS, trials=4))
@@ -242,7 +242,7 @@ def test_a_name_cannot_lead_out_of_the_studies(tmp_path: Path, name: str) -> Non
 def test_a_study_that_does_not_exist_names_those_that_do(finished: tuple[StudyFolder, Outcome]) -> None:
     folder, _ = finished
     studies = folder.path.parent
-    with pytest.raises(StudyError, match="no study 'finishd'; studies in .*: finished; make one with: nas search"):
+    with pytest.raises(StudyError, match=r"no study 'finishd'; studies in .*: finished; make one with: nas search"):
         StudyFolder(studies, "finishd").require(studies)
 
 
