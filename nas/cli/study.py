@@ -154,7 +154,7 @@ def _settings(file: Path | None, name: str | None, studies: Path, flags: dict[st
 
 def _checked(settings: StudySettings) -> StudySettings:
     # Flags know fewer bounds than the file that the study keeps, which must be readable when it is opened again.
-    return decode(type(settings), encode(settings), "the settings of this search")
+    return decode(type(settings), encode(settings), "this search")
 
 
 def _command(*words: str, studies: Path) -> str:

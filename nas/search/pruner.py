@@ -19,9 +19,10 @@ def rungs_of(epochs: int) -> tuple[int, ...]:
 class ParetoPruner(BasePruner):
     """Asynchronous successive halving over (parameters, best accuracy up to the rung).
 
-    The best epoch so far, since a single epoch under a high learning rate dips by several points now and then. At each rung a trial goes on only while it is among the better half of all that came there, better meaning a lower
+    At each rung a trial goes on only while it is among the better half of all that came there, better meaning a lower
     non-dominated rank (Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving, section 3.2, in the
-    stopping form of Li et al. 2020). It reads the user attribute `num_params`, set before a trial's first report.
+    stopping form of Li et al. 2020). The best epoch so far counts, since under a high learning rate a single epoch
+    dips by several points now and then. It reads the user attribute `num_params`, set before the first report.
     """
 
     def __init__(self, epochs: int, keep: float = 0.5, least_peers: int = 4) -> None:

@@ -24,7 +24,7 @@ from nas.arch import (
 from nas.arch.description import BodyItem
 from nas.errors import ArchitectureError
 from nas.space.domains import Value
-from nas.space.schema import Space
+from nas.space.schema import Space, gene_name
 
 Genes = Mapping[str, Value]
 
@@ -43,13 +43,18 @@ class Candidate(NamedTuple):
         return digest_of(self.layers)
 
 
+def valid(space: Space, genes: Genes) -> bool:
+    """Whether `genes` have a value for every gene, within its domain."""
+    return all(name in genes and domain.contains(genes[name]) for name, domain in space.genes.items())
+
+
 def candidate(space: Space, genes: Genes) -> Candidate | None:
     """The network that `genes` describe.
 
     None where its maps shrink to nothing, and where a gene is missing or has a value outside its domain, as genes
     that were written by hand or for another space may.
     """
-    if not all(name in genes and domain.contains(genes[name]) for name, domain in space.genes.items()):
+    if not valid(space, genes):
         return None
     architecture = assemble(space, genes)
     try:
@@ -63,6 +68,24 @@ def fitting(space: Space, genes: Genes, budget: Budget) -> Candidate | None:
     """The network that `genes` describe where there is one and it stays within `budget`."""
     result = candidate(space, genes)
     return result if result is not None and budget.admits(result.costs) else None
+
+
+def ascending(space: Space, genes: Genes) -> dict[str, Value]:
+    """`genes` with the widths of the network's blocks in ascending order, where the space asks for that.
+
+    A rule of drawing, not of the space: a network whose widths fall somewhere can still be described and enqueued.
+    """
+    if not space.value(genes, "block.growing"):
+        return dict(genes)
+    stages = range(1, int(space.value(genes, "stages.count")) + 1)
+    per = space.settings["block.width"].per
+    names = [
+        gene_name("block.width", per, stage, block)
+        for stage in stages
+        for block in range(1, int(space.value(genes, "stages.blocks", stage)) + 1)
+    ]
+    names = [name for name in dict.fromkeys(names) if name in space.genes]
+    return {**genes, **dict(zip(names, sorted(genes[name] for name in names), strict=True))}
 
 
 def assemble(space: Space, genes: Genes) -> Architecture:

@@ -2,8 +2,8 @@
 
 A plain draw that is repeated until it fits collapses to tiny networks or to the budget's edge, whichever the space
 makes common. So every draw aims at a size: a window below a ceiling that is itself drawn from the range that the
-budget leaves, the upper end included. A draw that misses its window a few times has its widths shrunk or grown until
-it is as large as the ceiling allows.
+budget leaves, the upper end included. A draw that misses its window has its widths shrunk or grown until it is as large
+as the ceiling allows; what a model proposes is first drawn again a few times.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from nas.arch import Budget
-from nas.space.assemble import Candidate, Genes, candidate, fitting
+from nas.space.assemble import Candidate, Genes, ascending, candidate, fitting, valid
 from nas.space.domains import Choice, IntRange, Value
 from nas.space.reach import most_network, require_reachable
 from nas.space.schema import Space
 
-REDRAWS = 8  # draws that may miss their window before one is repaired
+REDRAWS = 8  # draws that may miss their window before any size below the ceiling will do
+PATIENCE = 3  # proposals of a model that are drawn again before one is repaired: a repair is not what it proposed
 WINDOW = 0.75  # a draw fits its window when it has at least this part of the ceiling
 BISECTIONS = 6
+CLOSE = 0.98  # a repair is done when it has at least this part of the ceiling
 
 
 class Draw(NamedTuple):
@@ -44,40 +46,44 @@ def draw_network(
     propose: Callable[[], Genes] | None = None,
     ceiling: int | None = None,
 ) -> Draw:
-    """A network of at most `budget`, proposed by `propose` (at random by default) and repaired where it must be.
+    """A network of at most `budget`, proposed by `propose` (at random by default), repaired where need be.
 
     Args:
         space: what may be drawn.
         budget: never exceeded.
         rng: the source of the ceiling and of the repair's choices.
-        propose: returns one value for every gene; called up to `REDRAWS` times.
-        ceiling: parameters to aim below; drawn at random by default, with a window of sizes under it. A given ceiling
-            has no window: anything below it fits.
+        propose: returns one value for every gene; called several times where its networks do not fit.
+        ceiling: parameters to aim just below; at random over what the budget allows by default.
 
     Raises:
         BudgetError: no network of the space fits the budget.
     """
     least = require_reachable(space, budget)
-    windowed = ceiling is None
     if ceiling is None:
         most = min(budget.max_params, most_network(space).costs.num_params)
-        ceiling = round(rng.uniform(least.costs.num_params, most))
+        # A tenth beyond the upper end, so that the very largest networks come up as well.
+        ceiling = min(round(rng.uniform(least.costs.num_params, 1.1 * most)), most)
     ceiling = max(min(ceiling, budget.max_params), least.costs.num_params)
     limit = replace(budget, max_params=ceiling)
-    floor = WINDOW * ceiling if windowed else 0
+    floor = WINDOW * ceiling
+    patience = PATIENCE if propose else 0
     proposal: Genes = {}
     misfit: Candidate | None = None
     for attempt in range(REDRAWS):
-        proposal = propose() if propose else random_genes(space, rng)
+        proposed = propose() if propose else random_genes(space, rng)
+        if not valid(space, proposed):
+            continue
+        proposal = ascending(space, proposed)
         found = candidate(space, proposal)
         if found is None:
             continue
         if limit.admits(found.costs) and found.costs.num_params >= floor:
             return Draw(found, attempt, False)
-        repaired = _resize(space, found, limit, rng)
-        if repaired is not None and (attempt == REDRAWS - 1 or repaired.costs.num_params >= floor):
-            return Draw(repaired, attempt, True)
-        misfit = repaired or misfit
+        if attempt < patience:
+            continue
+        misfit = _resize(space, found, limit, rng) or misfit
+        if misfit is not None and misfit.costs.num_params >= floor:
+            return Draw(misfit, attempt, True)
     return Draw(misfit or _from_least(space, least, proposal, limit, rng), REDRAWS, True)
 
 
@@ -120,6 +126,8 @@ def _resize(space: Space, found: Candidate, limit: Budget, rng: random.Random) -
             return None
         best, low, high = smallest, 0.0, 1.0
     for _ in range(BISECTIONS):
+        if best.costs.num_params >= CLOSE * limit.max_params:
+            return best
         middle = (low + high) / 2
         fits = fitting(space, scaled(middle), limit)
         if fits is None:
@@ -129,7 +137,8 @@ def _resize(space: Space, found: Candidate, limit: Budget, rng: random.Random) -
     for name in rng.sample(widths, min(len(widths), 4)):
         domain, value = space.genes[name], best.genes[name]
         if isinstance(domain, IntRange) and domain.contains(int(value) + domain.step):
-            best = fitting(space, {**best.genes, name: int(value) + domain.step}, limit) or best
+            genes = ascending(space, {**best.genes, name: int(value) + domain.step})
+            best = fitting(space, genes, limit) or best
     return best
 
 
@@ -147,5 +156,6 @@ def _from_least(space: Space, least: Candidate, proposal: Genes, limit: Budget, 
     """Where no proposal can be repaired: the least network, moved towards `proposal` gene by gene while it fits."""
     best = least
     for name in rng.sample(sorted(space.genes), len(space.genes)):
-        best = fitting(space, {**best.genes, name: proposal.get(name, best.genes[name])}, limit) or best
+        genes = ascending(space, {**best.genes, name: proposal.get(name, best.genes[name])})
+        best = fitting(space, genes, limit) or best
     return best

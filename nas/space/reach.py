@@ -349,7 +349,9 @@ def _require_activation_bytes(space: Space, budget: Budget) -> None:
     if budget.max_activation_bytes < peak:
 
         def held(layer: Layer) -> int:
-            return (prod(layer.input_shape) + prod(layer.output_shape)) * BYTES_PER_ACTIVATION
+            # Norms and activations work in place; see nas.arch.costs_of.
+            floats = prod(layer.input_shape) + prod(layer.output_shape)
+            return floats * BYTES_PER_ACTIVATION if layer.num_macs else 0
 
         raise BudgetError(
             f"--max-activation-bytes {budget.max_activation_bytes:,}: every network of space {space.name!r} holds "

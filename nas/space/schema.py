@@ -48,6 +48,7 @@ KEYS: dict[str, Key] = {
     "block.kind": Key(Literal["plain", "separable"], "plain", "how a block convolves", "block"),
     "block.first": Key(Literal["any", "plain", "separable"], "any", "kind of the very first block; any leaves it free"),
     "block.width": Key(Width, 16, "output channels of a block", "block"),
+    "block.growing": Key(bool, False, "whether draws put the widths of the blocks in ascending order"),
     "block.kernel": Key(Annotated[int, Bounds(1, 31)], 3, "pixels, odd where the padding is same", "block"),
     "block.padding": Key(Padding, "same", "same keeps the map's size, valid shrinks it", "block"),
     "block.shortcut": Key(
@@ -125,6 +126,7 @@ class Space:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+@functools.cache
 def gene_name(key: str, per: Scope, stage: int, block: int) -> str:
     """The gene that holds `key` at a stage and block: 'stage1.block2.width', 'stage2.blocks', 'head.kind'."""
     if per == "network":
