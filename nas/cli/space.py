@@ -15,9 +15,8 @@ from nas.space import (
     KNOWN_IMAGES,
     SHIPPED,
     Candidate,
-    Choice,
-    Domain,
     Space,
+    domain_text,
     draw_networks,
     least_network,
     load_space,
@@ -72,13 +71,13 @@ def show(name: SpaceName, dataset: Dataset = "mnist", as_json: AsJson = False) -
                 "log10_size": round(log10_size, 2),
                 "least": _ends(least),
                 "most": _ends(most),
-                "genes": {gene: _domain_text(domain) for gene, domain in space.genes.items()},
+                "genes": {gene: domain_text(domain) for gene, domain in space.genes.items()},
             }
         )
         return
     print(f"{space.name}: {space.summary}\n")
     for gene, domain in space.genes.items():
-        print(f"  {gene:<28} {_domain_text(domain)}")
+        print(f"  {gene:<28} {domain_text(domain)}")
     print(
         f"\n{len(space.genes)} genes; about 10^{log10_size:.0f} ways to choose an architecture (some build the same "
         f"network)\nfor {dataset}: {least.costs.num_params:,} to {most.costs.num_params:,} parameters\n"
@@ -88,15 +87,6 @@ def show(name: SpaceName, dataset: Dataset = "mnist", as_json: AsJson = False) -
 
 def _ends(found: Candidate) -> dict[str, Any]:
     return {"num_params": found.costs.num_params, "digest": found.digest, "genes": found.genes}
-
-
-def _domain_text(domain: Domain) -> str:
-    if isinstance(domain, Choice):
-        return " | ".join(str(option) for option in domain.options)
-    step = getattr(domain, "step", 1)
-    return (
-        f"{domain.low:g} to {domain.high:g}" + (f", step {step}" if step != 1 else "") + (", log" if domain.log else "")
-    )
 
 
 @app.command("sample")

@@ -86,7 +86,7 @@ def _coordinate(
     watcher: Watcher,
     task: Callable[[Coordinator], None],
 ) -> Outcome:
-    epochs = settings.epochs or recipe_of(space, {n: d.extremes()[0] for n, d in space.genes.items()}).epochs
+    epochs = settings.epochs or recipe_of(space, space.plain_genes).epochs
     sampler = BudgetSampler(space, settings.budget, settings.seed)
     store = SearchStore(folder, space, sampler, ParetoPruner(epochs))
     parts = parts_of(dataset, settings.seed)

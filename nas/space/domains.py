@@ -40,8 +40,6 @@ class Choice:
         """Every value there is, in the order of the file."""
         return self.options
 
-    extremes = values
-
 
 @dataclass(frozen=True, slots=True)
 class IntRange:
@@ -75,8 +73,6 @@ class IntRange:
         """Every value there is, ascending."""
         return range(self.low, self.high + 1, self.step)
 
-    extremes = values
-
 
 @dataclass(frozen=True, slots=True)
 class FloatRange:
@@ -104,8 +100,6 @@ class FloatRange:
     def values(self) -> Sequence[Value]:
         """The two ends; what lies between cannot be listed."""
         return self.low, self.high
-
-    extremes = values
 
 
 Domain = Choice | IntRange | FloatRange

@@ -88,7 +88,7 @@ def test_a_list_may_have_as_many_values_as_it_says() -> None:
     assert decoded(list(range(1, MAX_OPTIONS + 1)), Annotated[int, Bounds(1)]).domain.size == 100
 
 
-DOMAINS = [
+DOMAINS: list[Domain] = [
     Choice((8, 16, 24)),
     Choice((True, False)),
     IntRange(4, 32),

@@ -270,6 +270,13 @@ def test_a_1x1_block_may_be_a_transition(tmp_path: Path) -> None:
     assert genes_of(space, Architecture(space.input, 10, body))["stage1.block2.kernel"] == 1
 
 
+def test_the_padding_of_a_1x1_block_has_no_effect(tmp_path: Path) -> None:
+    space = space_of(tmp_path, "block.kernel = [1, 3]\nblock.padding = 'valid'\nstages.count = 1")
+    assert rebuilt(
+        space, Architecture(space.input, 10, (Block(16, padding="valid"), Block(16, kernel=1, padding="same")))
+    )
+
+
 def test_where_the_space_leaves_no_choice(tmp_path: Path) -> None:
     space = space_of(tmp_path, "stages.count = 1\nblock.shortcut = 'auto'\nblock.repeat = 2\nblock.first = 'separable'")
     member = (Block(16, "separable", shortcut="projection"), Block(16, shortcut="identity", repeat=2))

@@ -196,7 +196,7 @@ def test_recipes_come_from_genes_and_constants(tmp_path: Path) -> None:
 def table_values(hint: Any) -> str:
     if get_origin(hint) is Annotated:
         bounds = hint.__metadata__[0]
-        return f"{bounds.low:g} to {bounds.high:g}" + ", without the end" * bounds.open_high
+        return f"{bounds.low:g} to {bounds.high:g}{', without the end' * bounds.open_high}"
     if get_origin(hint) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(hint))
     assert hint is bool

@@ -1,0 +1,157 @@
+"""An architecture drawn as SVG: a box a block, to scale of channels (length) and map (height and depth)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+from nas.arch import Architecture, Call, calls, costs_of, lower, outline
+from nas.arch.operations import AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, Linear, MaxPool2d, Shape
+
+_COLOURS = {
+    "input": "#8b949e",
+    "plain": "#3b82f6",
+    "separable": "#12a594",
+    "transition": "#a371e8",
+    "classifier": "#d9822b",
+    "pool": "#8b949e",
+}
+_MAP, _LENGTH = 84.0, 58.0  # pixels of the largest map's height and of the most channels' length
+_DEPTH = 0.3  # pixels to the right and up that a pixel of depth is drawn with
+_BOX_SLOT, _POOL_SLOT, _TEXT = 98.0, 58.0, 54.0  # pixels: widths of a step, height of the text below it
+
+
+@dataclass(slots=True)
+class _Step:
+    """One box, or a pool between two boxes."""
+
+    kind: str
+    title: str
+    shape: Shape
+    num_params: int
+    uses: int = 1
+    shortcut: bool = False
+
+    @property
+    def slot(self) -> float:
+        return _POOL_SLOT if self.kind == "pool" else _BOX_SLOT
+
+
+def architecture_svg(architecture: Architecture, width: int = 1040) -> str:
+    """The drawing, wrapped into rows of at most `width` pixels; text takes the colour of its surroundings."""
+    layers = lower(architecture)
+    stem = architecture.input
+    image = _Step("input", "image", (stem.channels, stem.height, stem.width), 0)
+    rows = _rows([image, *_steps(calls(layers))], width)
+    steps = [step for row in rows for step in row]
+    per_pixel = _MAP / max(max(s.shape[1:], default=1) for s in steps)
+    per_channel = _LENGTH / max(s.shape[0] for s in steps)
+    row_height = max(_size(s, per_pixel, per_channel)[1] for s in steps) + _TEXT + 8
+    parts, previous = [], image
+    for index, row in enumerate(rows):
+        x, base = 4.0, (index + 1) * row_height - _TEXT
+        for step in row:
+            parts.append(_step_svg(step, previous, x, base, per_pixel, per_channel))
+            x, previous = x + step.slot, step
+    height, used = row_height * len(rows), max(sum(s.slot for s in row) for row in rows) + 4
+    text = f"{outline(architecture)}: {costs_of(layers).num_params:,} parameters"
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {used:.0f} {height:.0f}" width="{used:.0f}" '
+        f'height="{height:.0f}" role="img" aria-label="{escape(text)}" font-family="system-ui, sans-serif" '
+        f'font-size="11.5" fill="currentColor">{"".join(parts)}</svg>'
+    )
+
+
+def _rows(steps: Sequence[_Step], width: int) -> list[list[_Step]]:
+    rows: list[list[_Step]] = [[]]
+    for step in steps:
+        if rows[-1] and sum(s.slot for s in rows[-1]) + step.slot > width - 4:
+            rows.append([])
+        rows[-1].append(step)
+    return rows
+
+
+def _steps(run: Sequence[Call]) -> list[_Step]:
+    """Submodules as steps; what belongs to the one before it (tails, shortcuts, functions) is counted there."""
+    steps: list[_Step] = []
+    groups: dict[str, _Step] = {}
+    for call in run:
+        params, operation = sum(layer.num_params for layer in call.layers), call.layers[0].operation
+        convolutions = [o for layer in call.layers if isinstance(o := layer.operation, Conv2d)]
+        if call.group in groups:
+            groups[call.group].uses += 1
+        elif isinstance(operation, (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d)):
+            size = getattr(operation, "size", 0)
+            kind = "max" if isinstance(operation, MaxPool2d) else "average"
+            whole = call.layers[0].output_shape[1:] in ((), (1, 1))
+            title = f"global {kind}" if whole else f"{kind} {size}×{size}"
+            steps.append(_Step("pool", title, call.layers[-1].output_shape, 0))
+        elif isinstance(operation, Linear) or call.group == "classifier":
+            steps.append(_Step("classifier", "classes", call.layers[-1].output_shape, params))
+        elif convolutions and not call.group.startswith("shortcut"):
+            step = _Step(*_kind_and_title(convolutions), call.layers[-1].output_shape, params)
+            groups[call.group] = step
+            steps.append(step)
+        elif steps:
+            steps[-1].num_params += params
+            steps[-1].shortcut |= isinstance(operation, Add)
+    return steps
+
+
+def _kind_and_title(convolutions: Sequence[Conv2d]) -> tuple[str, str]:
+    first = convolutions[0]
+    stride = f" /{first.stride}" if first.stride > 1 else ""
+    if len(convolutions) > 1:
+        return "separable", f"separable {first.kernel}×{first.kernel}{stride}"
+    kind = "transition" if first.kernel == 1 else "plain"
+    return kind, f"{'transition' if kind == 'transition' else 'plain'} {first.kernel}×{first.kernel}{stride}"
+
+
+def _size(step: _Step, per_pixel: float, per_channel: float) -> tuple[float, float, float]:
+    """Length, height with the depth's share, and depth, in pixels."""
+    rows, columns = step.shape[1:] if len(step.shape) == 3 else (1, 1)
+    depth = max(2.0, columns * per_pixel * _DEPTH)
+    return max(3.0, step.shape[0] * per_channel), max(3.0, rows * per_pixel) + depth, depth
+
+
+def _step_svg(step: _Step, previous: _Step, x: float, base: float, per_pixel: float, per_channel: float) -> str:
+    length, height, depth = _size(step, per_pixel, per_channel)
+    colour, middle = _COLOURS[step.kind], x + (step.slot - 8) / 2
+    map_text = "×".join(map(str, step.shape[1:])) if len(step.shape) == 3 else ""
+    if step.kind == "pool":
+        # A funnel from the map before it to the map behind it.
+        before, behind = _size(previous, per_pixel, per_channel)[1] * 0.8, height * 0.8
+        left, right = middle - 9, middle + 9
+        shape = (
+            f'<path d="M{left:.1f} {base:.1f}V{base - before:.1f}L{right:.1f} {base - behind:.1f}V{base:.1f}z" '
+            f'fill="{colour}" fill-opacity=".28"/>'
+        )
+        return shape + _lines(middle, base, [(step.title.split()[0], False), (step.title.split()[-1], False)])
+    front, left = height - depth, middle - (length + depth) / 2
+    top, right = base - front, left + length
+    faces = (
+        f'<path d="M{left:.1f} {base:.1f}V{top:.1f}h{length:.1f}V{base:.1f}z" fill="{colour}"/>'
+        f'<path d="M{left:.1f} {top:.1f}l{depth:.1f} {-depth:.1f}h{length:.1f}l{-depth:.1f} {depth:.1f}z" '
+        f'fill="{colour}" fill-opacity=".62"/>'
+        f'<path d="M{right:.1f} {base:.1f}V{top:.1f}l{depth:.1f} {-depth:.1f}v{front:.1f}z" '
+        f'fill="{colour}" fill-opacity=".38"/>'
+    )
+    if step.shortcut:
+        faces += (
+            f'<path d="M{x:.1f} {base + 3:.1f}q{(step.slot - 8) / 2:.1f} 9 {step.slot - 8:.1f} 0" fill="none" '
+            f'stroke="{colour}" stroke-width="1.5"><title>shortcut</title></path>'
+        )
+    uses = f" ×{step.uses}" if step.uses > 1 else ""
+    shape_text = f"{step.shape[0]} of {map_text}" if map_text else str(step.shape[0])
+    params = f"{step.num_params:,}" if step.num_params else ""
+    return faces + _lines(middle, base, [(step.title + uses, False), (shape_text, False), (params, True)])
+
+
+def _lines(x: float, base: float, lines: Sequence[tuple[str, bool]]) -> str:
+    return "".join(
+        f'<text x="{x:.1f}" y="{base + 20 + 15 * i:.1f}" text-anchor="middle"'
+        f"{" font-weight='600'" if bold else " fill-opacity='.85'"}>{escape(text)}</text>"
+        for i, (text, bold) in enumerate(lines)
+        if text
+    )
