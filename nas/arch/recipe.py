@@ -28,6 +28,8 @@ class Recipe:
     warmup: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.3  # fraction of all steps; one_cycle only
     step_epochs: Annotated[int, Bounds(1, 10_000)] = 6  # epochs between two drops; step only
     step_factor: Annotated[float, Bounds(0.0, 1.0)] = 0.1  # what the rate is multiplied by at a drop; step only
+    # Decay, per step, of a running average of the weights, which is what is evaluated and kept; 0 is no averaging.
+    averaging: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.0
     label_smoothing: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.0
     augmentation: Annotated[float, Bounds(0.0, 4.0)] = 0.0  # strength: 0 is none, 1 the data set's own full policy
 

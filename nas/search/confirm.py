@@ -12,7 +12,7 @@ from statistics import NormalDist
 
 from nas.results.records import ConfirmedFigure, TrialRecord
 
-LIKELY = 0.3  # the least chance worth three trainings
+LIKELY = 0.25  # the least chance worth three trainings, and what they teach about the offset
 NOISE = 0.15  # points: below this a difference between two single runs says nothing (two standard errors at 99.4 %)
 # What is believed before the first confirmation: a sixth more images to train on help a little.
 PRIOR_OFFSET = NormalDist(0.1, 0.2)  # points, confirmed minus validation

@@ -76,6 +76,32 @@ def test_a_loss_that_is_not_finite_ends_the_training(data: PreparedData) -> None
         list(train(net, Recipe(epochs=3), data, seed=0))
 
 
+def test_averaging_judges_and_keeps_the_moving_average() -> None:
+    """Against the definition, with every step's weights in hand: decay 0.9 after a start that forgets faster."""
+    generator = torch.Generator().manual_seed(0)
+    part = ImageSet(
+        torch.randint(0, 256, (64, 1, 8, 8), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 10, (64,), generator=generator),
+    )
+    prepared = prepare(part, part, AugmentationPolicy(), CPU)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    with torch.no_grad():
+        net[1].weight.zero_()  # type: ignore[operator, union-attr]
+    seen: list[torch.Tensor] = []
+    net.register_forward_pre_hook(lambda m, _: seen.append(m[1].weight.detach().clone()) if m.training else None)
+    recipe = Recipe(epochs=2, batch_size=1, averaging=0.9, schedule="constant")
+    epochs = list(train(net, recipe, prepared, seed=0))
+    kept = net[1].weight.detach().clone()  # type: ignore[operator, union-attr]
+    # The forward passes saw the weights of steps 0 to 127; the last step's follow from the average itself.
+    average = seen[0].clone()
+    for step, weights in enumerate(seen[1:], 1):
+        average.lerp_(weights, 1 - min(0.9, step / (step + 10)))
+    assert not torch.equal(kept, seen[-1])
+    last = (kept - 0.9 * average) / 0.1
+    assert (last - seen[-1]).norm() < 0.1 * (seen[-1] - seen[0]).norm()
+    assert epochs[-1].accuracy == evaluate(net, prepared)
+
+
 def test_a_batch_larger_than_the_data_is_the_whole_data(data: PreparedData) -> None:
     (epoch,) = train(network(), Recipe(epochs=1, batch_size=60_000), data, seed=0)
     assert epoch.images == len(data.train)
