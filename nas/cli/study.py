@@ -14,7 +14,7 @@ import typer
 
 from nas.cli.options import DEFAULT_STUDIES, AsJson, DataDir, Device, Studies, StudyName, TrialNumber, print_json
 from nas.decode import decode, encode
-from nas.errors import StudyError, UsageError
+from nas.errors import UsageError
 
 if TYPE_CHECKING:
     from nas.results.records import TrialRecord
@@ -231,24 +231,11 @@ def report(
     studies: Studies = DEFAULT_STUDIES,
     as_json: AsJson = False,
 ) -> None:
-    """Writes the front as front.json and front.svg, and every trial as trials.csv."""
-    from nas.results.picture import front_svg
-    from nas.results.summary import references, trials_table
+    """Writes report.html, a page to look at offline; front.json and front.svg; and every trial as trials.csv."""
+    from nas.search.reporting import write_report
 
     folder, settings, records = _open(name, studies)
-    target = output or folder.path
-    files = {
-        "front.json": json.dumps(_result(folder, settings, records), indent=2) + "\n",
-        "trials.csv": trials_table(records).to_csv(index=False),
-        "front.svg": front_svg(records, settings.max_params, settings.target, references(settings.dataset)),
-    }
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        for file, text in files.items():
-            (target / file).write_text(text)
-    except OSError as error:
-        raise StudyError(f"cannot write {target}: {error.strerror}; choose another -o") from None
-    paths = [str(target / file) for file in files]
+    paths = [str(path) for path in write_report(folder, output or folder.path, _result(folder, settings, records))]
     if as_json:
         print_json({"written": paths})
     else:

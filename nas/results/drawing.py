@@ -19,7 +19,7 @@ _COLOURS = {
 }
 _MAP, _LENGTH = 84.0, 58.0  # pixels of the largest map's height and of the most channels' length
 _DEPTH = 0.3  # pixels to the right and up that a pixel of depth is drawn with
-_BOX_SLOT, _POOL_SLOT, _TEXT = 98.0, 58.0, 54.0  # pixels: widths of a step, height of the text below it
+_BOX_SLOT, _POOL_SLOT, _TEXT = 94.0, 50.0, 54.0  # pixels: widths of a step, height of the text below it
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class _Step:
         return _POOL_SLOT if self.kind == "pool" else _BOX_SLOT
 
 
-def architecture_svg(architecture: Architecture, width: int = 1040) -> str:
+def architecture_svg(architecture: Architecture, width: int = 1140) -> str:
     """The drawing, wrapped into rows of at most `width` pixels; text takes the colour of its surroundings."""
     layers = lower(architecture)
     stem = architecture.input
@@ -47,14 +47,14 @@ def architecture_svg(architecture: Architecture, width: int = 1040) -> str:
     steps = [step for row in rows for step in row]
     per_pixel = _MAP / max(max(s.shape[1:], default=1) for s in steps)
     per_channel = _LENGTH / max(s.shape[0] for s in steps)
-    row_height = max(_size(s, per_pixel, per_channel)[1] for s in steps) + _TEXT + 8
-    parts, previous = [], image
-    for index, row in enumerate(rows):
-        x, base = 4.0, (index + 1) * row_height - _TEXT
+    parts, previous, height = [], image, 0.0
+    for row in rows:
+        x, base = 4.0, height + max(_size(s, per_pixel, per_channel)[1] for s in (previous, *row)) + 8
         for step in row:
             parts.append(_step_svg(step, previous, x, base, per_pixel, per_channel))
             x, previous = x + step.slot, step
-    height, used = row_height * len(rows), max(sum(s.slot for s in row) for row in rows) + 4
+        height = base + _TEXT
+    used = max(sum(s.slot for s in row) for row in rows) + 4
     text = f"{outline(architecture)}: {costs_of(layers).num_params:,} parameters"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {used:.0f} {height:.0f}" width="{used:.0f}" '
@@ -149,9 +149,9 @@ def _step_svg(step: _Step, previous: _Step, x: float, base: float, per_pixel: fl
 
 
 def _lines(x: float, base: float, lines: Sequence[tuple[str, bool]]) -> str:
+    weights = {True: 'font-weight="600"', False: 'fill-opacity=".85"'}
     return "".join(
-        f'<text x="{x:.1f}" y="{base + 20 + 15 * i:.1f}" text-anchor="middle"'
-        f"{" font-weight='600'" if bold else " fill-opacity='.85'"}>{escape(text)}</text>"
+        f'<text x="{x:.1f}" y="{base + 20 + 15 * i:.1f}" text-anchor="middle" {weights[bold]}>{escape(text)}</text>'
         for i, (text, bold) in enumerate(lines)
         if text
     )

@@ -19,7 +19,8 @@ from nas.results.summary import Reference
 BLUE, GREY, TEAL, ORANGE, RED, PURPLE = "#3b82f6", "#8b949e", "#12a594", "#d9822b", "#e5484d", "#a371e8"
 LEAST_ERROR = 0.01  # points; 100 % has no place on a log axis
 _GRID = "rgba(128,136,144,.22)"
-_ERRORS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 3, 5, 7, 10, 20, 30, 50, 70, 90)
+_ERRORS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 90)
+_COARSE_ERRORS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 90)
 _SIZES = tuple(digit * 10**e for e in range(1, 9) for digit in (1, 2, 5))
 
 
@@ -85,16 +86,17 @@ def front_figure(
         )
     )  # fmt: skip
     _limits(figure, max_params, target)
-    shown = [r.validation_accuracy for r in steps] + [f.mean - f.spread for _, f in confirmed]
+    shown = [r.validation_accuracy for r in steps] + [f.mean for _, f in confirmed]
     shown += [m.best_test_accuracy for m in landmarks] + ([target] if target is not None else [])
+    floor = 100 - 5 * _error(max(shown, default=99.0))
     # What is near the fronts: a few weak trials must not flatten everything else. A double click shows all.
-    best = max(shown, default=99.0)
-    near = [_error(a) for a in shown if a >= 100 - 5 * (100 - best)] or [1.0, 10.0]
+    shown += [a for _, f in confirmed for a in (f.mean - f.spread, min(f.mean + f.spread, 100 - _error(f.mean) / 3))]
+    near = [_error(a) for a in shown if a >= floor] or [1.0, 10.0]
     sizes = [max_params, *(r.num_params for r in [*completed, *stopped]), *(m.num_params for m in landmarks)]
     x_range = [log10(min(sizes) * 0.85), log10(max(sizes) * 1.15)]
     figure.update_xaxes(title="parameters", type="log", tickvals=_SIZES, ticktext=[f"{s:,}" for s in _SIZES],
                         range=x_range)  # fmt: skip
-    figure.update_yaxes(range=[log10(max(near) * 1.25), log10(min(near) * 0.75)])
+    _error_axis(figure, min(near) * 0.75, max(near) * 1.25)
     return figure
 
 
@@ -121,6 +123,8 @@ def curves_figure(records: Sequence[TrialRecord], front: Iterable[int]) -> go.Fi
         )
     )  # fmt: skip
     figure.update_xaxes(title="epoch", rangemode="tozero", nticks=12, tickformat="d")
+    errors = [_error(a) for r in [*stopped, *kept] for a in r.validation_curve] or [1.0, 10.0]
+    _error_axis(figure, min(errors) * 0.85, max(errors) * 1.1)
     return figure
 
 
@@ -173,21 +177,25 @@ def _hover(record: TrialRecord, named: Mapping[int, str]) -> str:
 
 def _limits(figure: go.Figure, max_params: int, target: float | None) -> None:
     line = {"color": RED, "width": 1.2, "dash": "dot"}
-    figure.add_shape(
-        type="line", x0=max_params, x1=max_params, yref="paper", y0=0, y1=1, line=line,
-        label={"text": f"budget {max_params:,}", "textposition": "start", "yanchor": "bottom", "font": {"color": RED},
-               "textangle": -90, "padding": 4},
-    )  # fmt: skip
+    text = {"showarrow": False, "font": {"color": RED}, "yanchor": "bottom"}
+    figure.add_shape(type="line", x0=max_params, x1=max_params, yref="paper", y0=0, y1=1, line=line)
+    budget = f"budget {max_params:,}"
+    figure.add_annotation(x=log10(max_params), yref="paper", y=0, xanchor="right", text=budget, **text)
     if target is not None:
-        figure.add_shape(
-            type="line", xref="paper", x0=0, x1=1, y0=_error(target), y1=_error(target), line=line,
-            label={"text": f"target {target:g} %", "textposition": "start", "yanchor": "bottom", "font": {"color": RED},
-                   "padding": 3},
-        )  # fmt: skip
+        error = _error(target)
+        figure.add_shape(type="line", xref="paper", x0=0, x1=1, y0=error, y1=error, line=line)
+        figure.add_annotation(xref="paper", x=0, y=log10(error), xanchor="left", text=f"target {target:g} %", **text)
 
 
 def _error(accuracy: float) -> float:
     return round(max(100 - accuracy, LEAST_ERROR), 3)
+
+
+def _error_axis(figure: go.Figure, least: float, most: float) -> None:
+    """From `most` at the bottom to `least` at the top; labelled more closely where it spans little."""
+    wide = log10(most / least) > 1.4
+    ticks = [e for e in _ERRORS if not wide or e in _COARSE_ERRORS]
+    figure.update_yaxes(range=[log10(most), log10(least)], tickvals=ticks, ticktext=[f"{100 - e:g}" for e in ticks])
 
 
 def _layout(y_title: str) -> go.Layout:
@@ -201,6 +209,6 @@ def _layout(y_title: str) -> go.Layout:
         hovermode="closest",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         xaxis=axis,
-        yaxis={**axis, "type": "log", "autorange": "reversed", "title": y_title, "tickvals": _ERRORS,
-               "ticktext": [f"{100 - e:g}" for e in _ERRORS]},
-    )  # fmt: skip
+        yaxis={**axis, "type": "log", "title": y_title},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#808890", "activecolor": BLUE},
+    )

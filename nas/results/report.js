@@ -1,0 +1,140 @@
+"use strict";
+(() => {
+  const read = (id) => JSON.parse(document.getElementById(id).textContent);
+  const { columns, data, outlines, shown } = read("trials");
+  const rowOf = new Map(data.map((row) => [row[0], row]));
+  const number = new Intl.NumberFormat("en-US");
+
+  function element(tag, text, parent) {
+    const made = document.createElement(tag);
+    if (text !== undefined) made.textContent = text; // text only: nothing of a study is read as markup
+    if (parent) parent.append(made);
+    return made;
+  }
+
+  function list(pairs, parent) {
+    const dl = element("dl", undefined, parent);
+    for (const [name, value] of pairs) {
+      element("dt", name, dl);
+      element("dd", value, dl);
+    }
+  }
+
+  function shownValue(value) {
+    if (typeof value === "boolean") return value ? "yes" : "no";
+    if (typeof value !== "number") return String(value);
+    return Number.isInteger(value) ? number.format(value) : String(Number(value.toPrecision(4)));
+  }
+
+  // The card of one trial, beside the front.
+  function show(trial, move) {
+    const row = rowOf.get(trial);
+    const card = document.getElementById("card");
+    if (!row || !card) return;
+    const cell = (name) => row[columns.indexOf(name)];
+    card.replaceChildren();
+    element("h3", `Trial ${trial}, ${cell("fate")}`, card);
+    if (outlines[trial]) element("div", outlines[trial], card).className = "note";
+    const test = cell("test_accuracy");
+    list(
+      [
+        ["parameters", number.format(cell("num_params"))],
+        test !== null && ["test", `${test.toFixed(2)} % ± ${cell("test_spread").toFixed(2)} (${cell("seeds")} seeds)`],
+        cell("validation_accuracy") !== null && ["validation", `${cell("validation_accuracy").toFixed(2)} %`],
+        ["multiply-accumulates", number.format(cell("num_macs"))],
+        ["peak activations", `${number.format(cell("peak_activation_bytes"))} bytes`],
+        ["epochs trained", shownValue(cell("epochs"))],
+        ["training time", `${number.format(Math.round(cell("train_seconds")))} s`],
+        cell("reason") && ["reason", cell("reason")],
+        ["digest", cell("digest")],
+      ].filter(Boolean),
+      card,
+    );
+    const drawing = document.getElementById(`drawing-${trial}`);
+    if (drawing) card.append(drawing.content.cloneNode(true));
+    const first = columns.indexOf("reason") + 1;
+    const genes = columns.slice(first).map((name, i) => [name, row[first + i]]).filter(([, value]) => value !== null);
+    const details = element("details", undefined, card);
+    element("summary", `${genes.length} genes`, details);
+    list(genes.map(([name, value]) => [name, shownValue(value)]), details);
+    for (const line of document.querySelectorAll("tr[data-trial]"))
+      line.classList.toggle("chosen", Number(line.dataset.trial) === trial);
+    if (move) {
+      card.focus({ preventScroll: true });
+      card.scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  // The page's colours, so that a figure follows the light or dark of its surroundings.
+  function colours() {
+    const style = getComputedStyle(document.documentElement);
+    const value = (name) => style.getPropertyValue(name).trim();
+    return { ink: value("--soft"), grid: value("--grid"), paper: value("--paper") };
+  }
+
+  function themed(layout) {
+    const { ink, grid } = colours();
+    const axis = (name) => ({ ...layout[name], gridcolor: grid, linecolor: grid, tickangle: 0 });
+    return { ...layout, font: { ...layout.font, color: ink }, xaxis: axis("xaxis"), yaxis: axis("yaxis"), showlegend: false };
+  }
+
+  function legend(plot, traces) {
+    const box = document.createElement("div");
+    box.className = "legend";
+    traces.forEach((trace, index) => {
+      if (trace.showlegend === false || !trace.x || !trace.x.length) return;
+      const button = element("button", undefined, box);
+      button.type = "button";
+      button.setAttribute("aria-pressed", "true");
+      const mark = element("i", undefined, button);
+      const marker = trace.marker || {};
+      mark.style.color = trace.mode === "lines" ? trace.line.color : marker.color || marker.line.color;
+      const symbol = marker.symbol || "circle";
+      mark.className = trace.mode === "lines" ? "line" : symbol.startsWith("x") ? "x" : symbol;
+      button.append(trace.name);
+      const members = traces.flatMap((t, i) => (i === index || (trace.legendgroup && t.legendgroup === trace.legendgroup) ? [i] : []));
+      button.addEventListener("click", () => {
+        const on = button.getAttribute("aria-pressed") !== "true";
+        button.setAttribute("aria-pressed", String(on));
+        Plotly.restyle(plot, { visible: on }, members);
+      });
+    });
+    plot.before(box);
+  }
+
+  const plots = [];
+  const touch = matchMedia("(pointer: coarse)").matches;
+  async function draw(id) {
+    const plot = document.getElementById(id);
+    if (!plot) return;
+    const figure = read(`${id}-figure`);
+    const layout = themed(figure.layout);
+    const ticks = layout.xaxis.ticktext;
+    if (ticks && plot.clientWidth < 500) layout.xaxis.ticktext = ticks.map((text) => text.replace(/,000$/, "k"));
+    if (touch) layout.dragmode = false; // a finger scrolls the page
+    await Plotly.newPlot(plot, figure.data, layout, {
+      responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: touch ? false : "hover",
+    });
+    legend(plot, figure.data);
+    plot.on("plotly_click", (event) => {
+      const trial = event.points.map((point) => point.customdata).find((value) => value !== undefined && value !== null);
+      if (trial !== undefined) show(trial, true);
+    });
+    plots.push(plot);
+  }
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-trial]");
+    if (button) show(Number(button.dataset.trial), true);
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
+    const { ink, grid } = colours();
+    const change = { "font.color": ink };
+    for (const axis of ["xaxis", "yaxis"]) Object.assign(change, { [`${axis}.gridcolor`]: grid, [`${axis}.linecolor`]: grid });
+    plots.forEach((plot) => Plotly.relayout(plot, change));
+  });
+  if (shown !== null) show(shown, false);
+  draw("front-plot")
+    .then(() => draw("curves-plot"))
+    .then(() => document.documentElement.setAttribute("data-ready", String(Math.round(performance.now()))));
+})();
