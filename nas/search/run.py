@@ -87,7 +87,7 @@ def _coordinate(
     task: Callable[[Coordinator], None],
 ) -> Outcome:
     epochs = settings.epochs or recipe_of(space, space.plain_genes).epochs
-    sampler = BudgetSampler(space, settings.budget, settings.seed)
+    sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
     store = SearchStore(folder, space, sampler, ParetoPruner(epochs))
     parts = parts_of(dataset, settings.seed)
     interrupts = Interrupts()

@@ -42,16 +42,18 @@ def _distribution(domain: Domain) -> BaseDistribution:
 class BudgetSampler(BaseSampler):
     """Wraps TPE (Bergstra et al. 2011; multivariate, Falkner et al. 2018) and never proposes a network over budget.
 
-    Sizes are part of the search: each draw aims below a ceiling, at random under the budget at first, then half of
-    them at the whole budget and half at a random part of it, so that the small end of the front gets its share. Set
-    `below` when a network of that size met the target: everything after it aims lower.
+    Sizes are part of the search: each draw aims just below a ceiling. Without a target, ceilings are spread over all
+    sizes at first; then half of them are the whole budget and half a random part of it, so that the small end of the
+    front gets its share. With a target, draws stay in the upper half of what is left: the budget, until a network
+    met the target, and what is `below` that network from then on.
     """
 
-    def __init__(self, space: Space, budget: Budget, seed: int) -> None:
+    def __init__(self, space: Space, budget: Budget, seed: int, has_target: bool = False) -> None:
         self.space = space
         self.budget = budget
         self.seed = seed
-        self.below: int | None = None  # parameters
+        self.has_target = has_target
+        self.below: int | None = None  # parameters of the smallest network that met the target
         self.last_draw: Draw | None = None
         self._distributions = distributions_of(space)
 
@@ -75,7 +77,7 @@ class BudgetSampler(BaseSampler):
         def propose() -> Mapping[str, Any]:
             return {**random_genes(self.space, rng), **model.sample_relative(study, trial, search_space)}
 
-        ceiling = self._ceiling(rng) if guided or self.below else None
+        ceiling = self._ceiling(rng) if guided or self.has_target else None
         draw = draw_network(self.space, self.budget, rng, propose if guided else None, ceiling)
         self.last_draw = draw
         return draw.candidate.genes
@@ -85,7 +87,7 @@ class BudgetSampler(BaseSampler):
         least = least_network(self.space).costs.num_params
         if most <= least or rng.random() < 0.5:
             return max(most, least)
-        return round(rng.uniform(max(least, most / 4), most))
+        return round(rng.uniform(max(least, most / (2 if self.has_target else 4)), most))
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

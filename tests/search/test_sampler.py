@@ -63,12 +63,15 @@ def test_a_new_sampler_goes_on_as_the_old_one_would_have(space: Space) -> None:
     assert got == expected
 
 
-def test_aims_below_what_met_the_target(space: Space) -> None:
-    sampler = BudgetSampler(space, Budget(8000), seed=0)
-    sampler.below = 1000
+@pytest.mark.parametrize(("below", "most"), [(None, 8000), (1000, 999)])
+def test_with_a_target_draws_stay_in_the_upper_half_of_what_is_left(space: Space, below: int | None, most: int) -> None:
+    sampler = BudgetSampler(space, Budget(8000), seed=0, has_target=True)
+    sampler.below = below
     study = optuna.create_study(direction="maximize", sampler=sampler)
-    drawn = _run(study, space, Budget(999), TRIALS)
-    assert len(drawn) == TRIALS
+    sizes = [c.costs.num_params for d in _run(study, space, Budget(most), TRIALS) if (c := candidate(space, d))]
+    assert min(sizes) > 0.75 * most / 2 - 20
+    assert max(sizes) > 0.9 * most
+    assert min(sizes) < 0.75 * most
 
 
 def test_every_gene_is_always_suggested(space: Space) -> None:
