@@ -142,16 +142,9 @@ def test_a_study_name_is_one_plain_name(name: str, nas: Nas, tmp_path: Path) -> 
 # Machines
 
 
-@pytest.mark.parametrize(
-    ("device", "text"),
-    [
-        ("banana", "--device banana: not a device; use auto, cpu, cuda or cuda:0"),
-        ("meta", "--device meta: only cpu and cuda are supported; use --device auto"),
-    ],
-)
-def test_a_device_that_is_none(device: str, text: str, nas: Nas) -> None:
-    ended = nas("search", "--dataset", "digits", "--max-params", 2000, "--device", device)
-    assert_refused(ended, 1, text)
+def test_a_device_that_is_none(nas: Nas) -> None:
+    ended = nas("search", "--dataset", "digits", "--max-params", 2000, "--device", "banana")
+    assert_refused(ended, 1, "--device banana: not a device; use auto, cpu, cuda or cuda:0")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
@@ -160,8 +153,7 @@ def test_a_gpu_that_is_not_there(nas: Nas) -> None:
     assert_refused(ended, 1, "--device cuda: this machine has 0 CUDA devices; use --device cpu or auto")
 
 
-@pytest.mark.parametrize("place", ["a_file", "/proc/nowhere"])
-def test_a_studies_folder_that_cannot_be_written(place: str, nas: Nas) -> None:
+def test_a_studies_folder_that_cannot_be_written(nas: Nas) -> None:
     (nas.cwd / "a_file").write_text("in the way")
-    ended = nas("search", "--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--studies", place)
-    assert_refused(ended, 1, rf"cannot write {place}/digits-tiny_digits-2000/run: .*; use --studies to keep studies el")
+    ended = nas("search", "--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--studies", "a_file")
+    assert_refused(ended, 1, r"cannot write a_file/digits-tiny_digits-2000/run: .*; use --studies to keep studies el")

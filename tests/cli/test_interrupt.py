@@ -17,7 +17,20 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Nas
 
-TRIALS = 6
+TRIALS = 3
+# Epochs of a second or so: a signal finds the command waiting for its workers, as it mostly does on real data.
+SLOW = """
+[stages]
+count = 1
+blocks = 2
+[block]
+width = 32
+repeat = 3
+[recipe]
+epochs = 6
+batch_size = 64
+learning_rate = { low = 0.001, high = 0.01, log = true }
+"""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 
@@ -60,48 +73,47 @@ def assert_none_alive(session: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_group_leaves_a_study_that_resumes(number: signal.Signals, nas: Nas) -> None:
+    (nas.cwd / "slow.toml").write_text(SLOW)
     study = nas.cwd / "somewhere else/cut"
-    arguments = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--studies", "somewhere else")
-    settings = ("--trials", TRIALS, "--epochs", 4, "--seeds", 1, "--name", "cut")
+    arguments = ("--dataset", "digits", "--space", "slow.toml", "--max-params", 12000, "--studies", "somewhere else")
+    settings = ("--trials", TRIALS, "--seeds", 1, "--name", "cut")
     process = nas.start("search", *arguments, *settings, "--workers", 2, "--json")
     deadline = time.monotonic() + 90
-    in_training = (
-        "select 'x', count(*) from trial_intermediate_values join trials using (trial_id) where state = 'RUNNING'"
-    )
-    while not (states(study).get("COMPLETE") and query(study, in_training)[0][1]):
+    while not query(study, "select 'epochs', count(*) from trial_intermediate_values having count(*) > 0"):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    time.sleep(0.2)  # so that the signal finds the command waiting for its workers, as it mostly is
+    time.sleep(0.2)
     os.killpg(process.pid, number)
     ended = nas.finish(process, 30)
 
     assert ended.rc == 130, ended.err
-    assert ended.json["trials"]["completed"] >= 1  # one document, also now
+    cut = ended.json["trials"]
+    assert cut["interrupted"] >= 1
+    assert cut.keys() <= {"interrupted", "completed"}
     line = re.search(r"^interrupted; resume with: nas (.*)$", ended.err, re.MULTILINE)
     assert line is not None, ended.err
     assert shlex.split(line[1]) == ["search", "--name", "cut", "--studies", "somewhere else"]
-    cut = states(study)
-    assert "RUNNING" not in cut
-    assert cut.get("COMPLETE", 0) + cut.get("PRUNED", 0) < TRIALS, "it came too late to interrupt anything"
-    assert ended.json["trials"]["interrupted"] >= 1
+    assert "RUNNING" not in states(study)
     assert_none_alive(process.pid)
 
     resumed = nas(*shlex.split(line[1]), "--workers", 1, "--json")
     assert resumed.rc == 0, resumed.err
-    trials = resumed.json["trials"]
-    assert sum(trials.get(fate, 0) for fate in ("completed", "stopped", "failed")) == TRIALS
-    assert trials["interrupted"] == ended.json["trials"]["interrupted"]
+    assert resumed.json["trials"] == {"interrupted": cut["interrupted"], "completed": TRIALS}
     assert "RUNNING" not in states(study)
-    assert "failed" not in trials
 
 
-def test_a_signal_before_the_first_trial_ends_it_too(nas: Nas) -> None:
-    """While data are read or workers start."""
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_epoch_ends_it_too(number: signal.Signals, processes: int, nas: Nas) -> None:
+    """While the command itself gets ready, and while its workers do."""
     process = nas.start("search", "--dataset", "digits", "--max-params", 2000, "--workers", 2, "--name", "early")
     assert process.stderr is not None
     assert "new study" in process.stderr.readline()
-    os.killpg(process.pid, signal.SIGINT)
+    while len(alive_in_session(process.pid)) < processes:
+        time.sleep(0.05)
+    time.sleep(0.5 if processes > 1 else 0.0)
+    os.killpg(process.pid, number)
     ended = nas.finish(process, 30)
-    assert ended.rc == 130, ended.err
+    assert ended.rc == 130 or (processes == 1 and ended.rc == -number), ended.err
     assert_none_alive(process.pid)

@@ -144,9 +144,10 @@ def test_the_status_shows_the_front_and_the_answer(digits_study: Study) -> None:
 def test_the_report_holds_every_trial(study_copy: Study) -> None:
     report = study_copy.nas("report", "small", "--json")
     assert report.rc == 0
-    assert report.json == {
-        "written": [f"studies/small/{name}" for name in ("front.json", "trials.csv", "front.svg")],
-    }
+    assert report.json.keys() == {"written"}
+    assert {f"studies/small/{name}" for name in ("front.json", "trials.csv", "front.svg")} <= set(
+        report.json["written"]
+    )
     assert json.loads((study_copy.path / "front.json").read_text()) == study_copy.search.json
     with (study_copy.path / "trials.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -160,8 +161,8 @@ def test_the_report_holds_every_trial(study_copy: Study) -> None:
 def test_the_report_goes_where_it_is_asked_for(digits_study: Study, tmp_path: Path) -> None:
     report = digits_study.nas("report", "small", "-o", tmp_path / "a/b")
     assert report.rc == 0
-    assert report.out.splitlines() == [f"wrote {tmp_path}/a/b/{n}" for n in ("front.json", "trials.csv", "front.svg")]
-    assert sorted(path.name for path in (tmp_path / "a/b").iterdir()) == ["front.json", "front.svg", "trials.csv"]
+    written = sorted(line.removeprefix("wrote ") for line in report.out.splitlines())
+    assert written == sorted(map(str, (tmp_path / "a/b").iterdir()))
 
 
 def test_confirming_a_trial_adds_seeds(study_copy: Study) -> None:
