@@ -1,7 +1,8 @@
-"""From a trial to a Python module with its weights beside it, and the accuracy of such a module derived again."""
+"""From a trial to a file to take away, in the format that its name asks for, and its claims derived again."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,13 @@ import torch
 
 from nas.errors import StudyError, VerificationError
 from nas.model import Check, ExportedModule, module_source
+from nas.model.c_load import load_c
+from nas.model.c_source import write_c, write_quantised_c
+from nas.model.exported_program import load_exported_program, write_exported_program
+from nas.model.onnx import load_onnx, write_onnx
+from nas.model.portable import LoadedExport
+from nas.model.quantise import quantise
+from nas.model.quantised import QuantisedNetwork, load_quantised, write_quantised
 from nas.results.front import validation_front
 from nas.results.records import TrialRecord
 from nas.search.confirm import smallest_met
@@ -20,6 +28,24 @@ from nas.space import candidate
 from nas.train.augment import AugmentationPolicy
 from nas.train.data import Dataset, ImageSet, load_dataset
 from nas.train.engine import PreparedData, evaluate, normalisation
+
+FORMATS = {
+    ".py": "a Python module, weights beside it",
+    ".onnx": "ONNX",
+    ".pt2": "torch.export",
+    ".h": "C99",
+    ".int8.h": "C99 in 8 bits",
+    ".int8.pt": "8-bit weights for torch",
+}
+_FLOAT_WRITERS = {".onnx": write_onnx, ".pt2": write_exported_program, ".h": write_c}
+_READERS: dict[str, Callable[[Path], LoadedExport]] = {
+    ".onnx": load_onnx,
+    ".pt2": load_exported_program,
+    ".h": load_c,
+    ".int8.h": load_c,
+    ".int8.pt": load_quantised,
+}
+CALIBRATION_IMAGES = 512  # training images that set the ranges of 8-bit activations
 
 
 def best_trial(store: Store) -> TrialRecord:
@@ -42,16 +68,16 @@ def best_trial(store: Store) -> TrialRecord:
 
 
 def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Path | None) -> dict[str, Any]:
-    """Writes the module `output` and its weights beside it; returns what it claims.
+    """Writes the network to `output`, in the format that its name asks for (`FORMATS`); returns what it claims.
 
     The weights are those of the first seed of the confirmation (the first, so that the test set does not choose), or
     of the trial itself where it was not confirmed.
 
     Raises:
-        StudyError: the trial has no weights, or the files cannot be written.
+        StudyError: the name asks for no format, the trial has no weights, or the files cannot be written.
+        ExportError: the format needs a package that is missing, or cannot hold this network.
     """
-    if output.suffix != ".py":
-        raise StudyError(f"-o {output}: the module needs a name that ends in .py")
+    kind = _format_of(output)
     dataset = study_dataset(folder, data_dir)
     found = candidate(frozen_space(folder, dataset), record.genes)
     settings = folder.settings()
@@ -66,22 +92,57 @@ def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Pat
         )
     weights = torch.load(weights_file, map_location="cpu", weights_only=True)
     claims = _claims(folder, record, found.costs, dataset)
-    mean, std = normalisation(_trained_on(folder, record, dataset).images)
-    source = module_source(
-        found.architecture,
-        provenance=_provenance(folder, record),
-        claims=claims,
-        weights_name=output.with_suffix(".pt").name,
-        mean=mean,
-        std=std,
-    )
+    trained_on, judged_on = _images_of(folder, record, dataset)
+    mean, std = normalisation(trained_on.images)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(weights, output.with_suffix(".pt"))
-        output.write_text(source)
+        if kind == ".py":
+            source = module_source(
+                found.architecture,
+                provenance=_provenance(folder, record),
+                claims=claims,
+                weights_name=output.with_suffix(".pt").name,
+                mean=mean,
+                std=std,
+            )
+            torch.save(weights, output.with_suffix(".pt"))
+            output.write_text(source)
+        elif kind in _FLOAT_WRITERS:
+            _FLOAT_WRITERS[kind](found.architecture, weights, mean, std, claims, output)
+        else:
+            network = quantise(found.architecture, weights, mean, std, trained_on.images[:CALIBRATION_IMAGES])
+            claims |= _measured(network, judged_on, bool(record.confirmations), found.costs.num_params)
+            (write_quantised if kind == ".int8.pt" else write_quantised_c)(network, claims, output)
     except (OSError, RuntimeError) as error:
         raise StudyError(f"cannot write {output}: {error}; choose another -o") from None
     return claims
+
+
+def _format_of(output: Path) -> str:
+    for suffix in sorted(FORMATS, key=len, reverse=True):
+        if output.name.endswith(suffix) and output.name != suffix:
+            return suffix
+    known = ", ".join(f"{suffix} ({what})" for suffix, what in FORMATS.items())
+    raise StudyError(f"-o {output}: the name says the format and must end in one of {known}")
+
+
+def _measured(network: QuantisedNetwork, images: ImageSet, is_test: bool, num_params: int) -> dict[str, Any]:
+    """The size of an 8-bit network, and its accuracy on the images that the float network was judged by."""
+    return {
+        "num_bytes": network.num_bytes,
+        "float_bytes": 4 * num_params,
+        _accuracy_claim(is_test): round(_accuracy(network, images), 4),
+    }
+
+
+def _accuracy_claim(is_test: bool) -> str:
+    return "weights_test_accuracy" if is_test else "weights_validation_accuracy"
+
+
+def _accuracy(network: LoadedExport, images: ImageSet) -> float:
+    """Percent of `images` that the network gets right."""
+    right = network.logits(images.images).argmax(dim=1) == images.labels
+    return 100.0 * float(right.float().mean())
 
 
 def _claims(folder: StudyFolder, record: TrialRecord, costs: Any, dataset: Dataset) -> dict[str, Any]:
@@ -114,37 +175,58 @@ def _provenance(folder: StudyFolder, record: TrialRecord) -> str:
     )
 
 
-def _trained_on(folder: StudyFolder, record: TrialRecord, dataset: Dataset) -> ImageSet:
-    """The images that the exported weights were trained on, whose normalisation they need."""
+def _images_of(folder: StudyFolder, record: TrialRecord, dataset: Dataset) -> tuple[ImageSet, ImageSet]:
+    """The images that the exported weights were trained on, whose normalisation they need, and those that judged."""
     parts = parts_of(dataset, folder.settings().seed)
-    return parts.whole_train if record.confirmations else parts.train
+    return (parts.whole_train, parts.test) if record.confirmations else (parts.train, parts.validation)
 
 
 def verify_accuracy(exported: ExportedModule, data_dir: Path | None) -> Check | None:
-    """The test accuracy of the exported weights beside its claim; None where none is claimed.
+    """The test accuracy of a module's weights beside its claim; None where none is claimed.
 
     Raises:
         VerificationError: the data are not those that the module was measured on.
     """
-    claimed = exported.claims.get("weights_test_accuracy")
+
+    def derived(test: ImageSet) -> float:
+        shape = (-1, 1, 1)
+        mean, std = torch.tensor(exported.mean).view(shape), torch.tensor(exported.std).view(shape)
+        return evaluate(exported.net, PreparedData(test, test, mean, std, AugmentationPolicy()))
+
+    return _accuracy_check(exported.path, exported.claims, derived, data_dir)
+
+
+def verify_export(path: Path, data_dir: Path | None) -> list[Check]:
+    """The claims of an exported file of any format but .py, derived from what the file itself holds and computes.
+
+    Raises:
+        VerificationError: the file cannot be read, or the data are not those that it was measured on.
+        ExportError: reading the format needs a package or a compiler that is missing.
+    """
+    loaded = _READERS[_format_of(path)](path)
+    checks = []
+    for name in ("num_params", "num_bytes"):
+        derived = getattr(loaded, name, None)
+        if derived is not None and name in loaded.claims:
+            checks.append(Check(name, loaded.claims[name], derived, loaded.claims[name] == derived))
+    accuracy = _accuracy_check(path, loaded.claims, lambda test: _accuracy(loaded, test), data_dir)
+    return [*checks, accuracy] if accuracy is not None else checks
+
+
+def _accuracy_check(
+    path: Path, claims: Mapping[str, object], derive: Callable[[ImageSet], float], data_dir: Path | None
+) -> Check | None:
+    claimed = claims.get(_accuracy_claim(is_test=True))
     if not isinstance(claimed, (int, float)):
         return None
-    dataset = load_dataset(str(exported.claims.get("dataset")), data_dir)
-    fingerprint = exported.claims.get("data_fingerprint")
+    dataset = load_dataset(str(claims.get("dataset")), data_dir)
+    fingerprint = claims.get("data_fingerprint")
     if fingerprint != dataset.fingerprint:
         raise VerificationError(
-            f"{exported.path}: its accuracy was measured on data with fingerprint {fingerprint}, and these have "
+            f"{path}: its accuracy was measured on data with fingerprint {fingerprint}, and these have "
             f"{dataset.fingerprint}; give the same data with --data-dir"
         )
-    shape = (-1, 1, 1)
-    data = PreparedData(
-        dataset.test,
-        dataset.test,
-        torch.tensor(exported.mean).view(shape),
-        torch.tensor(exported.std).view(shape),
-        AugmentationPolicy(),
-    )
-    derived = evaluate(exported.net.to(memory_format=torch.channels_last), data)
+    derived = derive(dataset.test)
     # One image of slack: another machine may round a tie between two classes the other way.
     slack = 100.0 / len(dataset.test)
     return Check("weights_test_accuracy", claimed, round(derived, 4), abs(derived - claimed) <= slack + 1e-3)

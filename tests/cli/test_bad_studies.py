@@ -156,7 +156,10 @@ def add_trial_like(number: int, fate: str, study: Study) -> int:
 @pytest.mark.parametrize(
     ("place", "text"),
     [
-        ("net.txt", r"-o net\.txt: the module needs a name that ends in \.py"),
+        (
+            "net.txt",
+            r"-o net\.txt: the name says the format and must end in one of \.py \(a Python module, weights beside it\), \.onnx",
+        ),
         ("a_file/net.py", r"cannot write a_file/net\.py: .*; choose another -o"),
     ],
 )

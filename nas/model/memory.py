@@ -1,0 +1,94 @@
+"""Where the maps of a network lie in one block of memory that is as small as it can be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import accumulate
+from math import prod
+from typing import NamedTuple
+
+from nas.arch import IMAGE, Layer
+from nas.arch.operations import Activation, Add, Conv2d
+
+
+class Plan(NamedTuple):
+    """Where each map lies in one block of memory; offsets and sizes in elements."""
+
+    image: int  # offset of the input image
+    offsets: list[int]  # of each layer's output; the last layer's is the caller's own memory, at 0
+    size: int
+
+
+def works_in_place(layer: Layer) -> bool:
+    """Whether each output element depends on the one input element at its place (and on another map, if it adds)."""
+    operation = layer.operation
+    if isinstance(operation, Conv2d):
+        one_by_one = operation.kernel == operation.stride == 1 and operation.padding == 0
+        return one_by_one and operation.groups == operation.in_channels == operation.out_channels
+    return isinstance(operation, (Activation, Add))
+
+
+def plan_memory(layers: list[Layer]) -> Plan:
+    """Places all maps but the logits in as little memory as they need while the layers run in order.
+
+    In a chain of layers each map goes to the other end than the one that it is made from, which is optimal. Where a
+    shortcut leaves no room between them, the largest maps are placed first, each as low as it can be (Pisarchyk and
+    Lee 2020, Efficient Memory Management for Deep Neural Net Inference, algorithm 3).
+    """
+    last_reader = {source: index for index, layer in enumerate(layers) for source in layer.sources}
+    buffer_of, size = {IMAGE: IMAGE}, {IMAGE: prod(layers[0].input_shape)}
+    source_of, last_use = {IMAGE: IMAGE}, {IMAGE: 0}
+    final = len(layers) - 1
+    for index, layer in enumerate(layers):
+        for source in layer.sources:
+            last_use[buffer_of[source]] = index
+        source = layer.sources[0]
+        # A 1x1 convolution may read what a shortcut still needs; the image is not overwritten, to keep this simple.
+        if works_in_place(layer) and source != IMAGE and last_reader[source] == index and index != final:
+            buffer_of[index] = buffer_of[source]
+        else:
+            buffer_of[index] = index
+            if index != final:
+                size[index], source_of[index] = prod(layer.output_shape), buffer_of[source]
+        last_use[buffer_of[index]] = index
+    change = Counter(size)
+    for buffer, count in size.items():
+        change[last_use[buffer] + 1] -= count
+    peak = max(accumulate(change[moment] for moment in range(IMAGE, final + 1)))
+    offsets = _at_opposite_ends(size, source_of, last_use, peak) or _largest_first(size, last_use)
+    used = max(offsets[b] + size[b] for b in size)
+    return Plan(offsets[IMAGE], [offsets[buffer_of[i]] for i in range(final)] + [0], used)
+
+
+def _at_opposite_ends(
+    size: dict[int, int], source_of: dict[int, int], last_use: dict[int, int], limit: int
+) -> dict[int, int] | None:
+    """The offset of each buffer within `limit`, or None where one does not fit."""
+    offsets: dict[int, int] = {}
+    live: list[int] = []
+    for buffer, count in size.items():  # in the order in which they are written
+        live = [b for b in live if last_use[b] >= buffer]
+        free, end = [], 0
+        for low, high in [*sorted((offsets[b], offsets[b] + size[b]) for b in live), (limit, limit)]:
+            if low - end >= count:
+                free.append((end, low))
+            end = max(end, high)
+        if not free:
+            return None
+        at_the_low_end = buffer != IMAGE and offsets[source_of[buffer]] == 0
+        offsets[buffer] = free[-1][1] - count if at_the_low_end else free[0][0]
+        live.append(buffer)
+    return offsets
+
+
+def _largest_first(size: dict[int, int], last_use: dict[int, int]) -> dict[int, int]:
+    offsets: dict[int, int] = {}
+    for buffer in sorted(size, key=lambda b: -size[b]):
+        alive_with = [b for b in offsets if b <= last_use[buffer] and buffer <= last_use[b]]
+        end = 0
+        for low, high in sorted((offsets[b], offsets[b] + size[b]) for b in alive_with):
+            if low - end >= size[buffer]:
+                break
+            end = max(end, high)
+        offsets[buffer] = end
+    return offsets
