@@ -1,7 +1,7 @@
 """The rival: the training loop that a good course would teach, honestly written.
 
-torchvision transforms image by image, a DataLoader with two workers, an eager loop, batches of 128, Adam with OneCycleLR.
-Nothing in it is made slow on purpose, and nothing of nas is used but the network.
+torchvision transforms image by image, a DataLoader with two workers, an eager loop, batches of 128, Adam
+with OneCycleLR. Nothing in it is made slow on purpose, and nothing of nas is used but the network.
 """
 
 from __future__ import annotations

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
 import pytest
 
-from conftest import Study
+if TYPE_CHECKING:
+    from conftest import Study
 
 
 @pytest.mark.parametrize("name", ["net.py", "net.onnx", "net.pt2", "net.h", "net.int8.h", "net.int8.pt"])
