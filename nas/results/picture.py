@@ -35,7 +35,7 @@ class _Axes:
         return [s for s in steps if self.low <= math.log10(s) <= self.high]
 
     def accuracies(self) -> list[float]:
-        steps = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 3, 5, 10, 20, 40, 80]
+        steps = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.5, 2, 3, 5, 10, 20, 40, 80]
         return [100 - e for e in steps if self.least <= math.log10(e) <= self.most]
 
 
@@ -139,9 +139,9 @@ def _steps(points: Sequence[tuple[float, float]], colour: str, dashes: str) -> s
 
 def _legend() -> list[str]:
     entries = [
-        (_BLUE, "confirmed on the test set: mean over seeds ± standard deviation"),
+        (_BLUE, "confirmed on the test set: mean ± deviation over seeds"),
         (_GREY, "trials, validation"),
-        (_ORANGE, "reference networks, best epoch as published"),
+        (_ORANGE, "published, best epoch"),
     ]
     parts, x = [], float(LEFT)
     for colour, text in entries:
