@@ -109,5 +109,6 @@ def recipes() -> st.SearchStrategy[Recipe]:
         step_epochs=st.integers(1, 4),
         step_factor=st.floats(0.0, 1.0),
         label_smoothing=st.sampled_from([0.0, 0.1]),
+        averaging=st.sampled_from([0.0, 0.9]),
         augmentation=st.sampled_from([0.0, 0.5, 1.0]),
     )

@@ -15,6 +15,7 @@ import typer
 from nas.cli.options import DEFAULT_STUDIES, AsJson, DataDir, Device, Studies, StudyName, TrialNumber, print_json
 from nas.decode import decode, encode
 from nas.errors import UsageError
+from nas.space import KNOWN_IMAGES
 
 if TYPE_CHECKING:
     from nas.results.records import TrialRecord
@@ -30,6 +31,13 @@ def _seconds(text: str) -> float:
     if match is None:
         raise typer.BadParameter(f"{text!r} is no duration; write seconds, or 90s, 30m, 1.5h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _whole_path(dataset: str | None) -> str | None:
+    """A folder of images by its whole path, so that the study resumes from anywhere; a known name stays as it is."""
+    if dataset is None or dataset in KNOWN_IMAGES or not Path(dataset).is_dir():
+        return dataset
+    return str(Path(dataset).resolve())
 
 
 def search(
@@ -90,7 +98,7 @@ def search(
         "max_params": max_params,
         "max_macs": max_macs,
         "max_activation_bytes": max_activation_bytes,
-        "dataset": dataset,
+        "dataset": _whole_path(dataset),
         "image_size": image_size,
         "colour": colour,
         "space": space,

@@ -104,7 +104,7 @@ def _front(snapshot: Snapshot) -> Table:
 
 def _front_row(record: TrialRecord) -> tuple[str, ...]:
     figure = record.confirmed
-    test = f"{figure.mean:.2f} ± {figure.spread:.2f}" if figure else ""
+    test = str(figure) if figure else ""
     seeds = str(figure.num_seeds) if figure else ""
     return f"{record.num_params:,}", f"{record.validation_accuracy:.2f}", test, seeds, str(record.number)
 

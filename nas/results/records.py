@@ -78,6 +78,10 @@ class ConfirmedFigure:
         """Standard deviation over seeds (n - 1), in points; 0 for a single seed."""
         return statistics.stdev(c.figure for c in self.confirmations) if self.num_seeds > 1 else 0.0
 
+    def __str__(self) -> str:
+        """'99.48 % ± 0.03'; a single seed has no spread to show."""
+        return f"{self.mean:.2f} %" + (f" ± {self.spread:.2f}" if self.num_seeds > 1 else "")
+
     @property
     def best_epoch(self) -> float:
         """The best test accuracy of any epoch of any seed: shown because the literature reports it, decides nothing."""

@@ -120,16 +120,13 @@ def answer(records: Sequence[TrialRecord], max_params: int, target: float | None
             record, figure = min(met, key=lambda pair: pair[0].num_params)
             consistent = ", in every one of the last 3 epochs of every seed" if figure.consistent(target) else ""
             return (
-                f"{record.num_params:,} parameters reach {figure.mean:.2f} % ± {figure.spread:.2f} on the test set "
+                f"{record.num_params:,} parameters reach {figure} on the test set "
                 f"({figure.num_seeds} seeds, mean of the last 3 epochs{consistent}): the target of {target:g} % is met "
                 f"within {max_params:,} by trial {record.number}."
             )
     if confirmed:
         record, figure = max(confirmed, key=lambda pair: pair[1].mean)
-        best = (
-            f"{record.num_params:,} parameters reach {figure.mean:.2f} % ± {figure.spread:.2f} on the test set "
-            f"({figure.num_seeds} of {seeds} seeds)"
-        )
+        best = f"{record.num_params:,} parameters reach {figure} on the test set ({figure.num_seeds} of {seeds} seeds)"
         if target is None:
             return f"Within {max_params:,}, {best} (trial {record.number}) is the most accurate confirmed network."
         return f"{_not_confirmed(target, max_params)}: {best} (trial {record.number}) is the best."

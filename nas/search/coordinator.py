@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from nas.arch import Recipe, recipe_digest
-from nas.errors import TrainingError
+from nas.errors import StudyError, TrainingError
 from nas.results.front import validation_front
 from nas.results.records import Confirmation, TrialRecord, last_epochs_mean
 from nas.search.confirm import is_hopeless, next_to_confirm, smallest_met
@@ -111,9 +111,17 @@ class Coordinator:
         self._loop()
 
     def confirm(self, number: int) -> None:
-        """Trains what the confirmation of trial `number` still needs, and nothing else."""
+        """Trains what the confirmation of trial `number` still needs, and nothing else.
+
+        Raises:
+            StudyError: the trial was cut off before its first epoch, failed there, or stands for another.
+        """
+        record = self._record(number)
+        if not record.validation_curve:
+            why = f": {record.reason}" if record.reason else ""
+            raise StudyError(f"trial {number} ({record.fate}) was never trained{why}; confirm another trial")
         self._only_confirms = True
-        self._queue_confirmation(self._record(number))
+        self._queue_confirmation(record)
         self._loop()
 
     def _loop(self) -> None:
@@ -311,10 +319,8 @@ class Coordinator:
         self._records = self.store.records()
         figure = self._record(number).confirmed
         assert figure is not None
-        text = f"trial {number}, {running.num_params:,} parameters: test {figure.mean:.2f} %"
-        if figure.num_seeds > 1:
-            text += f" ± {figure.spread:.2f}"
-        self.watcher.say(f"{text} over {figure.num_seeds} of {s.seeds} seeds")
+        seeds = f"{figure.num_seeds} of {s.seeds} seeds"
+        self.watcher.say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
         if s.target is not None and is_hopeless(figure, s.target):
             self._confirm_jobs.clear()
         self._aim_below_best()

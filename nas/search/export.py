@@ -86,9 +86,10 @@ def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Pat
     seed = record.confirmations[0].seed if record.confirmations else None
     weights_file = folder.weights_file(record.number, seed)
     if not weights_file.is_file():
+        again = f"train it again with: nas confirm {folder.name} --trial {record.number}"
         raise StudyError(
             f"trial {record.number} ({record.fate}) has no weights at {weights_file}; "
-            f"train it again with: nas confirm {folder.name} --trial {record.number}"
+            f"{again if record.validation_curve else 'export another trial'}"
         )
     weights = torch.load(weights_file, map_location="cpu", weights_only=True)
     claims = _claims(folder, record, found.costs, dataset)

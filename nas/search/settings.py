@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from nas.arch import Budget
 from nas.decode import Bounds, decode, encode, read_toml
@@ -105,12 +105,22 @@ class StudyFolder:
 
     def settings(self) -> StudySettings:
         """The settings with which the study was created, or last resumed."""
-        return decode(StudySettings, json.loads(self.settings_file.read_text())["settings"], str(self.settings_file))
+        return decode(StudySettings, self._document()["settings"], str(self.settings_file))
 
     def fingerprints(self) -> dict[str, str]:
         """The digest of the frozen space and the fingerprint of the data, as they were at the start."""
-        fingerprints: dict[str, str] = json.loads(self.settings_file.read_text())["fingerprints"]
+        fingerprints: dict[str, str] = self._document()["fingerprints"]
         return fingerprints
+
+    def _document(self) -> dict[str, Any]:
+        try:
+            document: dict[str, Any] = json.loads(self.settings_file.read_text())
+            if document.keys() >= {"settings", "fingerprints"}:
+                return document
+            problem = "it lacks the settings or the fingerprints"
+        except (OSError, ValueError, AttributeError) as error:
+            problem = str(error)
+        raise StudyError(f"{self.settings_file} is damaged: {problem}; restore it, or remove {self.path} to start anew")
 
     def create(self, settings: StudySettings, space_text: str, fingerprints: dict[str, str]) -> None:
         """Writes settings and frozen space; on an existing study, only what a resume may change.

@@ -177,7 +177,8 @@ class ProcessWorker:
         context = torch.multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
-        self._process.start()
+        with _signals_ignored():
+            self._process.start()
         theirs.close()
 
     def submit(self, job: Job) -> None:
@@ -218,14 +219,26 @@ class ProcessWorker:
         """Ends the process."""
         self.job = None
         self.connection.close()
-        self._process.terminate()
+        self._process.kill()  # it ignores SIGTERM
         self._process.join()
 
 
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """What is started in the body ignores SIGINT and SIGTERM from its first instruction on.
+
+    Both may reach the whole process group, and the coordinator alone decides what they mean: a worker that died of one
+    first would make its trial a failed one. Blocking them instead does not last: starting a process unblocks them.
+    """
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _serve(connection: Connection, parts: Parts, device: torch.device) -> None:
-    # Ctrl-C reaches the whole process group; the coordinator alone decides what it means.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     use_one_thread(device)
     trainer = Trainer(parts, device)
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone: so are we

@@ -232,5 +232,6 @@ RECIPE_CHANGES: list[dict[str, Any]] = [
     {"step_epochs": 1},
     {"step_factor": 0.2},
     {"label_smoothing": 0.1},
+    {"averaging": 0.9},
     {"augmentation": 1.0},
 ]

@@ -43,10 +43,10 @@ def test_an_impossible_budget_is_refused_before_any_data_is_read(nas: Nas, tmp_p
 
 def test_an_impossible_budget_is_judged_at_once() -> None:
     space = load_space("separable", Input(1, 27, 27), 10)  # a shape of its own, so that nothing is known yet
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BudgetError, match="the smallest network of space 'separable' has"):
         require_reachable(space, Budget(20))
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 def test_the_size_that_is_named_is_one_that_can_be_had(nas: Nas) -> None:

@@ -27,7 +27,7 @@ blocks = 2
 width = 32
 repeat = 3
 [recipe]
-epochs = 6
+epochs = 4
 batch_size = 64
 learning_rate = { low = 0.001, high = 0.01, log = true }
 """
