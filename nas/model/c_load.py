@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from nas.errors import ExportError, VerificationError
 from nas.model.c_source import METADATA
-from nas.model.portable import Metadata, checked_images, in_batches, read_metadata
+from nas.model.portable import LoadedExport, Metadata, checked_images, in_batches, read_metadata
 
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
 _SOURCE = """
@@ -39,7 +38,7 @@ _BYTES = {"float": 4, "int8_t": 1, "uint8_t": 1, "int32_t": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class CNetwork:
+class CNetwork(LoadedExport):
     """A C header that was compiled."""
 
     path: Path
@@ -49,16 +48,6 @@ class CNetwork:
     array_bytes: int  # of all constant arrays
     work_bytes: int  # of the static block of memory for maps
     _library: Any
-
-    @property
-    def claims(self) -> Mapping[str, object]:
-        """What the file says of itself."""
-        return self.metadata.claims
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of one image."""
-        return self.metadata.input_shape
 
     def logits(self, images: Tensor) -> Tensor:
         """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by the compiled C.

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 
 from nas.arch import Architecture
 from nas.errors import ExportError, VerificationError
-from nas.model.portable import Metadata, checked_images, in_batches, loaded_network, metadata, normalised, read_metadata
+from nas.model.portable import (
+    LoadedExport,
+    Metadata,
+    checked_images,
+    in_batches,
+    loaded_network,
+    metadata,
+    normalised,
+    read_metadata,
+)
 
 _EXTRA_FILE = "nas.json"
 
@@ -47,23 +56,13 @@ def write_exported_program(
 
 
 @dataclass(frozen=True, slots=True)
-class ExportedProgram:
+class ExportedProgram(LoadedExport):
     """A torch.export file that was read back."""
 
     path: Path
     metadata: Metadata
     num_params: int  # elements of the program's parameters, each tensor once
     net: nn.Module  # normalised float32 (N, C, H, W) to logits (N, classes)
-
-    @property
-    def claims(self) -> Mapping[str, object]:
-        """What the file says of itself."""
-        return self.metadata.claims
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of one image."""
-        return self.metadata.input_shape
 
     def logits(self, images: Tensor) -> Tensor:
         """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by the program.

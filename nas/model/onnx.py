@@ -31,7 +31,16 @@ from nas.arch.operations import (
 )
 from nas.errors import ExportError, VerificationError
 from nas.model.fold import NORM_EPSILON, weight_names
-from nas.model.portable import Metadata, checked_images, in_batches, loaded_network, metadata, normalised, read_metadata
+from nas.model.portable import (
+    LoadedExport,
+    Metadata,
+    checked_images,
+    in_batches,
+    loaded_network,
+    metadata,
+    normalised,
+    read_metadata,
+)
 
 OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later run it
 IR_VERSION = 9  # what goes with that opset; newer versions of onnx would write one that older runtimes refuse
@@ -74,23 +83,13 @@ def write_onnx(
 
 
 @dataclass(frozen=True, slots=True)
-class OnnxNetwork:
+class OnnxNetwork(LoadedExport):
     """An ONNX file that was read back."""
 
     path: Path
     metadata: Metadata
     num_params: int  # elements of the initialisers that are trained parameters, each once
     _run: Callable[[Any, dict[str, Any]], list[Any]]
-
-    @property
-    def claims(self) -> Mapping[str, object]:
-        """What the file says of itself."""
-        return self.metadata.claims
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of one image."""
-        return self.metadata.input_shape
 
     def logits(self, images: Tensor) -> Tensor:
         """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by onnxruntime on the CPU.

@@ -5,12 +5,13 @@ Shape legend: N images, C channels, H and W pixels.
 
 from __future__ import annotations
 
+import abc
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,21 +21,6 @@ from nas.errors import ExportError, VerificationError
 from nas.model.build import build
 
 BATCH = 1_000  # images that a reader runs at once
-
-
-class LoadedExport(Protocol):
-    """An exported file that was read back: what it claims, and what it computes."""
-
-    @property
-    def claims(self) -> Mapping[str, object]:
-        """What the file says of itself."""
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of one image."""
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by the file itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +43,27 @@ class Metadata:
             return json.dumps(plain, allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ExportError(f"the claims cannot be written as JSON: {error}; give finite numbers and text") from None
+
+
+class LoadedExport(abc.ABC):
+    """An exported file that was read back: what it claims, and what it computes."""
+
+    __slots__ = ()
+    metadata: Metadata
+
+    @property
+    def claims(self) -> Mapping[str, object]:
+        """What the file says of itself."""
+        return self.metadata.claims
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height, width of one image."""
+        return self.metadata.input_shape
+
+    @abc.abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by the file itself."""
 
 
 def metadata(

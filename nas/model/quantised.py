@@ -25,7 +25,7 @@ from nas.arch import IMAGE, Architecture, Layer, architecture_from_plain, archit
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
 from nas.errors import ExportError, NasError, VerificationError
 from nas.model.fold import fold
-from nas.model.portable import Metadata, checked_images, in_batches, read_metadata
+from nas.model.portable import LoadedExport, Metadata, checked_images, in_batches, read_metadata
 
 BATCH = 100  # images run at once; maps of 64-bit numbers then stay in cache, which is five times as fast
 IMAGE_SHIFT = 20  # a pixel becomes (pixel * multiplier + offset) / 2^20
@@ -57,7 +57,7 @@ def quantisable(architecture: Architecture) -> Quantisable:
 
 
 @dataclass(frozen=True)
-class QuantisedNetwork:
+class QuantisedNetwork(LoadedExport):
     """A network in 8 bits.
 
     `parameters` holds, with `map 0` the image and `map i + 1` the output of layer i of `quantisable`: 'zeros', the
@@ -69,16 +69,6 @@ class QuantisedNetwork:
     architecture: Architecture
     metadata: Metadata
     parameters: Mapping[str, Tensor]
-
-    @property
-    def claims(self) -> Mapping[str, object]:
-        """What the file says of itself."""
-        return self.metadata.claims
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of one image."""
-        return self.metadata.input_shape
 
     @property
     def num_bytes(self) -> int:

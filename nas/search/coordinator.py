@@ -18,7 +18,7 @@ from nas.search.interrupt import Interrupts
 from nas.search.settings import StudySettings
 from nas.search.store import SearchStore
 from nas.search.workers import Event, Finished, Job, Pool, Worker
-from nas.space import Candidate, Space, candidate, recipe_of
+from nas.space import Candidate, Genes, Space, candidate, recipe_of
 from nas.train.engine import Epoch
 
 DEFAULT_TRIALS = 100  # where neither trials nor time are given
@@ -103,7 +103,7 @@ class Coordinator:
         self._trials_at_start = self._finished_trials()
         self._aim_below_best()
         # Same network and recipe, trained before: (digest, recipe digest) to the trial's number.
-        self._known = {(r.digest, recipe_digest(self._recipe(r.genes))): r.number for r in self._records}
+        self._known = {(r.digest, recipe_digest(_recipe(space, settings, r.genes))): r.number for r in self._records}
 
     def run(self) -> None:
         """Searches to the end: the trials, the time or the confirmed target, whichever comes first."""
@@ -204,7 +204,7 @@ class Coordinator:
         if found is None or not self.settings.budget.admits(found.costs):
             self._refuse(number, found)
             return None
-        recipe, digest = self._recipe(genes), found.digest
+        recipe, digest = _recipe(self.space, self.settings, genes), found.digest
         seed = _seed(self.settings.seed, number, "trial")
         self.store.describe(number, found, digest, seed)
         twin = self._known.setdefault((digest, recipe_digest(recipe)), number)
@@ -237,10 +237,6 @@ class Coordinator:
         self._duplicates += 1
         self._records = self.store.records()
         return True
-
-    def _recipe(self, genes: dict[str, object]) -> Recipe:
-        recipe = recipe_of(self.space, genes)  # type: ignore[arg-type]
-        return replace(recipe, epochs=self.settings.epochs) if self.settings.epochs else recipe
 
     # Confirmations
 
@@ -340,9 +336,7 @@ def confirmation_jobs(store: SearchStore, space: Space, settings: StudySettings,
     found = candidate(space, record.genes)
     if found is None or not settings.budget.admits(found.costs):
         raise TrainingError(f"trial {record.number} is not a network of this space and budget")
-    recipe = recipe_of(space, record.genes)
-    if settings.epochs:
-        recipe = replace(recipe, epochs=settings.epochs)
+    recipe = _recipe(space, settings, record.genes)
     done = {confirmation.seed for confirmation in record.confirmations}
     seeds = [_seed(settings.seed, record.number, f"confirmation {i}") for i in range(settings.seeds)]
     return [
@@ -350,6 +344,12 @@ def confirmation_jobs(store: SearchStore, space: Space, settings: StudySettings,
         for seed in seeds
         if seed not in done
     ]
+
+
+def _recipe(space: Space, settings: StudySettings, genes: Genes) -> Recipe:
+    """The recipe that `genes` describe, with the study's own number of epochs where it has one."""
+    recipe = recipe_of(space, genes)
+    return replace(recipe, epochs=settings.epochs) if settings.epochs else recipe
 
 
 def _seed(study_seed: int, number: int, what: str) -> int:
