@@ -20,7 +20,11 @@ MEAN, STD = (0.1307,), (0.3081,)
 
 
 def loaders(
-    root: Path, strength: float, batch_size: int = 128, train_images: int | None = None
+    root: Path,
+    strength: float,
+    batch_size: int = 128,
+    train_images: int | None = None,
+    test_images: int | None = None,
 ) -> tuple[DataLoader[tuple[torch.Tensor, int]], DataLoader[tuple[torch.Tensor, int]]]:
     """Training batches (augmented, shuffled) and test batches of MNIST, unpacked below `root`."""
     plain = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
@@ -34,9 +38,11 @@ def loaders(
     train: Dataset[tuple[torch.Tensor, int]] = datasets.MNIST(
         root, train=True, transform=transforms.Compose([affine, *plain] if strength else plain)
     )
+    test: Dataset[tuple[torch.Tensor, int]] = datasets.MNIST(root, train=False, transform=transforms.Compose(plain))
     if train_images is not None:
         train = Subset(train, range(train_images))
-    test = datasets.MNIST(root, train=False, transform=transforms.Compose(plain))
+    if test_images is not None:
+        test = Subset(test, range(test_images))
     return (
         DataLoader(train, batch_size=batch_size, shuffle=True, num_workers=2),
         DataLoader(test, batch_size=1000, num_workers=2),

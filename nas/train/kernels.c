@@ -1,0 +1,349 @@
+/* What costs most in training tiny networks on a CPU, beside dense convolutions: batch norm with the activation and the
+ * dropout around it, depthwise convolutions, max pooling. Forward and backward, float, channels last, one thread.
+ *
+ * Maps are (images, height, width, channels), so a map is a flat run of numbers in which channels repeat. Channels are
+ * few and rarely a multiple of the vector length; hence per-channel values are repeated to a period that is a multiple
+ * of both, and every loop runs over whole periods of contiguous numbers, which the compiler turns into full vectors.
+ *
+ * Compiled on first use by native.py, which also says what each function computes. */
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LANES 16              /* floats of the widest vectors; others divide it */
+#define LONGEST_SUM 512       /* periods added up in float before they go to double */
+#define INLINE static inline __attribute__((always_inline))
+
+enum { NORM, NORM_RELU, RELU_NORM };
+
+static long smallest_period(long channels) {
+    long period = channels;
+    while (period % LANES) period += channels;
+    return period < 4 * LANES ? period * (4 * LANES / period) : period;  /* several sums at once hide the latency */
+}
+
+static float *repeated(const float *values, long channels, long period) {
+    float *all = aligned_alloc(64, (period * sizeof(float) + 63) / 64 * 64);
+    for (long i = 0; i < period; i++) all[i] = values ? values[i % channels] : 0.0f;
+    return all;
+}
+
+/* A counter-based random word: the finaliser of MurmurHash3 (Appleby), whose bits pass the avalanche test. */
+INLINE uint32_t random_word(uint32_t seed, uint32_t counter) {
+    uint32_t h = counter * 0x9e3779b9u ^ seed;
+    h = (h ^ h >> 16) * 0x85ebca6bu;
+    h = (h ^ h >> 13) * 0xc2b2ae35u;
+    return h ^ h >> 16;
+}
+
+/* What dropout multiplies element `index` by. */
+INLINE float kept(uint32_t seed, uint32_t index, uint32_t drop_below, float scale) {
+    return random_word(seed, index) < drop_below ? 0.0f : scale;
+}
+
+INLINE float positive(float x) { return x > 0.0f ? x : 0.0f; }
+
+static float dropout_scale(uint32_t drop_below) { return (float)(1.0 / (1.0 - drop_below / 4294967296.0)); }
+
+/* ------------------------------------------------------------------------------------------------ batch norm */
+
+INLINE void moments(const float *restrict x, long count, long channels, const int order, const float *shift,
+                    double *sum, double *square) {
+    const long period = smallest_period(channels);
+    float *around = repeated(shift, channels, period);
+    float *s = repeated(NULL, 1, period), *q = repeated(NULL, 1, period);
+    memset(sum, 0, channels * sizeof(double));
+    memset(square, 0, channels * sizeof(double));
+    for (long at = 0; at < count;) {
+        const long end = count - at > LONGEST_SUM * period ? at + LONGEST_SUM * period : count;
+        for (; at + period <= end; at += period)
+            for (long i = 0; i < period; i++) {
+                const float d = (order == RELU_NORM ? positive(x[at + i]) : x[at + i]) - around[i];
+                s[i] += d;
+                q[i] += d * d;
+            }
+        for (long i = 0; at < end && end == count; at++, i++) {
+            const float d = (order == RELU_NORM ? positive(x[at]) : x[at]) - around[i];
+            s[i] += d;
+            q[i] += d * d;
+        }
+        for (long i = 0; i < period; i++) sum[i % channels] += s[i], square[i % channels] += q[i], s[i] = q[i] = 0.0f;
+    }
+    free(around), free(s), free(q);
+}
+
+INLINE void apply(const float *restrict x, float *restrict y, long count, long channels, const int order,
+                  const float *scale, const float *offset, const int drops, uint32_t drop_below, uint32_t seed) {
+    const long period = smallest_period(channels);
+    float *a = repeated(scale, channels, period), *b = repeated(offset, channels, period);
+    const float factor = dropout_scale(drop_below);
+    for (long at = 0; at < count; at += period) {
+        const long n = count - at < period ? count - at : period;
+        for (long i = 0; i < n; i++) {
+            float value = (order == RELU_NORM ? positive(x[at + i]) : x[at + i]) * a[i] + b[i];
+            if (order == NORM_RELU) value = positive(value);
+            y[at + i] = drops ? value * kept(seed, (uint32_t)(at + i), drop_below, factor) : value;
+        }
+    }
+    free(a), free(b);
+}
+
+/* The gradient that reaches the norm's output, past dropout and a ReLU behind it. */
+INLINE float past_relu(float dy, float x, float a, float b, const int order, const int drops, uint32_t index,
+                       uint32_t drop_below, float factor, uint32_t seed) {
+    if (drops) dy *= kept(seed, index, drop_below, factor);
+    return order == NORM_RELU && !(x * a + b > 0.0f) ? 0.0f : dy;
+}
+
+INLINE void gradient(const float *restrict x, const float *restrict dy, float *restrict dx, long count, long channels,
+                     const int order, const float *weight, const float *bias, const float *mean, const float *inverse,
+                     float *dweight, float *dbias, const int drops, uint32_t drop_below, uint32_t seed) {
+    const long period = smallest_period(channels);
+    const double rows = (double)(count / channels);
+    const float factor = dropout_scale(drop_below);
+    double *sums = calloc(2 * channels, sizeof(double));
+    float *per_channel = malloc(4 * channels * sizeof(float));
+    float *scale = per_channel, *offset = scale + channels, *slope = offset + channels, *constant = slope + channels;
+    for (long c = 0; c < channels; c++) {
+        scale[c] = weight[c] * inverse[c];
+        offset[c] = bias[c] - mean[c] * scale[c];
+    }
+    float *a = repeated(scale, channels, period), *b = repeated(offset, channels, period);
+    float *m = repeated(mean, channels, period);
+    float *s = repeated(NULL, 1, period), *q = repeated(NULL, 1, period);
+    for (long at = 0; at < count;) {
+        const long end = count - at > LONGEST_SUM * period ? at + LONGEST_SUM * period : count;
+        while (at < end) {
+            const long n = count - at < period ? count - at : period;
+            for (long i = 0; i < n; i++) {
+                const float v = x[at + i];
+                const float g = past_relu(dy[at + i], v, a[i], b[i], order, drops, (uint32_t)(at + i), drop_below,
+                                          factor, seed);
+                s[i] += g;
+                q[i] += g * ((order == RELU_NORM ? positive(v) : v) - m[i]);
+            }
+            at += n;
+        }
+        for (long i = 0; i < period; i++)
+            sums[i % channels] += s[i], sums[channels + i % channels] += q[i], s[i] = q[i] = 0.0f;
+    }
+    for (long c = 0; c < channels; c++) {
+        dbias[c] = (float)sums[c];
+        dweight[c] = (float)(sums[channels + c] * inverse[c]);
+        slope[c] = (float)(-(double)scale[c] * inverse[c] * inverse[c] * sums[channels + c] / rows);
+        constant[c] = (float)(-(double)scale[c] * sums[c] / rows - (double)slope[c] * mean[c]);
+    }
+    float *k = repeated(slope, channels, period), *c = repeated(constant, channels, period);
+    for (long at = 0; at < count; at += period) {
+        const long n = count - at < period ? count - at : period;
+        for (long i = 0; i < n; i++) {
+            const float v = x[at + i];
+            const float g = past_relu(dy[at + i], v, a[i], b[i], order, drops, (uint32_t)(at + i), drop_below, factor,
+                                      seed);
+            const float d = a[i] * g + k[i] * (order == RELU_NORM ? positive(v) : v) + c[i];
+            dx[at + i] = order == RELU_NORM && !(v > 0.0f) ? 0.0f : d;
+        }
+    }
+    free(a), free(b), free(m), free(s), free(q), free(k), free(c), free(sums), free(per_channel);
+}
+
+/* One copy of the loops for each order, with and without dropout: a branch inside would cost the vectors. */
+#define FOR_EACH_KIND(call)                                                                                            \
+    if (drop_below) {                                                                                                  \
+        const int drops = 1;                                                                                           \
+        if (order == NORM) { enum { ORDER = NORM }; call; }                                                            \
+        else if (order == NORM_RELU) { enum { ORDER = NORM_RELU }; call; }                                             \
+        else { enum { ORDER = RELU_NORM }; call; }                                                                     \
+    } else {                                                                                                           \
+        const int drops = 0;                                                                                           \
+        if (order == NORM) { enum { ORDER = NORM }; call; }                                                            \
+        else if (order == NORM_RELU) { enum { ORDER = NORM_RELU }; call; }                                             \
+        else { enum { ORDER = RELU_NORM }; call; }                                                                     \
+    }
+
+void norm_apply(const float *x, float *y, long count, long channels, int order, const float *scale,
+                const float *offset, uint32_t drop_below, uint32_t seed) {
+    FOR_EACH_KIND(apply(x, y, count, channels, ORDER, scale, offset, drops, drop_below, seed))
+}
+
+void norm_forward(const float *x, float *y, long count, long channels, int order, const float *weight,
+                  const float *bias, float *running_mean, float *running_var, float momentum, float epsilon,
+                  float *mean, float *inverse, uint32_t drop_below, uint32_t seed) {
+    double *sums = malloc(2 * channels * sizeof(double)), *sum = sums, *square = sums + channels;
+    /* Around the running mean, so that a large mean does not cancel a small variance. */
+    if (order == RELU_NORM) moments(x, count, channels, RELU_NORM, running_mean, sum, square);
+    else moments(x, count, channels, NORM, running_mean, sum, square);
+    float *scale = malloc(2 * channels * sizeof(float)), *offset = scale + channels;
+    const double rows = (double)(count / channels);
+    for (long c = 0; c < channels; c++) {
+        const double shifted = sum[c] / rows, variance = fmax(square[c] / rows - shifted * shifted, 0.0);
+        mean[c] = (float)(running_mean[c] + shifted);
+        inverse[c] = (float)(1.0 / sqrt(variance + epsilon));
+        running_mean[c] += momentum * (mean[c] - running_mean[c]);
+        running_var[c] += momentum * ((float)(variance * rows / (rows > 1 ? rows - 1 : 1)) - running_var[c]);
+        scale[c] = weight[c] * inverse[c];
+        offset[c] = bias[c] - mean[c] * scale[c];
+    }
+    norm_apply(x, y, count, channels, order, scale, offset, drop_below, seed);
+    free(sums), free(scale);
+}
+
+void norm_backward(const float *x, const float *dy, float *dx, long count, long channels, int order,
+                   const float *weight, const float *bias, const float *mean, const float *inverse, float *dweight,
+                   float *dbias, uint32_t drop_below, uint32_t seed) {
+    FOR_EACH_KIND(gradient(x, dy, dx, count, channels, ORDER, weight, bias, mean, inverse, dweight, dbias, drops,
+                           drop_below, seed))
+}
+
+/* ------------------------------------------------------------------------------------ depthwise convolution */
+
+/* GCC's and Clang's vectors, which they split where the machine's are shorter; loads and stores need no alignment. */
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
+
+static long whole_vectors(long count) { return (count + LANES - 1) / LANES * LANES; }
+
+static float *zeros(long count) {
+    float *all = aligned_alloc(64, whole_vectors(count) * sizeof(float));
+    memset(all, 0, whole_vectors(count) * sizeof(float));
+    return all;
+}
+
+/* Copies one image into a frame `padding` wide, whose rows are `framed_row` apart. */
+static void frame(const float *image, float *framed, long height, long width, long channels, long padding,
+                  long framed_row) {
+    for (long y = 0; y < height; y++)
+        memcpy(framed + (y + padding) * framed_row + padding * channels, image + y * width * channels,
+               width * channels * sizeof(float));
+}
+
+INLINE void slide(const float *framed, float *out, const float *taps, long height, long row, long framed_row,
+                  long channels, const long kernel) {
+    for (long i = 0; i < row; i += LANES) {
+        Vector weight[kernel * kernel];
+        for (long t = 0; t < kernel * kernel; t++) weight[t] = *(const Vector *)(taps + t * row + i);
+        for (long y = 0; y < height; y++) {
+            Vector sum = {0};
+            for (long ky = 0; ky < kernel; ky++)
+                for (long kx = 0; kx < kernel; kx++)
+                    sum += *(const Vector *)(framed + (y + ky) * framed_row + kx * channels + i) * weight[ky * kernel + kx];
+            *(Vector *)(out + y * row + i) = sum;
+        }
+    }
+}
+
+INLINE void correlate(const float *framed, const float *dy, float *sums, long height, long row, long framed_row,
+                      long channels, const long kernel) {
+    for (long i = 0; i < row; i += LANES) {
+        Vector sum[kernel * kernel];
+        for (long t = 0; t < kernel * kernel; t++) sum[t] = *(const Vector *)(sums + t * row + i);
+        for (long y = 0; y < height; y++) {
+            const Vector g = *(const Vector *)(dy + y * row + i);
+            for (long ky = 0; ky < kernel; ky++)
+                for (long kx = 0; kx < kernel; kx++)
+                    sum[ky * kernel + kx] += *(const Vector *)(framed + (y + ky) * framed_row + kx * channels + i) * g;
+        }
+        for (long t = 0; t < kernel * kernel; t++) *(Vector *)(sums + t * row + i) = sum[t];
+    }
+}
+
+/* Slides (kernel, kernel, channels) weights over each image; flipped, it is the gradient of the images. */
+void depthwise_forward(const float *x, float *y, const float *weight, long images, long height, long width,
+                       long channels, long kernel, long padding, int flipped) {
+    const long out_height = height + 2 * padding - kernel + 1, out_row = (width + 2 * padding - kernel + 1) * channels;
+    const long row = whole_vectors(out_row), framed_row = row + (kernel - 1) * channels, num_taps = kernel * kernel;
+    float *framed = zeros((height + 2 * padding) * framed_row), *out = zeros(out_height * row);
+    float *taps = zeros(num_taps * row);
+    for (long t = 0; t < num_taps; t++)
+        for (long i = 0; i < out_row; i++)
+            taps[t * row + i] = weight[(flipped ? num_taps - 1 - t : t) * channels + i % channels];
+    for (long n = 0; n < images; n++) {
+        frame(x + n * height * width * channels, framed, height, width, channels, padding, framed_row);
+        if (kernel == 3) slide(framed, out, taps, out_height, row, framed_row, channels, 3);
+        else if (kernel == 5) slide(framed, out, taps, out_height, row, framed_row, channels, 5);
+        else slide(framed, out, taps, out_height, row, framed_row, channels, kernel);
+        for (long r = 0; r < out_height; r++)
+            memcpy(y + (n * out_height + r) * out_row, out + r * row, out_row * sizeof(float));
+    }
+    free(framed), free(out), free(taps);
+}
+
+/* The gradient of the weights, (kernel, kernel, channels). */
+void depthwise_backward_weight(const float *x, const float *dy, float *dweight, long images, long height, long width,
+                               long channels, long kernel, long padding) {
+    const long out_height = height + 2 * padding - kernel + 1, out_width = width + 2 * padding - kernel + 1;
+    const long row = whole_vectors(out_width * channels), framed_row = row + (kernel - 1) * channels;
+    const long num_taps = kernel * kernel;
+    float *framed = zeros((height + 2 * padding) * framed_row), *gradients = zeros(out_height * row);
+    float *sums = zeros(num_taps * row);
+    double *total = calloc(num_taps * channels, sizeof(double));
+    for (long n = 0; n < images; n++) {
+        frame(x + n * height * width * channels, framed, height, width, channels, padding, framed_row);
+        frame(dy + n * out_height * out_width * channels, gradients, out_height, out_width, channels, 0, row);
+        if (kernel == 3) correlate(framed, gradients, sums, out_height, row, framed_row, channels, 3);
+        else if (kernel == 5) correlate(framed, gradients, sums, out_height, row, framed_row, channels, 5);
+        else correlate(framed, gradients, sums, out_height, row, framed_row, channels, kernel);
+        if (n % 16 == 15 || n == images - 1) /* a few images in float, then double */
+            for (long t = 0; t < num_taps; t++)
+                for (long i = 0; i < row; i++) {
+                    total[t * channels + i % channels] += sums[t * row + i];
+                    sums[t * row + i] = 0.0f;
+                }
+    }
+    for (long i = 0; i < num_taps * channels; i++) dweight[i] = (float)total[i];
+    free(framed), free(gradients), free(sums), free(total);
+}
+
+/* -------------------------------------------------------------------------------------------- max pooling 2x2 */
+
+INLINE float larger(float a, float b) { return a > b ? a : b; }
+
+void max_pool_forward(const float *x, float *y, long images, long height, long width, long channels) {
+    const long row = width * channels;
+    float *tall = zeros(row);
+    for (long n = 0; n < images; n++)
+        for (long r = 0; r < height / 2; r++) {
+            const float *upper = x + (n * height + 2 * r) * row, *lower = upper + row;
+            for (long i = 0; i < row; i++) tall[i] = larger(upper[i], lower[i]);
+            for (long w = 0; w < width / 2; w++, y += channels)
+                for (long c = 0; c < channels; c++)
+                    y[c] = larger(tall[2 * w * channels + c], tall[(2 * w + 1) * channels + c]);
+        }
+    free(tall);
+}
+
+/* The gradient goes to the first of equals, as torch's does. Whole rows at once: `left` marks the left column of each
+ * window, and a neighbour is the other column's element of the same row. */
+void max_pool_backward(const float *x, const float *dy, float *dx, long images, long height, long width,
+                       long channels) {
+    const long row = width * channels, pairs = width / 2 * 2 * channels;
+    float *scratch = zeros(4 * row + 4 * channels);
+    float *gradient = scratch, *left = gradient + row;
+    float *upper = left + row + channels, *lower = upper + row + 2 * channels;  /* room for a neighbour on both sides */
+    for (long i = 0; i < row; i++) left[i] = i / channels % 2 == 0;
+    if (height % 2 || width % 2) memset(dx, 0, images * height * row * sizeof(float));
+    for (long n = 0; n < images; n++)
+        for (long r = 0; r < height / 2; r++) {
+            const long start = (n * height + 2 * r) * row;
+            memcpy(upper, x + start, row * sizeof(float));
+            memcpy(lower, x + start + row, row * sizeof(float));
+            for (long w = 0; w < width / 2; w++, dy += channels)
+                for (long c = 0; c < channels; c++)
+                    gradient[2 * w * channels + c] = gradient[(2 * w + 1) * channels + c] = dy[c];
+            float *restrict d_upper = dx + start, *restrict d_lower = d_upper + row;
+            for (long i = 0; i < pairs; i++) {
+                const float is_left = left[i], g = gradient[i], a = upper[i], b = lower[i];
+                const float a_next = upper[i + channels], a_last = upper[i - channels];
+                const float b_next = lower[i + channels], b_last = lower[i - channels];
+                const float other_a = is_left != 0.0f ? a_next : a_last, other_b = is_left != 0.0f ? b_next : b_last;
+                const float most = larger(larger(a, b), larger(other_a, other_b));
+                /* In order: left above, right above, left below, right below. */
+                const float before_a = is_left != 0.0f ? -INFINITY : other_a;
+                const float before_b = larger(larger(a, other_a), is_left != 0.0f ? -INFINITY : other_b);
+                d_upper[i] = (a == most) & (before_a < most) ? g : 0.0f;
+                d_lower[i] = (b == most) & (before_b < most) ? g : 0.0f;
+            }
+        }
+    free(scratch);
+}
