@@ -16,7 +16,7 @@
 #define LONGEST_SUM 512       /* periods added up in float before they go to double */
 #define INLINE static inline __attribute__((always_inline))
 
-enum { NORM, NORM_RELU, RELU_NORM };
+enum { NONE, RELU, LEAKY_RELU, HARDSWISH, SILU };
 
 static long smallest_period(long channels) {
     long period = channels;
@@ -43,13 +43,52 @@ INLINE float kept(uint32_t seed, uint32_t index, uint32_t drop_below, float scal
     return random_word(seed, index) < drop_below ? 0.0f : scale;
 }
 
-INLINE float positive(float x) { return x > 0.0f ? x : 0.0f; }
+/* e to the x, to 2 in the last place: 2 to a whole power times a polynomial in what is left (Cephes, expf). */
+INLINE float exponential(float x) {
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    const float whole = rintf(x * 1.44269504f);
+    const float r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const union { int32_t bits; float power; } two = {((int32_t)whole + 127) << 23};
+    return p * two.power;
+}
+
+INLINE float activated(float x, const int activation) {
+    switch (activation) {
+        case RELU: return x > 0.0f ? x : 0.0f;
+        case LEAKY_RELU: return x > 0.0f ? x : 0.01f * x;
+        case HARDSWISH: return x <= -3.0f ? 0.0f : x >= 3.0f ? x : x * (x + 3.0f) * (1.0f / 6.0f);
+        case SILU: return x / (1.0f + exponential(-x));
+        default: return x;
+    }
+}
+
+INLINE float slope_at(float x, const int activation) {
+    switch (activation) {
+        case RELU: return x > 0.0f ? 1.0f : 0.0f;
+        case LEAKY_RELU: return x > 0.0f ? 1.0f : 0.01f;
+        case HARDSWISH: return x < -3.0f ? 0.0f : x > 3.0f ? 1.0f : x * (1.0f / 3.0f) + 0.5f;
+        case SILU: {
+            const float sigmoid = 1.0f / (1.0f + exponential(-x));
+            return sigmoid * (1.0f + x * (1.0f - sigmoid));
+        }
+        default: return 1.0f;
+    }
+}
 
 static float dropout_scale(uint32_t drop_below) { return (float)(1.0 / (1.0 - drop_below / 4294967296.0)); }
 
 /* ------------------------------------------------------------------------------------------------ batch norm */
 
-INLINE void moments(const float *restrict x, long count, long channels, const int order, const float *shift,
+/* `before` is the activation ahead of the norm, `behind` the one that follows it; NONE where there is none. */
+
+INLINE void moments(const float *restrict x, long count, long channels, const int before, const float *shift,
                     double *sum, double *square) {
     const long period = smallest_period(channels);
     float *around = repeated(shift, channels, period);
@@ -60,12 +99,12 @@ INLINE void moments(const float *restrict x, long count, long channels, const in
         const long end = count - at > LONGEST_SUM * period ? at + LONGEST_SUM * period : count;
         for (; at + period <= end; at += period)
             for (long i = 0; i < period; i++) {
-                const float d = (order == RELU_NORM ? positive(x[at + i]) : x[at + i]) - around[i];
+                const float d = activated(x[at + i], before) - around[i];
                 s[i] += d;
                 q[i] += d * d;
             }
         for (long i = 0; at < end && end == count; at++, i++) {
-            const float d = (order == RELU_NORM ? positive(x[at]) : x[at]) - around[i];
+            const float d = activated(x[at], before) - around[i];
             s[i] += d;
             q[i] += d * d;
         }
@@ -74,31 +113,31 @@ INLINE void moments(const float *restrict x, long count, long channels, const in
     free(around), free(s), free(q);
 }
 
-INLINE void apply(const float *restrict x, float *restrict y, long count, long channels, const int order,
-                  const float *scale, const float *offset, const int drops, uint32_t drop_below, uint32_t seed) {
+INLINE void apply(const float *restrict x, float *restrict y, long count, long channels, const int before,
+                  const int behind, const float *scale, const float *offset, const int drops, uint32_t drop_below,
+                  uint32_t seed) {
     const long period = smallest_period(channels);
     float *a = repeated(scale, channels, period), *b = repeated(offset, channels, period);
     const float factor = dropout_scale(drop_below);
     for (long at = 0; at < count; at += period) {
         const long n = count - at < period ? count - at : period;
         for (long i = 0; i < n; i++) {
-            float value = (order == RELU_NORM ? positive(x[at + i]) : x[at + i]) * a[i] + b[i];
-            if (order == NORM_RELU) value = positive(value);
+            const float value = activated(activated(x[at + i], before) * a[i] + b[i], behind);
             y[at + i] = drops ? value * kept(seed, (uint32_t)(at + i), drop_below, factor) : value;
         }
     }
     free(a), free(b);
 }
 
-/* The gradient that reaches the norm's output, past dropout and a ReLU behind it. */
-INLINE float past_relu(float dy, float x, float a, float b, const int order, const int drops, uint32_t index,
-                       uint32_t drop_below, float factor, uint32_t seed) {
+/* The gradient that reaches the norm's output, past dropout and the activation behind it; `u` is the norm's input. */
+INLINE float at_norm(float dy, float u, float a, float b, const int behind, const int drops, uint32_t index,
+                     uint32_t drop_below, float factor, uint32_t seed) {
     if (drops) dy *= kept(seed, index, drop_below, factor);
-    return order == NORM_RELU && !(x * a + b > 0.0f) ? 0.0f : dy;
+    return dy * slope_at(u * a + b, behind);
 }
 
 INLINE void gradient(const float *restrict x, const float *restrict dy, float *restrict dx, long count, long channels,
-                     const int order, const float *weight, const float *bias, const float *mean, const float *inverse,
+                     const int before, const int behind, const float *weight, const float *bias, const float *mean, const float *inverse,
                      float *dweight, float *dbias, const int drops, uint32_t drop_below, uint32_t seed) {
     const long period = smallest_period(channels);
     const double rows = (double)(count / channels);
@@ -118,11 +157,11 @@ INLINE void gradient(const float *restrict x, const float *restrict dy, float *r
         while (at < end) {
             const long n = count - at < period ? count - at : period;
             for (long i = 0; i < n; i++) {
-                const float v = x[at + i];
-                const float g = past_relu(dy[at + i], v, a[i], b[i], order, drops, (uint32_t)(at + i), drop_below,
-                                          factor, seed);
+                const float u = activated(x[at + i], before);
+                const float g = at_norm(dy[at + i], u, a[i], b[i], behind, drops, (uint32_t)(at + i), drop_below,
+                                        factor, seed);
                 s[i] += g;
-                q[i] += g * ((order == RELU_NORM ? positive(v) : v) - m[i]);
+                q[i] += g * (u - m[i]);
             }
             at += n;
         }
@@ -139,42 +178,48 @@ INLINE void gradient(const float *restrict x, const float *restrict dy, float *r
     for (long at = 0; at < count; at += period) {
         const long n = count - at < period ? count - at : period;
         for (long i = 0; i < n; i++) {
-            const float v = x[at + i];
-            const float g = past_relu(dy[at + i], v, a[i], b[i], order, drops, (uint32_t)(at + i), drop_below, factor,
-                                      seed);
-            const float d = a[i] * g + k[i] * (order == RELU_NORM ? positive(v) : v) + c[i];
-            dx[at + i] = order == RELU_NORM && !(v > 0.0f) ? 0.0f : d;
+            const float v = x[at + i], u = activated(v, before);
+            const float g = at_norm(dy[at + i], u, a[i], b[i], behind, drops, (uint32_t)(at + i), drop_below, factor,
+                                    seed);
+            dx[at + i] = (a[i] * g + k[i] * u + c[i]) * slope_at(v, before);
         }
     }
     free(a), free(b), free(m), free(s), free(q), free(k), free(c), free(sums), free(per_channel);
 }
 
-/* One copy of the loops for each order, with and without dropout: a branch inside would cost the vectors. */
+/* One copy of the loops for each activation and each place of it, with and without dropout: a choice made inside them
+ * would cost the vectors. `call` sees BEFORE, BEHIND and DROPS as constants. */
+#define WITH(before, behind, call)                                                                                     \
+    {                                                                                                                  \
+        enum { BEFORE = before, BEHIND = behind };                                                                     \
+        if (drop_below) { enum { DROPS = 1 }; call; }                                                                  \
+        else { enum { DROPS = 0 }; call; }                                                                             \
+        break;                                                                                                         \
+    }
 #define FOR_EACH_KIND(call)                                                                                            \
-    if (drop_below) {                                                                                                  \
-        const int drops = 1;                                                                                           \
-        if (order == NORM) { enum { ORDER = NORM }; call; }                                                            \
-        else if (order == NORM_RELU) { enum { ORDER = NORM_RELU }; call; }                                             \
-        else { enum { ORDER = RELU_NORM }; call; }                                                                     \
-    } else {                                                                                                           \
-        const int drops = 0;                                                                                           \
-        if (order == NORM) { enum { ORDER = NORM }; call; }                                                            \
-        else if (order == NORM_RELU) { enum { ORDER = NORM_RELU }; call; }                                             \
-        else { enum { ORDER = RELU_NORM }; call; }                                                                     \
+    switch (activation_first ? -activation : activation) {                                                             \
+        case -RELU: WITH(RELU, NONE, call)                                                                             \
+        case -LEAKY_RELU: WITH(LEAKY_RELU, NONE, call)                                                                 \
+        case -HARDSWISH: WITH(HARDSWISH, NONE, call)                                                                   \
+        case -SILU: WITH(SILU, NONE, call)                                                                             \
+        case RELU: WITH(NONE, RELU, call)                                                                              \
+        case LEAKY_RELU: WITH(NONE, LEAKY_RELU, call)                                                                  \
+        case HARDSWISH: WITH(NONE, HARDSWISH, call)                                                                    \
+        case SILU: WITH(NONE, SILU, call)                                                                              \
+        default: WITH(NONE, NONE, call)                                                                                \
     }
 
-void norm_apply(const float *x, float *y, long count, long channels, int order, const float *scale,
-                const float *offset, uint32_t drop_below, uint32_t seed) {
-    FOR_EACH_KIND(apply(x, y, count, channels, ORDER, scale, offset, drops, drop_below, seed))
+void norm_apply(const float *x, float *y, long count, long channels, int activation, int activation_first,
+                const float *scale, const float *offset, uint32_t drop_below, uint32_t seed) {
+    FOR_EACH_KIND(apply(x, y, count, channels, BEFORE, BEHIND, scale, offset, DROPS, drop_below, seed))
 }
 
-void norm_forward(const float *x, float *y, long count, long channels, int order, const float *weight,
-                  const float *bias, float *running_mean, float *running_var, float momentum, float epsilon,
-                  float *mean, float *inverse, uint32_t drop_below, uint32_t seed) {
+void norm_forward(const float *x, float *y, long count, long channels, int activation, int activation_first,
+                  const float *weight, const float *bias, float *running_mean, float *running_var, float momentum,
+                  float epsilon, float *mean, float *inverse, uint32_t drop_below, uint32_t seed) {
     double *sums = malloc(2 * channels * sizeof(double)), *sum = sums, *square = sums + channels;
     /* Around the running mean, so that a large mean does not cancel a small variance. */
-    if (order == RELU_NORM) moments(x, count, channels, RELU_NORM, running_mean, sum, square);
-    else moments(x, count, channels, NORM, running_mean, sum, square);
+    FOR_EACH_KIND((void)BEHIND; (void)DROPS; moments(x, count, channels, BEFORE, running_mean, sum, square))
     float *scale = malloc(2 * channels * sizeof(float)), *offset = scale + channels;
     const double rows = (double)(count / channels);
     for (long c = 0; c < channels; c++) {
@@ -186,15 +231,15 @@ void norm_forward(const float *x, float *y, long count, long channels, int order
         scale[c] = weight[c] * inverse[c];
         offset[c] = bias[c] - mean[c] * scale[c];
     }
-    norm_apply(x, y, count, channels, order, scale, offset, drop_below, seed);
+    norm_apply(x, y, count, channels, activation, activation_first, scale, offset, drop_below, seed);
     free(sums), free(scale);
 }
 
-void norm_backward(const float *x, const float *dy, float *dx, long count, long channels, int order,
-                   const float *weight, const float *bias, const float *mean, const float *inverse, float *dweight,
-                   float *dbias, uint32_t drop_below, uint32_t seed) {
-    FOR_EACH_KIND(gradient(x, dy, dx, count, channels, ORDER, weight, bias, mean, inverse, dweight, dbias, drops,
-                           drop_below, seed))
+void norm_backward(const float *x, const float *dy, float *dx, long count, long channels, int activation,
+                   int activation_first, const float *weight, const float *bias, const float *mean,
+                   const float *inverse, float *dweight, float *dbias, uint32_t drop_below, uint32_t seed) {
+    FOR_EACH_KIND(gradient(x, dy, dx, count, channels, BEFORE, BEHIND, weight, bias, mean, inverse, dweight, dbias,
+                           DROPS, drop_below, seed))
 }
 
 /* ------------------------------------------------------------------------------------ depthwise convolution */

@@ -28,7 +28,8 @@ from nas.train.torchvision_sets import cache_folder
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-ORDERS = {"norm": 0, "norm, relu": 1, "relu, norm": 2}  # as enumerated in kernels.c
+# As enumerated in kernels.c, which has torch's default settings of each.
+ACTIVATIONS = {nn.Identity: 0, nn.ReLU: 1, nn.LeakyReLU: 2, nn.Hardswish: 3, nn.SiLU: 4}
 
 
 @functools.cache
@@ -96,18 +97,16 @@ def _fused(layers: list[nn.Module]) -> list[nn.Module]:
 def _first_fused(layers: list[nn.Module]) -> tuple[nn.Module, int]:
     """The layer that does the work of as many of the first `layers` as one kernel can, and how many those are."""
     match layers:
-        case [nn.BatchNorm2d() as norm, nn.ReLU(), nn.Dropout(p=rate), *_]:
-            return Normalised(norm, "norm, relu", rate), 3
-        case [nn.ReLU(), nn.BatchNorm2d() as norm, nn.Dropout(p=rate), *_]:
-            return Normalised(norm, "relu, norm", rate), 3
-        case [nn.BatchNorm2d() as norm, nn.ReLU(), *_]:
-            return Normalised(norm, "norm, relu"), 2
-        case [nn.ReLU(), nn.BatchNorm2d() as norm, *_]:
-            return Normalised(norm, "relu, norm"), 2
-        case [nn.BatchNorm2d() as norm, nn.Dropout(p=rate), *_]:
-            return Normalised(norm, "norm", rate), 2
+        case [activation, nn.BatchNorm2d() as norm, nn.Dropout(p=rate), *_] if type(activation) in ACTIVATIONS:
+            return Normalised(norm, activation, activation_first=True, rate=rate), 3
+        case [activation, nn.BatchNorm2d() as norm, *_] if type(activation) in ACTIVATIONS:
+            return Normalised(norm, activation, activation_first=True), 2
+        case [nn.BatchNorm2d() as norm, activation, nn.Dropout(p=rate), *_] if type(activation) in ACTIVATIONS:
+            return Normalised(norm, activation, rate=rate), 3
+        case [nn.BatchNorm2d() as norm, activation, *_] if type(activation) in ACTIVATIONS:
+            return Normalised(norm, activation), 2
         case [nn.BatchNorm2d() as norm, *_]:
-            return Normalised(norm, "norm"), 1
+            return Normalised(norm, nn.Identity()), 1
         case [nn.Conv2d() as convolution, *_] if _is_plain_depthwise(convolution):
             return Depthwise(convolution), 1
         case [nn.MaxPool2d(kernel_size=2, stride=2), *_]:
@@ -123,12 +122,14 @@ def _is_plain_depthwise(layer: nn.Conv2d) -> bool:
 
 
 class Normalised(nn.Module):
-    """Batch norm, a ReLU before or behind it, and element dropout behind both, in one go."""
+    """Batch norm, an activation behind or ahead of it, and element dropout behind both, in one go."""
 
-    def __init__(self, norm: nn.BatchNorm2d, order: str, rate: float = 0.0) -> None:
+    def __init__(
+        self, norm: nn.BatchNorm2d, activation: nn.Module, activation_first: bool = False, rate: float = 0.0
+    ) -> None:
         super().__init__()
         self.norm = norm
-        self.order = order
+        self.activation = ACTIVATIONS[type(activation)], int(activation_first)
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,38 +140,43 @@ class Normalised(nn.Module):
             assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.add_(1)
             seed = int(torch.randint(2**32, (), dtype=torch.int64)) if self.rate else 0
-            return _Normalise.apply(x, norm.weight, norm.bias, norm, self.order, self.rate, seed)  # type: ignore[no-any-return]
+            drop = ctypes.c_uint32(round(self.rate * 2**32)), ctypes.c_uint32(seed)
+            return _Normalise.apply(x, norm.weight, norm.bias, norm, self.activation, drop)  # type: ignore[no-any-return]
         assert norm.running_mean is not None
         assert norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
         offset = norm.bias - norm.running_mean * scale
-        return _Apply.apply(x, scale, offset, self.order)  # type: ignore[no-any-return]
+        return _Apply.apply(x, scale, offset, self.activation)  # type: ignore[no-any-return]
 
 
 class _Apply(torch.autograd.Function):
     """The norm of evaluation, which has no gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor, order: str) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor, activation: tuple[int, int]) -> Tensor:
         y = torch.empty_like(x)
-        _call("norm_apply", x, y, x.numel(), x.shape[1], ORDERS[order], scale, offset, _threshold(0.0), _word(0))
+        no_drop = ctypes.c_uint32(0), ctypes.c_uint32(0)
+        _call("norm_apply", x, y, x.numel(), x.shape[1], *activation, scale, offset, *no_drop)
         return y
 
 
 class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, norm: nn.BatchNorm2d, order: str, rate: float, seed: int
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        norm: nn.BatchNorm2d,
+        activation: tuple[int, int],
+        drop: tuple[ctypes.c_uint32, ctypes.c_uint32],
     ) -> Tensor:
         y, mean, inverse = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
-        assert norm.running_mean is not None
-        assert norm.running_var is not None
         assert norm.momentum is not None
-        ctx.settings = (x.numel(), x.shape[1], ORDERS[order]), (_threshold(rate), _word(seed))
-        size, drop = ctx.settings
-        momentum, epsilon = ctypes.c_float(norm.momentum), ctypes.c_float(norm.eps)
         running = norm.running_mean, norm.running_var
-        _call("norm_forward", x, y, *size, weight, bias, *running, momentum, epsilon, mean, inverse, *drop)
+        constants = ctypes.c_float(norm.momentum), ctypes.c_float(norm.eps)
+        ctx.settings = (x.numel(), x.shape[1], *activation), drop
+        _call("norm_forward", x, y, *ctx.settings[0], weight, bias, *running, *constants, mean, inverse, *drop)
         ctx.save_for_backward(x, weight, bias, mean, inverse)
         return y
 
@@ -178,11 +184,11 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias, mean, inverse = ctx.saved_tensors
-        size, drop = ctx.settings
+        settings, drop = ctx.settings
         dy = dy.contiguous(memory_format=torch.channels_last)
         dx, dweight, dbias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
-        _call("norm_backward", x, dy, dx, *size, weight, bias, mean, inverse, dweight, dbias, *drop)
-        return dx, dweight, dbias, None, None, None, None
+        _call("norm_backward", x, dy, dx, *settings, weight, bias, mean, inverse, dweight, dbias, *drop)
+        return dx, dweight, dbias, None, None, None
 
 
 class Depthwise(nn.Module):
@@ -256,15 +262,6 @@ class _MaxPool(torch.autograd.Function):
 
 def _map(images: int, channels: int, height: int, width: int) -> Tensor:
     return torch.empty(images, channels, height, width, memory_format=torch.channels_last)
-
-
-def _threshold(rate: float) -> ctypes.c_uint32:
-    """Random words below it drop their element."""
-    return ctypes.c_uint32(round(rate * 2**32))
-
-
-def _word(seed: int) -> ctypes.c_uint32:
-    return ctypes.c_uint32(seed)
 
 
 def _call(name: str, *arguments: Any) -> None:
