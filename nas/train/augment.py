@@ -51,7 +51,7 @@ def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generat
     if policy.mirror:
         scale_x = torch.where(draws[:, 6] < 0, -scale_x, scale_x)
     cosine, sine = torch.cos(angle), torch.sin(angle)
-    # affine_grid maps output to input coordinates in [-1, 1], so a shift by a fraction f of the size is 2 f.
+    # A map from output to input coordinates in [-1, 1], so a shift by a fraction f of the size is 2 f.
     matrices = torch.stack(
         [
             scale_x * cosine,
@@ -62,6 +62,11 @@ def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generat
             draws[:, 5] * (2 * policy.shift * strength),
         ],
         dim=1,
-    ).view(count, 2, 3)
-    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
+    ).view(2 * count, 3)
+    # functional.affine_grid, as one matrix product for all images: on a CPU that is several times faster.
+    height, width = images.shape[2:]
+    xs = (2 * torch.arange(width, device=images.device) + 1) / width - 1
+    ys = (2 * torch.arange(height, device=images.device) + 1) / height - 1
+    pixels = torch.stack([xs.repeat(height), ys.repeat_interleave(width), torch.ones_like(xs).repeat(height)])
+    grid = (matrices @ pixels).view(count, 2, height, width).permute(0, 2, 3, 1)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

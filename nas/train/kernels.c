@@ -59,9 +59,10 @@ INLINE float exponential(float x) {
     return p * two.power;
 }
 
+/* What is no number stays none, here and in every other function: the loss must tell. */
 INLINE float activated(float x, const int activation) {
     switch (activation) {
-        case RELU: return x > 0.0f ? x : 0.0f;
+        case RELU: return x < 0.0f ? 0.0f : x;
         case LEAKY_RELU: return x > 0.0f ? x : 0.01f * x;
         case HARDSWISH: return x <= -3.0f ? 0.0f : x >= 3.0f ? x : x * (x + 3.0f) * (1.0f / 6.0f);
         case SILU: return x / (1.0f + exponential(-x));
@@ -342,7 +343,7 @@ void depthwise_backward_weight(const float *x, const float *dy, float *dweight, 
 
 /* -------------------------------------------------------------------------------------------- max pooling 2x2 */
 
-INLINE float larger(float a, float b) { return a > b ? a : b; }
+INLINE float larger(float a, float b) { return a > b || a != a ? a : b; }
 
 void max_pool_forward(const float *x, float *y, long images, long height, long width, long channels) {
     const long row = width * channels;

@@ -88,7 +88,7 @@ def test_averaging_judges_and_keeps_the_moving_average() -> None:
     with torch.no_grad():
         net[1].weight.zero_()  # type: ignore[operator, union-attr]
     seen: list[torch.Tensor] = []
-    net.register_forward_pre_hook(lambda m, _: seen.append(m[1].weight.detach().clone()) if m.training else None)
+    net[1].register_forward_pre_hook(lambda m, _: seen.append(m.weight.detach().clone()) if m.training else None)
     recipe = Recipe(epochs=2, batch_size=1, averaging=0.9, schedule="constant")
     epochs = list(train(net, recipe, prepared, seed=0))
     kept = net[1].weight.detach().clone()  # type: ignore[operator, union-attr]

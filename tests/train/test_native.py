@@ -126,6 +126,17 @@ def test_a_large_mean_does_not_cancel_the_variance() -> None:
 
 
 @needs_compiler
+@pytest.mark.parametrize("chain", sorted(CHAINS))
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", [0, 1])
+def test_what_is_no_number_shows(chain: str, wrong: float, where: int) -> None:
+    """Else a training that has blown up would go on with a network of zeros."""
+    x = torch.ones(2, 8, 8, 8)
+    x[0, 0, 0, where] = wrong
+    assert not torch.isfinite(fuse(nn.Sequential(nn.Sequential(*CHAINS[chain](8))))(x)).all()
+
+
+@needs_compiler
 def test_a_twin_shares_every_tensor() -> None:
     network = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), nn.MaxPool2d(2))
     twin = fuse(network)
