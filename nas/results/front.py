@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -20,18 +21,22 @@ def pareto_front(items: Iterable[T], size: Callable[[T], float], accuracy: Calla
 
 
 def ranks(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The non-dominated rank, from 0, of each (size, accuracy) point (Deb et al. 2002, NSGA-II, section III.A)."""
-    result = [-1] * len(points)
-    rank = 0
-    while -1 in result:
-        left = [i for i, r in enumerate(result) if r == -1]
-        sizes_on_front: set[tuple[float, float]] = {
-            points[i] for i in pareto_front(left, lambda i: points[i][0], lambda i: points[i][1])
-        }
-        for index in left:
-            if points[index] in sizes_on_front:
-                result[index] = rank
-        rank += 1
+    """The non-dominated rank, from 0, of each (size, accuracy) point (Deb et al. 2002, NSGA-II, section III.A).
+
+    Two objectives need one pass by size (Jensen 2003, section III): a point belongs to the first front whose best
+    accuracy so far is below its own. Later fronts have lower ones, so that it is found by bisection.
+    """
+    result = [0] * len(points)
+    losses: list[float] = []  # the best accuracy so far of each front, negative, ascending
+    previous = -1
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if previous >= 0 and points[index] == points[previous]:
+            result[index] = result[previous]
+        else:
+            rank = bisect.bisect_right(losses, -points[index][1])
+            losses[rank : rank + 1] = [-points[index][1]]
+            result[index] = rank
+        previous = index
     return result
 
 

@@ -30,6 +30,7 @@ class ParetoPruner(BasePruner):
         self.rungs = rungs_of(epochs)
         self.keep = keep
         self.least_peers = least_peers
+        self._points: dict[int, dict[int, tuple[float, float]]] = {}  # of finished trials, by rung and number
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether `trial`, which has just reported, should stop."""
@@ -37,11 +38,19 @@ class ParetoPruner(BasePruner):
         if step not in self.rungs:
             return False
         states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        peers = [
-            _point(t, step)
-            for t in study.get_trials(deepcopy=False, states=states)
-            if t.number != trial.number and step in t.intermediate_values and "num_params" in t.user_attrs
-        ]
+        finished = self._points.setdefault(step, {})
+        peers = []
+        for peer in study.get_trials(deepcopy=False, states=states):
+            point = finished.get(peer.number)
+            if point is None:
+                if peer.number == trial.number or step not in peer.intermediate_values:
+                    continue
+                if "num_params" not in peer.user_attrs:
+                    continue
+                point = _point(peer, step)
+                if peer.state.is_finished():
+                    finished[peer.number] = point
+            peers.append(point)
         if len(peers) < self.least_peers:
             return False
         all_ranks = ranks([_point(trial, step), *peers])

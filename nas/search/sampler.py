@@ -1,4 +1,4 @@
-"""The sampler: an Optuna sampler's proposals, drawn again or repaired until they fit the budget.
+"""The sampler: networks of the front, mutated; drawn again or repaired until they fit the budget.
 
 What Optuna records is the network that was trained: the genes after the repair. A trial's draws depend on the study's
 seed, the trial's number and the history alone, so a resumed study goes on exactly as it would have.
@@ -7,7 +7,7 @@ seed, the trial's number and the history alone, so a resumed study goes on exact
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import optuna
@@ -17,13 +17,16 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.arch import Budget
-from nas.space import Choice, Domain, Draw, IntRange, Space, draw_network, least_network, random_genes
+from nas.results.front import pareto_front
+from nas.space import Choice, Domain, Draw, Genes, IntRange, Space, draw_network, least_network
 
-STARTUP_TRIALS = 12  # drawn at random, spread over all sizes, before the model guides the draws
+STARTUP_TRIALS = 8  # drawn at random before the front guides the draws
+MUTATIONS = 1.5  # genes that a mutation draws again, on average; one at least
+FRESH_DRAWS = 8  # after which a network that was tried before is let through
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
@@ -40,12 +43,15 @@ def _distribution(domain: Domain) -> BaseDistribution:
 
 
 class BudgetSampler(BaseSampler):
-    """Wraps TPE (Bergstra et al. 2011; multivariate, Falkner et al. 2018) and never proposes a network over budget.
+    """Evolution of the front that never proposes a network over budget.
 
-    Sizes are part of the search: each draw aims just below a ceiling. Without a target, ceilings are spread over all
-    sizes at first; then half of them are the whole budget and half a random part of it, so that the small end of the
-    front gets its share. With a target, draws stay in the upper half of what is left: the budget, until a network
-    met the target, and what is `below` that network from then on.
+    A proposal is a network of the front with a gene or two drawn anew (the mutation and the elitism of Elsken et al.
+    2019, Lamarckian evolution, section 4; parents are chosen evenly). Sizes are part of the search: each draw aims just
+    below a ceiling, spread evenly over all sizes that the budget leaves, and a proposal of another size has its widths
+    scaled to it; so what wins at one size is tried at the others. With a target, ceilings stay in the upper half of
+    what is left: the budget, until a network met the target, and what is `below` that network from then on.
+
+    It reads the user attributes `num_params` and `digest` of the trials.
     """
 
     def __init__(self, space: Space, budget: Budget, seed: int, has_target: bool = False) -> None:
@@ -56,38 +62,63 @@ class BudgetSampler(BaseSampler):
         self.below: int | None = None  # parameters of the smallest network that met the target
         self.last_draw: Draw | None = None
         self._distributions = distributions_of(space)
+        self._recipe_genes = [name for name, key in space.keys.items() if key.startswith("recipe.")]
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
-        """The whole flat space, always: a gene left out once would leave the joint space for good."""
+        """The whole flat space, always, so that every trial has every gene."""
         return self._distributions
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Every gene of a network within the budget."""
+        """Every gene of a network within the budget, one that was not tried before where that can be."""
         rng = random.Random(f"{self.seed}:{trial.number}")
-        model = TPESampler(
-            multivariate=True,
-            constant_liar=True,
-            n_startup_trials=STARTUP_TRIALS,
-            seed=rng.randrange(2**32),
-        )
-        guided = _finished(study) >= STARTUP_TRIALS
-
-        def propose() -> Mapping[str, Any]:
-            return {**random_genes(self.space, rng), **model.sample_relative(study, trial, search_space)}
-
-        ceiling = self._ceiling(rng) if guided or self.has_target else None
-        draw = draw_network(self.space, self.budget, rng, propose if guided else None, ceiling)
+        tried = self.tried(study)
+        propose = self.proposals(study, trial, rng)
+        for _ in range(FRESH_DRAWS):
+            draw = draw_network(self.space, self.budget, rng, propose, self.ceiling(rng))
+            if self._identity(draw.candidate.digest, draw.candidate.genes) not in tried:
+                break
         self.last_draw = draw
         return draw.candidate.genes
 
-    def _ceiling(self, rng: random.Random) -> int:
+    def tried(self, study: optuna.Study) -> set[tuple[Any, ...]]:
+        """Networks with their recipes that need no second training."""
+        return {
+            self._identity(t.user_attrs["digest"], t.params)
+            for t in study.get_trials(deepcopy=False)
+            if "digest" in t.user_attrs and t.params.keys() == self._distributions.keys()
+        }
+
+    def proposals(self, study: optuna.Study, trial: FrozenTrial, rng: random.Random) -> Callable[[], Genes] | None:
+        """What makes proposals from the history; None where it is too short for more than random draws."""
+        if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) < STARTUP_TRIALS:
+            return None
+        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        sized = [t for t in completed if "num_params" in t.user_attrs and t.params.keys() == self._distributions.keys()]
+        parents = pareto_front(sized, lambda t: float(t.user_attrs["num_params"]), lambda t: float(t.value or 0.0))
+        return (lambda: self._mutated(rng.choice(parents).params, rng)) if parents else None
+
+    def _mutated(self, genes: Genes, rng: random.Random) -> Genes:
+        """`genes` with one of them drawn again, and now and then another."""
+        names = list(self.space.genes)
+        surely = rng.choice(names)
+        chosen = {name for name in names if rng.random() < (MUTATIONS - 1) / len(names)} | {surely}
+        return {**genes, **{name: self.space.genes[name].draw(rng) for name in names if name in chosen}}
+
+    def ceiling(self, rng: random.Random) -> int | None:
+        """Parameters that the next draw aims just below; None is anywhere within the budget."""
+        if not self.has_target:
+            return None
         most = self.budget.max_params if self.below is None else min(self.below - 1, self.budget.max_params)
         least = least_network(self.space).costs.num_params
         if most <= least or rng.random() < 0.5:
             return max(most, least)
-        return round(rng.uniform(max(least, most / (2 if self.has_target else 4)), most))
+        return round(rng.uniform(max(least, most / 2), most))
+
+    def _identity(self, digest: str, genes: Genes) -> tuple[Any, ...]:
+        """What makes two trainings the same, but for their seeds."""
+        return digest, *(genes[name] for name in self._recipe_genes)
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -103,8 +134,3 @@ class BudgetSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
         """Nothing to keep: the next draw depends on the stored history alone."""
-
-
-def _finished(study: optuna.Study) -> int:
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    return len(study.get_trials(deepcopy=False, states=states))

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
 from nas.arch import Budget, Input
 from nas.search.pruner import ParetoPruner
 from nas.search.sampler import STARTUP_TRIALS, BudgetSampler, distributions_of
 from nas.search.settings import StudyFolder
 from nas.search.store import SearchStore
-from nas.space import KNOWN_IMAGES, Space, candidate, load_space
+from nas.space import KNOWN_IMAGES, Candidate, Space, candidate, load_space
 
 TRIALS = STARTUP_TRIALS + 12
 
@@ -20,15 +23,27 @@ def space() -> Space:
     return load_space("tiny_digits", *KNOWN_IMAGES["digits"])
 
 
-def _run(study: optuna.Study, space: Space, budget: Budget, count: int) -> list[dict[str, object]]:
-    """Trials with an accuracy that larger networks win, so that the model pushes against the budget."""
+def _larger_wins(found: Candidate) -> float:
+    return float(found.costs.num_params)
+
+
+def _run(
+    study: optuna.Study,
+    space: Space,
+    budget: Budget,
+    count: int,
+    accuracy: Callable[[Candidate], float] = _larger_wins,
+) -> list[dict[str, object]]:
+    """Trials with an accuracy that larger networks win, so that the front pushes against the budget."""
     drawn = []
     for _ in range(count):
         trial = study.ask(distributions_of(space))
         found = candidate(space, trial.params)
         assert found is not None, "a network that cannot be built was proposed"
         assert budget.admits(found.costs), budget.excesses(found.costs)
-        study.tell(trial, float(found.costs.num_params))
+        trial.set_user_attr("num_params", found.costs.num_params)
+        trial.set_user_attr("digest", found.digest)
+        study.tell(trial, accuracy(found))
         drawn.append(trial.params)
     return drawn
 
@@ -78,6 +93,49 @@ def test_every_gene_is_always_suggested(space: Space) -> None:
     study = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, Budget(500), seed=0))
     for params in _run(study, space, Budget(500), TRIALS):
         assert params.keys() == space.genes.keys()
+
+
+def test_draws_after_the_first_are_made_of_the_front(space: Space) -> None:
+    def accuracy(found: Candidate) -> float:
+        """Hardly depends on size; two genes decide."""
+        good = (found.genes["dress.activation"] == "hardswish") + (found.genes["head.bias"] is True)
+        return 40.0 * good + found.costs.num_params / 1e6
+
+    study = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, Budget(2000), seed=2))
+    drawn = _run(study, space, Budget(2000), STARTUP_TRIALS + 30, accuracy)
+    good = [d["dress.activation"] == "hardswish" and d["head.bias"] is True for d in drawn]
+    assert sum(good[:STARTUP_TRIALS]) < 0.6 * STARTUP_TRIALS  # a quarter is expected
+    assert sum(good[STARTUP_TRIALS:]) > 0.6 * 30
+
+
+def test_stopped_and_failed_trials_are_nobodys_parents(space: Space) -> None:
+    sampler = BudgetSampler(space, Budget(2000), seed=0)
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    for _ in range(STARTUP_TRIALS):
+        trial = study.ask(distributions_of(space))
+        trial.set_user_attr("num_params", 1)
+        trial.report(99.0, 1)
+        study.tell(trial, state=TrialState.PRUNED)
+    trial = study.ask(distributions_of(space))
+    rng = random.Random(0)
+    frozen = study.get_trials()[trial.number]
+    assert sampler.proposals(study, frozen, rng) is None
+    (parent,) = _run(study, space, Budget(2000), 1)
+    propose = sampler.proposals(study, frozen, rng)
+    assert propose is not None
+    differing = [sum(parent[name] != value for name, value in propose().items()) for _ in range(200)]
+    assert max(differing) <= 5
+    assert 0.8 < sum(differing) / 200 < 1.5  # of 1.5 genes drawn again some come out as they were
+
+
+def test_no_network_twice_while_there_are_others(space: Space) -> None:
+    """With few networks left, and a best one that every proposal resembles."""
+    budget = Budget(300)
+    study = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, budget, seed=3))
+    drawn = _run(study, space, budget, STARTUP_TRIALS + 30)
+    recipe = [name for name, key in space.keys.items() if key.startswith("recipe.")]
+    networks = {(c.digest, *(d[name] for name in recipe)) for d in drawn if (c := candidate(space, d))}
+    assert len(networks) == len(drawn)
 
 
 def test_store_remembers_what_the_draw_took(space: Space, tmp_path: Path) -> None:

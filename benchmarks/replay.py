@@ -1,0 +1,279 @@
+"""Searches over a table of learning curves, on a simulated clock: an epoch costs the seconds that the table recorded.
+
+Ours is the real coordinator, store, sampler and pruner; the rivals are the scripts that a person would write with
+plain Optuna. All of them use the same workers. Proposing a network costs no simulated time, nor does one that a method
+refuses to train (over budget, or known already to a method that looks).
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from curves import Curve, Table, table_recipe
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.arch import digest_of, lower, recipe_digest
+from nas.results.records import last_epochs_mean
+from nas.search.coordinator import Coordinator, Snapshot
+from nas.search.interrupt import Interrupts
+from nas.search.pruner import ParetoPruner
+from nas.search.sampler import BudgetSampler, distributions_of
+from nas.search.settings import StudyFolder, StudySettings
+from nas.search.store import SearchStore
+from nas.search.workers import Event, Finished, Job
+from nas.space import Genes, candidate, random_genes
+from nas.train.engine import Epoch
+
+NOWHERE = Path("unused")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that a search began, as it stood when it ended."""
+
+    ended: float  # simulated seconds since the search began
+    num_params: int
+    accuracy: float  # percent: what the search sees, or would have seen at the end of one that it stopped
+    seconds: float  # spent on it
+    seconds_to_end: float  # what it would have cost to its end
+    completed: bool
+
+
+class ReplayWorker:
+    """Reads a curve where a worker would train."""
+
+    def __init__(self, pool: ReplayPool) -> None:
+        self.job: Job | None = None
+        self.curve = Curve(0, (), ())
+        self.epochs = 0  # reported so far
+        self.next = 0.0  # when the next epoch ends
+        self.go_on = True
+        self._pool = pool
+
+    def submit(self, job: Job) -> None:
+        """Starts `job`."""
+        self.job, self.epochs, self.curve = job, 0, self._pool.curve(job)
+        self.next = self._pool.now + self.curve.seconds[0]
+
+    def reply(self, go_on: bool) -> None:
+        """Whether to train the next epoch."""
+        self.go_on = go_on
+
+    def close(self) -> None:
+        """Drops the job."""
+        self.job = None
+
+
+class ReplayPool:
+    """The workers and their clock; ends the search when its time is over."""
+
+    def __init__(self, table: Table, workers: int, seconds: float) -> None:
+        self.now = 0.0
+        self.trained: list[Trained] = []
+        self.interrupts = Interrupts()  # raised when the time is over
+        self._table = table
+        self._seconds = seconds
+        self._workers = [ReplayWorker(self) for _ in range(workers)]
+
+    def curve(self, job: Job) -> Curve:
+        """The learning curve that training `job` would have."""
+        return self._table.curves[digest_of(lower(job.architecture)), recipe_digest(job.recipe)]
+
+    def idle(self) -> list[ReplayWorker]:
+        """The workers without a job."""
+        return [worker for worker in self._workers if worker.job is None]
+
+    def events(self, timeout: float) -> Iterator[tuple[ReplayWorker, Event]]:
+        """The next epoch of any worker, and the end of its training where it was the last."""
+        worker = min((w for w in self._workers if w.job is not None), key=lambda w: w.next)
+        job, curve = worker.job, worker.curve
+        assert job is not None
+        # A search that confirms has found nothing new to try; what it reads then is the test set, not this table.
+        if worker.next > self._seconds or job.confirms:
+            self.interrupts.requested = True
+            return
+        self.now = worker.next
+        worker.epochs += 1
+        epoch = Epoch(worker.epochs, 0.0, curve.accuracy[worker.epochs - 1], curve.seconds[worker.epochs - 1], 0)
+        yield worker, Event(job, epoch)
+        ended = worker.epochs == len(curve.accuracy)
+        if worker.go_on and not ended:
+            worker.next = self.now + curve.seconds[worker.epochs]
+            return
+        worker.job = None
+        spent, whole = sum(curve.seconds[: worker.epochs]), sum(curve.seconds)
+        final = last_epochs_mean(curve.accuracy)
+        self.trained.append(Trained(self.now, curve.num_params, final, spent, whole, worker.go_on))
+        if worker.go_on:
+            yield worker, Event(job, Finished())
+
+    def close(self) -> None:
+        """Drops what is running."""
+        for worker in self._workers:
+            worker.close()
+
+
+class _Silent:
+    def update(self, snapshot: Snapshot) -> None:
+        """Shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Says nothing."""
+
+
+@dataclass(frozen=True)
+class Ours:
+    """The search of `nas search`, whole or with parts replaced."""
+
+    sampler: Callable[..., BudgetSampler] = BudgetSampler
+    pruner: Callable[[int], BasePruner] = ParetoPruner
+
+    def run(self, table: Table, seed: int, pool: ReplayPool) -> None:
+        """Searches until the pool's time is over."""
+        settings = StudySettings(
+            max_params=table.settings.max_params, epochs=table.settings.epochs, seed=seed, trials=1_000_000
+        )
+        sampler = self.sampler(table.space, settings.budget, seed)
+        with tempfile.TemporaryDirectory() as studies:
+            folder = StudyFolder(Path(studies), "replay")
+            storage = optuna.storages.InMemoryStorage()
+            store = SearchStore(folder, table.space, sampler, self.pruner(settings.epochs), storage)
+            coordinator = Coordinator(
+                store,
+                table.space,
+                settings,
+                pool,  # type: ignore[arg-type]
+                _Silent(),
+                table.settings.validation_images,
+                pool.interrupts,
+                lambda: pool.now,
+            )
+            coordinator.run()
+
+
+@dataclass(frozen=True)
+class PlainOptuna:
+    """What a person writes without this project: ask, count, prune what is over budget, train, report, tell."""
+
+    sampler: Callable[[int], BaseSampler]
+    pruner: Callable[[], BasePruner] = NopPruner
+    two_objectives: bool = False  # parameters and accuracy, over budget a violated constraint
+    knows_duplicates: bool = False
+
+    def run(self, table: Table, seed: int, pool: ReplayPool) -> None:
+        """Searches until the pool's time is over."""
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        directions = {"directions": ["minimize", "maximize"]} if self.two_objectives else {"direction": "maximize"}
+        study = optuna.create_study(sampler=self.sampler(seed), pruner=self.pruner(), **directions)
+        running: dict[int, tuple[optuna.Trial, int, list[float]]] = {}
+        known: set[tuple[str, str]] = set()
+        while not pool.interrupts.requested:
+            for worker in pool.idle():
+                trial, job, num_params = self._ask(table, study, known)
+                running[job.key[0]] = trial, num_params, []
+                worker.submit(job)
+            for worker, event in pool.events(0.0):
+                trial, num_params, accuracies = running[event.job.key[0]]
+                if isinstance(event.what, Epoch):
+                    accuracies.append(event.what.accuracy)
+                    stop = not self.two_objectives and self._stops(trial, event.what)
+                    worker.reply(not stop)
+                    if stop:
+                        study.tell(trial, state=TrialState.PRUNED)
+                else:
+                    value = last_epochs_mean(tuple(accuracies))
+                    study.tell(trial, [num_params, value] if self.two_objectives else value)
+
+    @staticmethod
+    def _stops(trial: optuna.Trial, epoch: Epoch) -> bool:
+        trial.report(epoch.accuracy, epoch.number)
+        return trial.should_prune()
+
+    def _ask(self, table: Table, study: optuna.Study, known: set[tuple[str, str]]) -> tuple[optuna.Trial, Job, int]:
+        while True:
+            trial = study.ask(distributions_of(table.space))
+            network = candidate(table.space, trial.params)
+            assert network is not None
+            num_params, key = network.costs.num_params, table.key(network)
+            excess = num_params - table.settings.max_params
+            if self.two_objectives:
+                trial.set_constraint("num_params", float(excess))
+            if excess > 0:
+                if self.two_objectives:
+                    study.tell(trial, [num_params, 0.0])
+                else:
+                    study.tell(trial, state=TrialState.PRUNED)
+                continue
+            if self.knows_duplicates and key in known:
+                study.tell(trial, state=TrialState.FAIL)
+                continue
+            known.add(key)
+            recipe = table_recipe(table.space, network.genes, table.settings.epochs)
+            return trial, Job((trial.number, None), network.architecture, recipe, 0, NOWHERE), num_params
+
+
+class WholeBudget(BudgetSampler):
+    """Every draw aims at the whole budget."""
+
+    def ceiling(self, rng: random.Random) -> int | None:
+        return self.budget.max_params
+
+
+class Unguided(BudgetSampler):
+    """Every draw is random, spread over all sizes."""
+
+    def proposals(self, study: optuna.Study, trial: FrozenTrial, rng: random.Random) -> Callable[[], Genes] | None:
+        return None
+
+
+class Repeating(BudgetSampler):
+    """Networks that were tried before are drawn again; the coordinator passes them over."""
+
+    def tried(self, study: optuna.Study) -> set[tuple[Any, ...]]:
+        return set()
+
+
+class Modelled(BudgetSampler):
+    """TPE proposes where a network of the front would be mutated."""
+
+    def proposals(self, study: optuna.Study, trial: FrozenTrial, rng: random.Random) -> Callable[[], Genes] | None:
+        if super().proposals(study, trial, rng) is None:
+            return None
+        genes = distributions_of(self.space)
+        model = TPESampler(multivariate=True, seed=rng.randrange(2**32))
+        return lambda: {**random_genes(self.space, rng), **model.sample_relative(study, trial, genes)}
+
+
+METHODS: dict[str, Ours | PlainOptuna] = {
+    "ours": Ours(),
+    "ours, no pruning": Ours(pruner=lambda epochs: NopPruner()),
+    "ours, MedianPruner": Ours(pruner=lambda epochs: MedianPruner()),
+    "ours, whole budget": Ours(sampler=WholeBudget),
+    "ours, random proposals": Ours(sampler=Unguided),
+    "ours, TPE proposals": Ours(sampler=Modelled),
+    "ours, repeating": Ours(sampler=Repeating),
+    "random": PlainOptuna(lambda seed: RandomSampler(seed), knows_duplicates=True),
+    "plain TPE + MedianPruner": PlainOptuna(lambda seed: TPESampler(seed=seed), MedianPruner),
+    "plain NSGA-II": PlainOptuna(lambda seed: NSGAIISampler(seed=seed), two_objectives=True),
+}
+
+
+def replay(method: Ours | PlainOptuna, table: Table, seed: int, seconds: float, workers: int = 2) -> list[Trained]:
+    """What `method` trains within `seconds` of simulated time, in the order in which trainings ended."""
+    pool = ReplayPool(table, workers, seconds)
+    method.run(table, seed, pool)
+    return pool.trained
+
+
+def typical_seconds(table: Table, trainings: int, workers: int) -> float:
+    """What `trainings` random trainings to the end take."""
+    mean = sum(sum(curve.seconds) for curve in table.curves.values()) / len(table.curves)
+    return trainings * mean / workers
