@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+DEFAULT_STUDIES = Path("studies")
+
+
+def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The studies in the folder that the command line names so far."""
+    studies = Path(ctx.params.get("studies") or DEFAULT_STUDIES)
+    names = sorted(path.parents[1].name for path in studies.glob("*/run/settings.json"))
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def complete_known_dataset(incomplete: str) -> list[str]:
+    """The known data sets."""
+    from nas.space import KNOWN_IMAGES
+
+    return [name for name in KNOWN_IMAGES if name.startswith(incomplete)]
+
+
+def complete_dataset(incomplete: str) -> list[str]:
+    """The known data sets, and what may hold a person's own images."""
+    own = [f"{path}/" for path in _begun(incomplete) if Path(path).is_dir()]
+    return [*complete_known_dataset(incomplete), *own, *_begun(incomplete, ".npz")]
+
+
+def complete_space(incomplete: str) -> list[str]:
+    """The shipped spaces, and TOML files."""
+    from nas.space import SHIPPED
+
+    names = sorted(path.stem for path in SHIPPED.glob("*.toml"))
+    return [*(name for name in names if name.startswith(incomplete)), *_begun(incomplete, ".toml")]
+
+
+def _begun(incomplete: str, suffix: str = "") -> list[str]:
+    """The files and folders whose path a person has begun to type, as typed."""
+    folder, slash, name = incomplete.rpartition("/")
+    found = sorted(Path(folder + slash).glob(f"{glob.escape(name)}*{suffix}")) if incomplete else []
+    return [f"{folder}{slash}{path.name}" for path in found]
+
 
 Studies = Annotated[
     Path, typer.Option("--studies", envvar="NAS_STUDIES", help="Folder that holds the studies.", show_default=True)
@@ -20,11 +59,10 @@ DataDir = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
-StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.")]
+StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.", autocompletion=complete_study)]
 TrialNumber = Annotated[
     int | None, typer.Option("--trial", min=0, help="Number of the trial. Default: the one that answers the study.")
 ]
-DEFAULT_STUDIES = Path("studies")
 
 
 def print_json(document: Any) -> None:

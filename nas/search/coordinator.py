@@ -25,6 +25,8 @@ DEFAULT_TRIALS = 100  # where neither trials nor time are given
 CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
 REFRESH_SECONDS = 0.5
+MOST_DEATHS = 3  # of workers under one training, after which it is the training that kills them
+STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that cannot be written
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Running:
     job: Job
     num_params: int
     epochs: list[Epoch]
+    seconds_before: float = 0.0  # of training, under workers that died
+    deaths: int = 0  # of workers
 
     @property
     def accuracies(self) -> tuple[float, ...]:
@@ -43,7 +47,7 @@ class Running:
     @property
     def seconds(self) -> float:
         """Of training so far."""
-        return sum(epoch.seconds for epoch in self.epochs)
+        return self.seconds_before + sum(epoch.seconds for epoch in self.epochs)
 
 
 @dataclass(frozen=True)
@@ -93,13 +97,15 @@ class Coordinator:
         self._clock = clock
         self._started = clock()
         self._running: dict[tuple[int, int | None], Running] = {}
+        self._again: deque[Running] = deque()  # their workers died
         self._confirm_jobs: deque[Job] = deque()
         self._given_up: set[int] = set()  # trials whose confirmation failed in this run
         self._only_confirms = False
         self._images = 0
         self._refused = 0
         self._duplicates = 0
-        self._records = store.records()
+        self._storage_failed: float | None = None  # when, by the clock
+        store.try_again = self._wait_for_storage
         self._trials_at_start = self._finished_trials()
         self._aim_below_best()
         # Same network and recipe, trained before: (digest, recipe digest) to the trial's number.
@@ -116,7 +122,7 @@ class Coordinator:
         Raises:
             StudyError: the trial was cut off before its first epoch, failed there, or stands for another.
         """
-        record = self._record(number)
+        record = self.store.record(number)
         if not record.validation_curve:
             why = f": {record.reason}" if record.reason else ""
             raise StudyError(f"trial {number} ({record.fate}) was never trained{why}; confirm another trial")
@@ -136,6 +142,7 @@ class Coordinator:
                     break
                 for worker, event in self.pool.events(REFRESH_SECONDS):
                     self._handle(worker, event)
+                self._storage_failed = None
                 self.watcher.update(self.snapshot())
                 if self._target_ends_search() and not self._only_confirms:
                     break
@@ -144,8 +151,22 @@ class Coordinator:
         finally:
             self.pool.close()
             trials = {key[0]: r.seconds for key, r in self._running.items() if key[1] is None}
+            trials |= {r.job.key[0]: r.seconds for r in self._again if not r.job.confirms}
             self.store.interrupt_all(trials)
-            self._records = self.store.records()
+
+    @property
+    def _records(self) -> list[TrialRecord]:
+        return self.store.records()
+
+    def _wait_for_storage(self, problem: str) -> bool:
+        """Whether to try again to write what could not be written; waits a moment before it says so."""
+        if self._storage_failed is None:
+            self._storage_failed = self._clock()
+            self.watcher.say(f"{problem}; trying again for {STORAGE_PATIENCE / 60:g} minutes")
+        if self._interrupts.requested or self._clock() - self._storage_failed >= STORAGE_PATIENCE:
+            return False
+        time.sleep(1.0)
+        return True
 
     def snapshot(self) -> Snapshot:
         """The search as it stands."""
@@ -162,13 +183,17 @@ class Coordinator:
     # What to do next
 
     def _next_job(self) -> Job | None:
+        if self._again:
+            again = self._again.popleft()
+            self._running[again.job.key] = again
+            return again.job
         if not self._only_confirms:
             if self._target_ends_search():
                 return None
             self._plan_confirmations()
         if self._confirm_jobs:
             job = self._confirm_jobs.popleft()
-            record = self._record(job.key[0])
+            record = self.store.record(job.key[0])
             self._running[job.key] = Running(job, record.num_params, [])
             return job
         while not self._only_confirms and self._may_start_trial():
@@ -183,7 +208,7 @@ class Coordinator:
         trials = self.settings.trials
         if trials is None and self.settings.time is None:
             trials = DEFAULT_TRIALS
-        training = sum(key[1] is None for key in self._running)
+        training = sum(r.job.key[1] is None for r in (*self._running.values(), *self._again))
         return trials is None or self._finished_trials() + training < trials
 
     def _finished_trials(self) -> int:
@@ -195,7 +220,7 @@ class Coordinator:
     def _target_ends_search(self) -> bool:
         s = self.settings
         open_ended = s.trials is None and s.time is None
-        return s.target is not None and open_ended and smallest_met(self._records, s.target, s.seeds) is not None
+        return open_ended and self._met is not None
 
     def _start_trial(self) -> Job | None:
         """Asks for a trial; None where it ended at once: over budget, or trained before."""
@@ -225,17 +250,15 @@ class Coordinator:
             reason = "over budget: " + "; ".join(self.settings.budget.excesses(found.costs))
         self.store.finish(number, "failed", 0.0, reason=reason)
         self.watcher.say(f"trial {number} refused: {reason}")
-        self._records = self.store.records()
 
     def _is_duplicate_of(self, twin: int, number: int) -> bool:
         """Ends trial `number` with the result of `twin`, unless that was cut off and has none."""
-        known = next((r for r in self._records if r.number == twin), None)
-        if known is not None and known.fate == "interrupted":
+        known = self.store.record(twin)
+        if known.fate == "interrupted":
             return False
-        value = known.validation_accuracy if known is not None and known.fate == "completed" else None
+        value = known.validation_accuracy if known.fate == "completed" else None
         self.store.finish(number, "duplicate", 0.0, value, reason=f"same network and recipe as trial {twin}")
         self._duplicates += 1
-        self._records = self.store.records()
         return True
 
     # Confirmations
@@ -272,9 +295,6 @@ class Coordinator:
         )
         self._confirm_jobs.extend(confirmation_jobs(self.store, self.space, self.settings, record))
 
-    def _record(self, number: int) -> TrialRecord:
-        return next(r for r in self._records if r.number == number)
-
     # What workers report
 
     def _handle(self, worker: Worker, event: Event) -> None:
@@ -290,11 +310,28 @@ class Coordinator:
                 self.store.finish(number, "stopped", running.seconds)
         else:
             del self._running[event.job.key]
+            if event.what.reason and self._blame_machine(running, event.what):
+                return
             if seed is None:
                 self._finish_trial(running, event.what)
             else:
                 self._finish_confirmation(running, event.what, seed)
-        self._records = self.store.records()
+
+    def _blame_machine(self, running: Running, end: Finished) -> bool:
+        """Whether it is trained again, since the machine has failed and not the network.
+
+        Raises:
+            StudyError: the disk has; the next training would fare no better.
+        """
+        number, seed = running.job.key
+        what = f"trial {number}" if seed is None else f"a confirmation of trial {number}"
+        if end.cause == "disk":
+            raise StudyError(f"{what} could not be kept: {end.reason}; see to that, then resume with the same command")
+        if end.cause == "training" or running.deaths + 1 >= MOST_DEATHS:
+            return False
+        self.watcher.say(f"{what} is trained again: {end.reason}")
+        self._again.append(replace(running, epochs=[], seconds_before=running.seconds, deaths=running.deaths + 1))
+        return True
 
     def _finish_trial(self, running: Running, end: Finished) -> None:
         number = running.job.key[0]
@@ -312,8 +349,7 @@ class Coordinator:
             self.watcher.say(f"confirmation of trial {number} failed: {end.reason}")
             return
         self.store.add_confirmation(number, Confirmation(seed, running.accuracies, running.seconds))
-        self._records = self.store.records()
-        figure = self._record(number).confirmed
+        figure = self.store.record(number).confirmed
         assert figure is not None
         seeds = f"{figure.num_seeds} of {s.seeds} seeds"
         self.watcher.say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
@@ -323,8 +359,8 @@ class Coordinator:
 
     def _aim_below_best(self) -> None:
         s = self.settings
-        best = smallest_met(self._records, s.target, s.seeds) if s.target is not None else None
-        self.store.sampler.below = best.num_params if best else None
+        self._met = smallest_met(self._records, s.target, s.seeds) if s.target is not None else None
+        self.store.sampler.below = self._met.num_params if self._met else None
 
 
 def confirmation_jobs(store: SearchStore, space: Space, settings: StudySettings, record: TrialRecord) -> list[Job]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -25,8 +26,9 @@ class Interrupts:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Takes over SIGINT and SIGTERM for the body."""
-        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Takes over SIGINT and SIGTERM for the body, unless another thread than the main one runs it."""
+        ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+        before = {number: signal.signal(number, self._handle) for number in ours}
         try:
             yield
         finally:

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from optuna.storages import BaseStorage
 
 from nas.arch import Input
 from nas.errors import StudyError
 from nas.results.records import TrialRecord
 from nas.search.coordinator import Coordinator, Watcher
+from nas.search.dashboard_content import RefreshingWatcher
 from nas.search.interrupt import Interrupts
 from nas.search.pruner import ParetoPruner
 from nas.search.sampler import BudgetSampler
 from nas.search.settings import StudyFolder, StudySettings
+from nas.search.storage import StorageAddress, locked
 from nas.search.store import SearchStore
 from nas.search.workers import Parts, Pool
 from nas.space import KNOWN_IMAGES, Space, load_space, recipe_of, require_reachable
@@ -44,8 +47,16 @@ class Machine:
     data_dir: Path | None = None
 
 
-def search(folder: StudyFolder, settings: StudySettings, machine: Machine, watcher: Watcher) -> Outcome:
+def search(
+    folder: StudyFolder,
+    settings: StudySettings,
+    machine: Machine,
+    watcher: Watcher,
+    storage: StorageAddress | None = None,
+) -> Outcome:
     """Runs a new study, or resumes the one of that name, until it ends or is interrupted (Ctrl-C, SIGTERM).
+
+    Its trials are kept in `storage`: by default where it was created, and for a new one in a file of its folder.
 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
@@ -58,8 +69,12 @@ def search(folder: StudyFolder, settings: StudySettings, machine: Machine, watch
     dataset = load_dataset(settings.dataset, machine.data_dir, settings.image_size, settings.colour)
     space, space_text = _open_space(folder, settings, Input(*dataset.image_shape), dataset.num_classes)
     require_reachable(space, settings.budget)
-    folder.create(settings, space_text, {"space": space.digest, "data": dataset.fingerprint})
-    return _coordinate(folder, settings, space, dataset, device, machine, watcher, Coordinator.run)
+    fingerprints = {"space": space.digest, "data": dataset.fingerprint}
+    with locked(folder.lock_file, folder.name):
+        folder.compare(settings, fingerprints, storage)
+        with (storage or folder.storage()).coordinating(folder.name) as opened:
+            folder.create(settings, space_text, fingerprints, storage)
+            return _coordinate(folder, settings, space, dataset, device, machine, watcher, Coordinator.run, opened)
 
 
 def confirm(folder: StudyFolder, settings: StudySettings, number: int, machine: Machine, watcher: Watcher) -> Outcome:
@@ -71,9 +86,10 @@ def confirm(folder: StudyFolder, settings: StudySettings, number: int, machine: 
     device = find_device(machine.device)
     dataset = study_dataset(folder, machine.data_dir)
     space = frozen_space(folder, dataset)
-    return _coordinate(
-        folder, settings, space, dataset, device, machine, watcher, lambda coordinator: coordinator.confirm(number)
-    )
+    with locked(folder.lock_file, folder.name), folder.storage().coordinating(folder.name) as opened:
+        return _coordinate(
+            folder, settings, space, dataset, device, machine, watcher, lambda c: c.confirm(number), opened
+        )
 
 
 def _coordinate(
@@ -85,18 +101,21 @@ def _coordinate(
     machine: Machine,
     watcher: Watcher,
     task: Callable[[Coordinator], None],
+    storage: BaseStorage,
 ) -> Outcome:
     epochs = settings.epochs or recipe_of(space, space.plain_genes).epochs
     sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
-    store = SearchStore(folder, space, sampler, ParetoPruner(epochs))
+    store = SearchStore(folder, space, sampler, ParetoPruner(epochs), storage)
     parts = parts_of(dataset, settings.seed)
+    showing = RefreshingWatcher(watcher, store, machine.data_dir)
     interrupts = Interrupts()
     with interrupts.active():
         pool = Pool(parts, device, machine.workers or default_workers(device), interrupts)
         try:
-            task(Coordinator(store, space, settings, pool, watcher, len(parts.validation), interrupts))
+            task(Coordinator(store, space, settings, pool, showing, len(parts.validation), interrupts))
         finally:
             pool.close()
+            showing.finish()
     return Outcome(store.records(), interrupts.requested)
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from nas.arch import Budget
-from nas.decode import Bounds, decode, encode, read_toml
-from nas.errors import StudyError, UsageError
+from nas.decode import MAX_FILE_BYTES, Bounds, decode, encode, read_toml
+from nas.errors import InvalidError, StudyError, UsageError
+
+if TYPE_CHECKING:
+    from nas.search.storage import StorageAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,24 @@ class StudySettings:
 
 
 _FREE = ("target", "trials", "time", "seeds")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fingerprints:
+    """What a study's numbers depend on besides its settings."""
+
+    space: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """The file that a study keeps its settings in."""
+
+    settings: StudySettings
+    fingerprints: _Fingerprints
+    identity: str = ""  # of the folder, wherever it is copied: a shared storage may hold other studies of its name
+    storage: str | None = None  # the address, without a password; None for SQLite in the folder
 
 
 def read_settings(path: Path) -> StudySettings:
@@ -78,9 +100,35 @@ class StudyFolder:
         return self.run / "space.toml"
 
     @property
+    def lock_file(self) -> Path:
+        """Locked by the one process that works on the study."""
+        return self.run / "lock"
+
+    def storage(self) -> StorageAddress:
+        """Where the trials are: what the study was created with, by default SQLite in the folder.
+
+        Raises:
+            StudyError: the settings are damaged.
+        """
+        from nas.search.storage import StorageAddress  # brings Optuna, which reading settings does not need
+
+        kept = self._document().storage if self.exists else None
+        return StorageAddress.parse(kept) if kept else StorageAddress.of_file(self.run / "study.db")
+
+    @property
     def storage_url(self) -> str:
-        """The Optuna storage."""
-        return f"sqlite:///{self.run / 'study.db'}"
+        """The address of the storage, without a password, as Optuna takes it."""
+        return self.storage().url
+
+    @property
+    def identity(self) -> str:
+        """What tells this folder's study from others of its name; empty before it is created."""
+        return self._document().identity if self.exists else ""
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether a trial was ever trained here."""
+        return any(self.run.glob("weights/*.pt"))
 
     def weights_file(self, trial: int, seed: int | None = None) -> Path:
         """Where a trial's weights lie, or those of one seed of its confirmation."""
@@ -105,45 +153,72 @@ class StudyFolder:
 
     def settings(self) -> StudySettings:
         """The settings with which the study was created, or last resumed."""
-        return decode(StudySettings, self._document()["settings"], str(self.settings_file))
+        return self._document().settings
 
     def fingerprints(self) -> dict[str, str]:
         """The digest of the frozen space and the fingerprint of the data, as they were at the start."""
-        fingerprints: dict[str, str] = self._document()["fingerprints"]
-        return fingerprints
+        fingerprints = self._document().fingerprints
+        return {"space": fingerprints.space, "data": fingerprints.data}
 
-    def _document(self) -> dict[str, Any]:
+    def _document(self) -> _Document:
         try:
-            document: dict[str, Any] = json.loads(self.settings_file.read_text())
-            if document.keys() >= {"settings", "fingerprints"}:
-                return document
-            problem = "it lacks the settings or the fingerprints"
-        except (OSError, ValueError, AttributeError) as error:
+            with self.settings_file.open("rb") as file:
+                text = file.read(MAX_FILE_BYTES)
+            return decode(_Document, json.loads(text), str(self.settings_file))
+        except InvalidError as error:
+            problem = "; ".join(error.problems)
+        except (OSError, ValueError, RecursionError) as error:
             problem = str(error)
         raise StudyError(f"{self.settings_file} is damaged: {problem}; restore it, or remove {self.path} to start anew")
 
-    def create(self, settings: StudySettings, space_text: str, fingerprints: dict[str, str]) -> None:
+    def create(
+        self,
+        settings: StudySettings,
+        space_text: str,
+        fingerprints: dict[str, str],
+        storage: StorageAddress | None = None,
+    ) -> None:
         """Writes settings and frozen space; on an existing study, only what a resume may change.
+
+        The trials go to `storage` where one is given. What is kept of it is its address, without its password.
 
         Raises:
             StudyError: the folder cannot be written, or the study exists with other settings, space or data.
         """
+        kept = storage.url if storage else None
+        identity = uuid.uuid4().hex
+        self.compare(settings, fingerprints, storage)
         if self.exists:
-            self._compare(settings, fingerprints)
+            before = self._document()
+            kept, identity = before.storage, before.identity
         try:
             (self.run / "weights").mkdir(parents=True, exist_ok=True)
             if not self.exists:
                 self.space_file.write_text(space_text)
-            document = {"settings": encode(settings), "fingerprints": fingerprints}
+            document = _Document(settings, _Fingerprints(**fingerprints), identity, kept)
             partial = self.settings_file.with_suffix(".partial")
-            partial.write_text(json.dumps(document, indent=2) + "\n")
+            partial.write_text(json.dumps(encode(document), indent=2) + "\n")
             partial.replace(self.settings_file)
         except OSError as error:
             raise StudyError(
                 f"cannot write {self.run}: {error.strerror}; use --studies to keep studies elsewhere"
             ) from None
 
-    def _compare(self, settings: StudySettings, fingerprints: dict[str, str]) -> None:
+    def compare(
+        self, settings: StudySettings, fingerprints: dict[str, str], storage: StorageAddress | None = None
+    ) -> None:
+        """Refuses to go on with an existing study as another than it was.
+
+        Raises:
+            StudyError: its settings, space, data or storage are others.
+        """
+        if not self.exists:
+            return
+        if storage and storage != self.storage():
+            raise StudyError(
+                f"study {self.name!r} keeps its trials in {self.storage()}, not in {storage}; leave --storage out, or "
+                f"give this search another --name"
+            )
         before, now = encode(self.settings()), encode(settings)
         differences = [
             f"{key} was {before[key]!r} and is {now[key]!r}"

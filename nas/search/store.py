@@ -2,43 +2,55 @@
 
 from __future__ import annotations
 
-import contextlib
+import bisect
+import copy
 import warnings
-from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from typing import Annotated, Any
 
 import optuna
+from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
 
+from nas.decode import Bounds, decode, encode
 from nas.errors import StudyError
 from nas.results.records import Confirmation, Fate, TrialRecord
 from nas.search.sampler import BudgetSampler, distributions_of
 from nas.search.settings import StudyFolder
+from nas.search.storage import StorageError
 from nas.space import Candidate, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+_CONFIRMATION = "confirmation:"
+
 
 class Store:
-    """The study, opened for reading; `open_for_search` opens it for writing."""
+    """The study, opened for reading; `SearchStore` opens it for writing."""
 
-    def __init__(self, folder: StudyFolder) -> None:
-        """Opens an existing study.
+    def __init__(self, folder: StudyFolder, storage: BaseStorage | None = None) -> None:
+        """Opens an existing study, in `storage` where one is given, else where its folder says.
 
         Raises:
-            StudyError: its storage cannot be opened.
+            StudyError: its storage cannot be opened, or does not hold it.
         """
-        with _storage_errors(folder):
-            self.study = optuna.load_study(study_name=folder.name, storage=folder.storage_url)
         self.folder = folder
+        address = folder.storage()
+        storage = storage or address.open(folder.name)
+        with address.errors(folder.name):
+            _require_study(storage, folder)
+            self.study = optuna.load_study(study_name=folder.name, storage=storage)
 
     def records(self) -> list[TrialRecord]:
-        """Every trial, by number."""
-        confirmations = self._confirmations()
-        trials = self.study.get_trials(deepcopy=False)
-        return [_record(t, confirmations.get(t.number, ())) for t in trials if "num_params" in t.user_attrs]
+        """Every trial, by number.
+
+        Raises:
+            StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
+        """
+        with self.folder.storage().errors(self.folder.name):
+            return _records(self.study.get_trials(deepcopy=False), _confirmations(self.study.user_attrs))
 
     def record(self, number: int) -> TrialRecord:
         """One trial.
@@ -51,67 +63,125 @@ class Store:
                 return record
         raise StudyError(f"study {self.folder.name!r} has no trial {number}; nas status {self.folder.name} lists them")
 
-    def _confirmations(self) -> dict[int, tuple[Confirmation, ...]]:
-        found: dict[int, list[Confirmation]] = {}
-        for key, value in sorted(self.study.user_attrs.items()):
-            if key.startswith("confirmation:"):
-                value = {**value, "test_accuracy": tuple(value["test_accuracy"])}
-                found.setdefault(int(key.split(":")[1]), []).append(Confirmation(**value))
-        return {number: tuple(seeds) for number, seeds in found.items()}
 
-    def add_confirmation(self, number: int, confirmation: Confirmation) -> None:
-        """Records one seed's training. On the study, since Optuna does not let a finished trial be written to."""
-        with _storage_errors(self.folder):
-            self.study.set_user_attr(f"confirmation:{number}:{confirmation.seed}", asdict(confirmation))
+@dataclass
+class _Running:
+    """A trial between `ask` and `finish`."""
+
+    trial: optuna.Trial  # in memory
+    seconds_before: float  # of training, in attempts that were cut off
+    id: int = -1  # in the storage; none before it is described
+    epochs: int = 0  # reported by this attempt
 
 
 class SearchStore(Store):
-    """The study as the coordinator uses it: asks for trials and tells what became of them."""
+    """The study as the coordinator uses it: asks for trials and tells what became of them.
+
+    The coordinator alone writes trials, so it works on a copy of them in memory, where looking at them costs nothing,
+    and makes every change in the storage too before it goes on. A described trial appears there whole, by one
+    transaction. So whatever ends this process, the storage holds every finished trial, and the state of the others
+    says that they were running: they wait, by their number, genes and seed, until the study is resumed.
+    """
 
     def __init__(
-        self, folder: StudyFolder, space: Space, sampler: BudgetSampler, pruner: optuna.pruners.BasePruner
+        self,
+        folder: StudyFolder,
+        space: Space,
+        sampler: BudgetSampler,
+        pruner: optuna.pruners.BasePruner,
+        storage: BaseStorage | None = None,
     ) -> None:
-        """Creates the study, or resumes it: trials that were cut off are queued again.
+        """Creates the study, or resumes it.
+
+        It lies in `storage` where one is given, such as `optuna.storages.InMemoryStorage()`, else where `folder` says.
 
         Raises:
-            StudyError: the storage cannot be written.
+            StudyError: the storage cannot be written, or it holds a study of that name from another folder.
         """
         self.folder = folder
         self.sampler = sampler
+        # Asked while the storage cannot be written, with what is wrong: whether to try again, after a little wait.
+        self.try_again: Callable[[str], bool] = lambda _: False
+        self._address = folder.storage()
+        self._storage = optuna.storages.get_storage(storage or self._address.open(folder.name))
+        self._inode = self._address.inode
         self._distributions = distributions_of(space)
-        with _storage_errors(folder):
-            # Made here, before any worker starts: four processes that create one new SQLite file at once lose three.
-            self.study = optuna.create_study(
-                study_name=folder.name,
-                storage=folder.storage_url,
-                sampler=sampler,
-                pruner=pruner,
-                direction="maximize",
-                load_if_exists=True,
-            )
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                self.study.set_metric_names(["validation accuracy (%)"])
-            self._requeue()
-        self._running: dict[int, optuna.Trial] = {}
+        self._running: dict[int, _Running] = {}
+        self._memory = InMemoryStorage()
+        self._copy = optuna.create_study(
+            study_name=folder.name, storage=self._memory, sampler=sampler, pruner=pruner, direction="maximize"
+        )
+        with self._address.errors(folder.name):
+            self._open()
+            self._confirmations = _confirmations(self._attributes)
+            self._records = _records(self._copy.get_trials(deepcopy=False), self._confirmations)
 
-    def _requeue(self) -> None:
-        """Ends what a coordinator that was killed left running; every interrupted trial runs again, once."""
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self.study.tell(trial.number, state=TrialState.FAIL)
-        queued = set(self.study.user_attrs.get("requeued", []))
-        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-            whole = trial.params.keys() == self._distributions.keys()
-            if _fate(trial) == "interrupted" and trial.number not in queued and whole:
-                self.study.enqueue_trial(trial.params)
-                queued.add(trial.number)
-        self.study.set_user_attr("requeued", sorted(queued))
+    def _open(self) -> None:
+        name, identity = self.folder.name, self.folder.identity
+        if self.folder.has_weights:
+            _require_study(self._storage, self.folder)
+        # Made here, before any worker starts: four processes that create one new SQLite file at once lose three.
+        self.study = optuna.create_study(
+            study_name=name, storage=self._storage, direction="maximize", load_if_exists=True
+        )
+        trials, self._attributes = self.study.get_trials(deepcopy=False), self.study.user_attrs
+        if trials and self._attributes.get("folder", identity) != identity:
+            raise StudyError(
+                f"{self._address} holds another study {name!r}, made in another folder; copy that folder to "
+                f"{self.folder.path} to go on with it, or give this search another --name"
+            )
+        self.study.set_user_attr("folder", identity)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.set_metric_names(["validation accuracy (%)"])
+        self._study_id = self._storage.get_study_id_from_name(name)
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:  # under a coordinator that was killed
+                trial = copy.copy(trial)
+                trial.state = TrialState.WAITING
+                self._storage.set_trial_state_values(self._stored_id(trial.number), TrialState.WAITING)
+            self._copy.add_trial(trial)
+
+    def records(self) -> list[TrialRecord]:
+        """Every trial that was described, by number, as it is now."""
+        return self._records.copy()
+
+    def record(self, number: int) -> TrialRecord:
+        """One trial.
+
+        Raises:
+            StudyError: there is no such trial, or it was not described yet.
+        """
+        index = self._index(number)
+        found = self._records[index : index + 1]
+        return found[0] if found and found[0].number == number else super().record(number)
+
+    def _index(self, number: int) -> int:
+        return bisect.bisect_left(self._records, number, key=lambda record: record.number)
+
+    def _refresh(self, number: int) -> None:
+        """Makes the trial's record anew."""
+        trial = self._trial(number)
+        if "num_params" in trial.user_attrs:
+            index = self._index(number)
+            there = self._records[index : index + 1] and self._records[index].number == number
+            self._records[index : index + bool(there)] = _records([trial], self._confirmations)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._memory.get_trial(self._memory_id(number))
+
+    def _memory_id(self, number: int) -> int:
+        study_id = self._memory.get_study_id_from_name(self.folder.name)
+        return self._memory.get_trial_id_from_study_id_trial_number(study_id, number)
+
+    def _stored_id(self, number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 
     def ask(self) -> tuple[int, dict[str, Any]]:
-        """The next trial's number and genes, every gene suggested."""
-        with _storage_errors(self.folder):
-            trial = self.study.ask(self._distributions)
-        self._running[trial.number] = trial
+        """The next trial's number and genes, every gene suggested; first those that were cut off, or enqueued."""
+        self._write(self._adopt_enqueued)
+        trial = self._copy.ask(self._distributions)
+        self._running[trial.number] = _Running(trial, trial.user_attrs.get("train_seconds", 0.0))
         draw = self.sampler.last_draw
         if draw is not None and draw.candidate.genes == trial.params:
             trial.set_user_attr("redrawn", draw.redrawn)
@@ -120,75 +190,195 @@ class SearchStore(Store):
 
     def describe(self, number: int, candidate: Candidate, digest: str, seed: int) -> None:
         """What is known before training. Ahead of the first report, since the pruner compares by size."""
-        trial = self._running[number]
-        for name, value in asdict(candidate.costs).items():
-            trial.set_user_attr(name, value)
-        trial.set_user_attr("digest", digest)
-        trial.set_user_attr("seed", seed)
+        for name, value in {**asdict(candidate.costs), "digest": digest, "seed": seed}.items():
+            self._running[number].trial.set_user_attr(name, value)
+        self._write(lambda: self._begin(number))
+        self._refresh(number)
 
     def report(self, number: int, epoch: int, accuracy: float) -> bool:
         """Records an epoch's validation accuracy (percent); returns whether the trial should stop."""
-        with _storage_errors(self.folder):
-            trial = self._running[number]
-            trial.report(accuracy, epoch)
-            return trial.should_prune()
+        running = self._running[number]
+        running.epochs = epoch
+        self._memory.set_trial_intermediate_value(self._memory_id(number), epoch, accuracy)
+        self._write(lambda: self._storage.set_trial_intermediate_value(running.id, epoch, accuracy))
+        self._refresh(number)
+        # Without what an attempt that was cut off has reported. `Trial.should_prune` would copy the trial whole.
+        trial = copy.copy(self._trial(number))
+        trial.intermediate_values = {step: value for step, value in trial.intermediate_values.items() if step <= epoch}
+        return self._copy.pruner.prune(self._copy, trial)
 
     def finish(
         self, number: int, fate: Fate, train_seconds: float, value: float | None = None, reason: str = ""
     ) -> None:
         """Tells what became of a trial."""
+        running = self._running[number]
         states = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
         state = states.get(fate, TrialState.FAIL)
         if fate == "duplicate" and value is not None:
             state = TrialState.COMPLETE
-        with _storage_errors(self.folder):
-            trial = self._running.pop(number)
-            trial.set_user_attr("fate", fate)
-            trial.set_user_attr("train_seconds", round(train_seconds, 3))
-            if reason:
-                trial.set_user_attr("reason", reason)
-            self.study.tell(trial, value if state == TrialState.COMPLETE else None, state=state)
+        attributes: dict[str, Any] = {"fate": fate, "train_seconds": round(running.seconds_before + train_seconds, 3)}
+        if reason:
+            attributes["reason"] = reason
+        if len(self._trial(number).intermediate_values) > running.epochs:
+            attributes["epochs"] = running.epochs
+        for name, attribute in attributes.items():
+            running.trial.set_user_attr(name, attribute)
+        told = self._copy.tell(running.trial, value if state == TrialState.COMPLETE else None, state=state)
+        self._write(lambda: self._end(number, attributes, state, told.values))
+        del self._running[number]
+        self._refresh(number)
 
     def interrupt_all(self, train_seconds: dict[int, float]) -> None:
-        """Ends every running trial as interrupted: it is trained again when the study is resumed."""
-        for number in sorted(self._running):
-            self.finish(number, "interrupted", train_seconds.get(number, 0.0))
+        """Every running trial waits from now on: it is trained again when the study is resumed."""
+        for number, running in sorted(self._running.items()):
+            seconds = round(running.seconds_before + train_seconds.get(number, 0.0), 3)
+            running.trial.set_user_attr("train_seconds", seconds)
+            self._memory.set_trial_state_values(self._memory_id(number), TrialState.WAITING)
+            self._write(partial(self._end, number, {"train_seconds": seconds}, TrialState.WAITING, None))
+            del self._running[number]
+            self._refresh(number)
+
+    def add_confirmation(self, number: int, confirmation: Confirmation) -> None:
+        """Records one seed's training. On the study, since Optuna does not let a finished trial be written to."""
+        key, value = f"{_CONFIRMATION}{number}:{confirmation.seed}", encode(confirmation)
+        self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
+        self._attributes[key] = value
+        self._confirmations = _confirmations(self._attributes)
+        self._refresh(number)
+
+    # Changes in the storage. Each may be made again, as the answer to it may be lost while the change is not.
+
+    def _write(self, change: Callable[[], None]) -> None:
+        while True:
+            try:
+                with self._address.errors(self.folder.name):
+                    if self._address.inode != self._inode:
+                        raise StorageError(f"{self._address} is gone, or another file than when this search began")
+                    return change()
+            except StorageError as error:
+                if not self.try_again(str(error)):
+                    raise
+
+    def _adopt_enqueued(self) -> None:
+        """Takes over what somebody has enqueued in the storage meanwhile."""
+        known = len(self._copy.get_trials(deepcopy=False))
+        for trial in self.study.get_trials(deepcopy=False)[known:]:
+            if trial.state == TrialState.WAITING:
+                self._copy.add_trial(trial)
+
+    def _begin(self, number: int) -> None:
+        trial, running = self._trial(number), self._running[number]
+        try:
+            running.id = self._stored_id(number)
+        except KeyError:
+            running.id = self._storage.create_new_trial(self._study_id, trial)
+            made = self._storage.get_trial_number_from_id(running.id)
+            if made != number:
+                raise StudyError(
+                    f"another program writes to study {self.folder.name!r}: trial {number} came out as {made}; "
+                    f"end it, and resume this search"
+                ) from None
+            return
+        stored = self._storage.get_trial(running.id)
+        for name in trial.params.keys() - stored.params.keys():  # of a trial that was enqueued
+            gene = trial.distributions[name]
+            self._storage.set_trial_param(running.id, name, gene.to_internal_repr(trial.params[name]), gene)
+        for name, value in trial.user_attrs.items():
+            if stored.user_attrs.get(name) != value:
+                self._storage.set_trial_user_attr(running.id, name, value)
+        self._storage.set_trial_state_values(running.id, TrialState.RUNNING)
+
+    def _end(self, number: int, attributes: dict[str, Any], state: TrialState, values: list[float] | None) -> None:
+        running = self._running[number]
+        try:
+            if running.id < 0:
+                self._begin(number)
+            for name, value in attributes.items():
+                self._storage.set_trial_user_attr(running.id, name, value)
+            self._storage.set_trial_state_values(running.id, state, values)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            pass  # it has ended already: the answer to the change that did it was lost
+
+
+def _require_study(storage: BaseStorage, folder: StudyFolder) -> None:
+    try:
+        storage.get_study_id_from_name(folder.name)
+    except KeyError:
+        raise StudyError(
+            f"{folder.storage()} holds no study {folder.name!r}; restore it, or remove {folder.path} to start anew"
+        ) from None
+
+
+@dataclass(frozen=True)
+class _Attributes:
+    """What a described trial's user attributes hold, or may; others are none of ours."""
+
+    num_params: Annotated[int, Bounds(0)]
+    num_macs: Annotated[int, Bounds(0)]
+    peak_activation_bytes: Annotated[int, Bounds(0)]
+    digest: str
+    seed: int
+    fate: Fate | None = None
+    train_seconds: Annotated[float, Bounds(0.0)] = 0.0
+    reason: str = ""
+    redrawn: Annotated[int, Bounds(0)] = 0
+    repaired: bool = False
+    epochs: int | None = None  # where an attempt that was cut off went further than the last one
+
+
+_NAMES = frozenset(field.name for field in fields(_Attributes))
+
+
+Confirmations = Mapping[int, tuple[Confirmation, ...]]
+
+
+def _confirmations(study_attributes: Mapping[str, Any]) -> Confirmations:
+    """By trial.
+
+    Raises:
+        InvalidError: the storage holds what makes no sense.
+    """
+    found: dict[int, tuple[Confirmation, ...]] = {}
+    for key, value in sorted(study_attributes.items()):
+        if key.startswith(_CONFIRMATION):
+            number = int(key.split(":")[1])
+            found[number] = (*found.get(number, ()), decode(Confirmation, value, key))
+    return found
+
+
+def _records(trials: Iterable[FrozenTrial], confirmations: Confirmations) -> list[TrialRecord]:
+    """The records of those trials that were described.
+
+    Raises:
+        InvalidError: the storage holds what makes no sense.
+    """
+    return [_record(t, confirmations.get(t.number, ())) for t in trials if "num_params" in t.user_attrs]
 
 
 def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> TrialRecord:
-    attributes = trial.user_attrs
+    known = {name: value for name, value in trial.user_attrs.items() if name in _NAMES}
+    attributes = decode(_Attributes, known, f"trial {trial.number} in the storage")
     curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
     return TrialRecord(
         number=trial.number,
-        fate=_fate(trial),
-        num_params=attributes["num_params"],
-        num_macs=attributes["num_macs"],
-        peak_activation_bytes=attributes["peak_activation_bytes"],
-        digest=attributes["digest"],
+        fate=_fate(trial, attributes),
+        num_params=attributes.num_params,
+        num_macs=attributes.num_macs,
+        peak_activation_bytes=attributes.peak_activation_bytes,
+        digest=attributes.digest,
         genes=dict(trial.params),
-        seed=attributes["seed"],
-        validation_curve=curve,
-        train_seconds=attributes.get("train_seconds", 0.0),
-        reason=attributes.get("reason", ""),
-        redrawn=attributes.get("redrawn", 0),
-        repaired=attributes.get("repaired", False),
+        seed=attributes.seed,
+        validation_curve=curve[: attributes.epochs],
+        train_seconds=attributes.train_seconds,
+        reason=attributes.reason,
+        redrawn=attributes.redrawn,
+        repaired=attributes.repaired,
         confirmations=confirmations,
     )
 
 
-def _fate(trial: FrozenTrial) -> Fate:
-    """The fate that was told; a trial that ended without one was left by a coordinator that was killed."""
-    untold: Fate = "running" if trial.state == TrialState.RUNNING else "interrupted"
-    fate: Fate = trial.user_attrs.get("fate", untold)
-    return fate
-
-
-@contextlib.contextmanager
-def _storage_errors(folder: StudyFolder) -> Iterator[None]:
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        cause = str(error.__cause__ or error).splitlines()[0]
-        raise StudyError(f"the storage of study {folder.name!r} ({folder.run / 'study.db'}) failed: {cause}") from None
-    except KeyError:
-        raise StudyError(f"{folder.run} holds no study {folder.name!r}; remove the folder to start anew") from None
+def _fate(trial: FrozenTrial, attributes: _Attributes) -> Fate:
+    """The fate that was told; a trial that waits, or ended without one, was cut off."""
+    if trial.state == TrialState.RUNNING:
+        return "running"
+    return attributes.fate or "interrupted" if trial.state.is_finished() else "interrupted"

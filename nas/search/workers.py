@@ -7,12 +7,16 @@ worker waits to be told to go on or to stop.
 from __future__ import annotations
 
 import contextlib
+import io
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Protocol
+from types import ModuleType
+from typing import Literal, Protocol
 
 import torch
 import torch.multiprocessing
@@ -47,6 +51,7 @@ class Finished:
     """A job's last word: it ended of itself, or failed with a reason."""
 
     reason: str = ""  # empty when it ended well
+    cause: Literal["training", "worker", "disk"] = "training"  # what failed; the last two are not the network's fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,10 @@ class Trainer:
         network = build(lower(job.architecture))
         yield from train(network, job.recipe, data, job.seed)
         state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        content = io.BytesIO()
+        torch.save(state, content)  # not into the file, where it calls a full disk a RuntimeError without a reason
         partial = job.weights_file.with_suffix(".partial")
-        torch.save(state, partial)
+        partial.write_bytes(content.getvalue())
         partial.replace(job.weights_file)
 
     def _data(self, confirms: bool) -> PreparedData:
@@ -114,9 +121,13 @@ class Trainer:
         return self._prepared[confirms]
 
 
-def _reason(error: Exception) -> str:
+def _failed(error: Exception) -> Finished:
     """Why a job failed, in one line: our own errors speak for themselves, others are named."""
-    return str(error) if isinstance(error, NasError) else f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+    text = str(error)[:200].partition("\n")[0]
+    if isinstance(error, OSError):
+        file = f" ({error.filename})" if error.filename else ""
+        return Finished(f"{error.strerror or text}{file}", "disk")
+    return Finished(str(error) if isinstance(error, NasError) else f"{type(error).__name__}: {text}")
 
 
 # What may end one job without ending the search: a training gone wrong, no memory, no disk.
@@ -146,12 +157,12 @@ class InProcessWorker:
             with interrupts.raising():
                 epoch = next(self._epochs, None)
         except _JOB_ERRORS as error:
-            return self._finish(_reason(error))
-        return Event(self.job, epoch) if epoch is not None else self._finish("")
+            return self._finish(_failed(error))
+        return Event(self.job, epoch) if epoch is not None else self._finish(Finished())
 
-    def _finish(self, reason: str) -> Event:
+    def _finish(self, end: Finished) -> Event:
         assert self.job is not None
-        event = Event(self.job, Finished(reason))
+        event = Event(self.job, end)
         self.job = None
         return event
 
@@ -177,7 +188,7 @@ class ProcessWorker:
         context = torch.multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
-        with _signals_ignored():
+        with _signals_ignored(), _main_module_hidden():
             self._process.start()
         theirs.close()
 
@@ -198,7 +209,7 @@ class ProcessWorker:
             what = self.connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            what = Finished(f"the worker process died (exit code {self._process.exitcode})")
+            what = Finished(f"the worker process died (exit code {self._process.exitcode})", "worker")
             self._restart()
         if isinstance(what, Finished):
             self.job = None
@@ -230,12 +241,28 @@ def _signals_ignored() -> Iterator[None]:
     Both may reach the whole process group, and the coordinator alone decides what they mean: a worker that died of one
     first would make its trial a failed one. Blocking them instead does not last: starting a process unblocks them.
     """
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ours}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """What is started in the body does not import the program that searches.
+
+    It needs nothing of it, and a script that calls `nas.search` without asking whether it is `__main__` would search
+    again in each worker.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
 
 
 def _serve(connection: Connection, parts: Parts, device: torch.device) -> None:
@@ -253,7 +280,7 @@ def _serve_job(connection: Connection, trainer: Trainer, job: Job) -> None:
             if not connection.recv():
                 return
     except _JOB_ERRORS as error:
-        connection.send(Finished(_reason(error)))
+        connection.send(_failed(error))
     else:
         connection.send(Finished())
 

@@ -99,7 +99,7 @@ def test_a_signal_to_the_group_leaves_a_study_that_resumes(number: signal.Signal
 
     resumed = nas(*shlex.split(line[1]), "--workers", 1, "--json")
     assert resumed.rc == 0, resumed.err
-    assert resumed.json["trials"] == {"interrupted": cut["interrupted"], "completed": TRIALS}
+    assert resumed.json["trials"] == {"completed": TRIALS}  # those that were cut off among them
     assert "RUNNING" not in states(study)
 
 

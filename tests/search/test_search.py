@@ -11,8 +11,12 @@ import optuna
 import pytest
 
 from nas.errors import BudgetError, StudyError, UsageError
-from nas.search import Machine, Outcome, Snapshot, Store, StudyFolder, StudySettings, search
-from nas.search.run import confirm
+from nas.results.records import TrialRecord
+from nas.search.coordinator import Snapshot
+from nas.search.run import Machine, Outcome, confirm, search
+from nas.search.sampler import distributions_of
+from nas.search.settings import StudyFolder, StudySettings
+from nas.search.store import Store
 from nas.space import KNOWN_IMAGES, candidate, least_network, load_space, most_network
 from nas.train import engine
 
@@ -141,49 +145,68 @@ def test_a_loss_that_is_not_finite_fails_the_trial_and_not_the_study(
     assert any(r.fate == "completed" for r in outcome.records)
 
 
-def test_a_signal_leaves_a_study_that_resumes_to_the_same_total(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", [1, 3, 5])
+def test_a_resumed_study_goes_on_as_if_it_had_not_been_interrupted(
+    when: int, finished: tuple[StudyFolder, Outcome], tmp_path: Path
+) -> None:
+    """The same networks in the same order with the same curves: what a study is follows from its seed and history."""
     folder = StudyFolder(tmp_path, "cut")
 
     def interrupt(snapshot: Snapshot) -> None:
-        if len(snapshot.records) >= 3:
+        if len(snapshot.records) >= when:
             os.kill(os.getpid(), signal.SIGINT)
 
     cut = _search(folder, SETTINGS, Watching(interrupt))
     assert cut.interrupted
+    assert [r.fate for r in cut.records].count("interrupted") == 1
     assert "running" not in {r.fate for r in cut.records}
-    (lost,) = [r for r in cut.records if r.fate == "interrupted"]
     resumed = _search(folder, SETTINGS)
     assert not resumed.interrupted
-    assert _finished(resumed) == 6
-    assert [r.genes for r in resumed.records].count(lost.genes) == 2  # cut off, then trained
-    assert _finished(_search(folder, SETTINGS)) == 6
+    _, whole = finished
+    assert [_without_seconds(r) for r in resumed.records] == [_without_seconds(r) for r in whole.records]
+
+
+def _without_seconds(record: TrialRecord) -> TrialRecord:
+    confirmations = tuple(replace(c, train_seconds=0.0) for c in record.confirmations)
+    return replace(record, train_seconds=0.0, confirmations=confirmations)
+
+
+def test_the_time_of_an_attempt_that_was_cut_off_counts(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "cut")
+    cut = _search(folder, SETTINGS, Watching(lambda _: os.kill(os.getpid(), signal.SIGINT)))
+    spent = cut.records[0].train_seconds
+    assert spent > 0
+    resumed = _search(folder, replace(SETTINGS, trials=1))
+    curve = resumed.records[0].validation_curve
+    assert resumed.records[0].train_seconds > spent
+    assert len(curve) == 3
 
 
 def test_a_trial_left_running_by_a_killed_coordinator_is_trained_again(tmp_path: Path) -> None:
+    """An attempt that got further than the next one leaves no epochs of its own in the curve."""
     folder = StudyFolder(tmp_path, "killed")
     _search(folder, replace(SETTINGS, trials=2))
-    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
-    small = least_network(space)
-    # What kill -9 leaves behind: a trial asked for, described, and never told.
+    small = least_network(load_space("tiny_digits", *KNOWN_IMAGES["digits"]))
+    # What kill -9 leaves behind: a trial that was asked for, described and reported, and never told.
     study = optuna.load_study(study_name="killed", storage=folder.storage_url)
     study.enqueue_trial(small.genes)
-    from nas.search.sampler import distributions_of
-
-    orphan = study.ask(distributions_of(space))
+    orphan = study.ask(distributions_of(load_space("tiny_digits", *KNOWN_IMAGES["digits"])))
     assert orphan.params == small.genes
-    for name, value in (
-        ("num_params", 42),
-        ("num_macs", 1),
-        ("peak_activation_bytes", 1),
-        ("digest", "x"),
-        ("seed", 1),
-    ):
+    described = {"num_params": 42, "num_macs": 1, "peak_activation_bytes": 1, "digest": "x", "seed": 1}
+    for name, value in described.items():
         orphan.set_user_attr(name, value)
+    for epoch in range(1, 8):
+        orphan.report(99.0, epoch)
+    assert Store(folder).record(orphan.number).fate == "running"
     outcome = _search(folder, replace(SETTINGS, trials=4))
-    assert outcome.records[orphan.number].fate == "interrupted"
-    again = [r for r in outcome.records if r.genes == small.genes and r.number != orphan.number]
-    assert [r.fate for r in again] in (["completed"], ["stopped"])
-    assert _finished(outcome) == 4
+    again = outcome.records[orphan.number]
+    assert again.genes == small.genes
+    assert again.fate in ("completed", "stopped")
+    assert len(again.validation_curve) <= 3
+    assert 99.0 not in again.validation_curve
+    assert again.digest != "x"
+    assert _finished(outcome) == 4 == len(outcome.records)
+    assert Store(folder).records() == outcome.records
 
 
 def test_the_confirmed_target_ends_the_search(tmp_path: Path) -> None:
@@ -252,3 +275,20 @@ def test_a_damaged_storage_is_a_clear_error(tmp_path: Path) -> None:
     (folder.run / "study.db").write_bytes(b"this is no database" * 1000)
     with pytest.raises(StudyError, match=r"the storage of study 'damaged' \(.*study.db\) failed: .*not a database"):
         Store(folder)
+
+
+def test_what_is_enqueued_while_the_search_runs_is_trained(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "enqueued")
+    small = least_network(load_space("tiny_digits", *KNOWN_IMAGES["digits"]))
+    done: list[bool] = []
+
+    def enqueue(snapshot: Snapshot) -> None:
+        if len(snapshot.records) == 2 and not done:
+            done.append(True)
+            optuna.load_study(study_name="enqueued", storage=folder.storage_url).enqueue_trial(small.genes)
+
+    outcome = _search(folder, replace(SETTINGS, trials=4), Watching(enqueue))
+    assert outcome.records[2].genes == small.genes
+    assert outcome.records[2].fate in ("completed", "stopped")
+    assert [r.number for r in outcome.records] == [0, 1, 2, 3]
+    assert Store(folder).records() == outcome.records

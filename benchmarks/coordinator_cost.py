@@ -1,0 +1,258 @@
+"""What the coordinator itself costs: its share of one core, with thousands of trials recorded and many workers.
+
+    python benchmarks/coordinator_cost.py --json
+
+The coordinator, store, sampler, pruner and storage are the real ones. The workers are simulated: each reports an epoch
+a second by a clock of its own, so that the run need not wait for them, and the share is processor seconds over
+simulated seconds. The recorded trials are distinct networks of the space with made-up learning curves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import random
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage
+from optuna.trial import TrialState, create_trial
+
+from nas.errors import NasError
+from nas.search.coordinator import Coordinator, Snapshot
+from nas.search.interrupt import Interrupts
+from nas.search.pruner import ParetoPruner
+from nas.search.sampler import BudgetSampler, distributions_of
+from nas.search.settings import StudyFolder, StudySettings
+from nas.search.storage import StorageAddress
+from nas.search.store import SearchStore
+from nas.search.workers import Event, Finished, Job
+from nas.space import KNOWN_IMAGES, Candidate, Space, draw_network, load_space
+from nas.train.engine import Epoch
+
+WARM_UP = 20.0  # simulated seconds before the measurement
+NAME = "cost"
+
+
+def curve(num_params: int, rng: random.Random, epochs: int) -> list[float]:
+    """Percent after each epoch: larger networks end higher, with some luck."""
+    end = 99.6 - 60 / math.sqrt(num_params) + rng.gauss(0, 0.3)
+    return [min(100.0, max(0.0, end - 40 * math.exp(-0.6 * e) + rng.gauss(0, 0.1))) for e in range(1, epochs + 1)]
+
+
+def recorded(space: Space, settings: StudySettings, count: int, epochs: int) -> Iterator[optuna.trial.FrozenTrial]:
+    """Finished trials, all of different networks; half of them stopped at a rung."""
+    rng = random.Random(0)
+    distributions = distributions_of(space)
+    seen: set[str] = set()
+    while len(seen) < count:
+        found: Candidate = draw_network(space, settings.budget, rng, None, rng.randint(1_000, 8_000)).candidate
+        if found.digest in seen:
+            continue
+        seen.add(found.digest)
+        stopped = rng.random() < 0.5
+        accuracies = curve(found.costs.num_params, rng, epochs)[
+            : rng.choice(ParetoPruner(epochs).rungs) if stopped else None
+        ]
+        costs = found.costs
+        yield create_trial(
+            state=TrialState.PRUNED if stopped else TrialState.COMPLETE,
+            value=accuracies[-1],
+            params=found.genes,
+            distributions=distributions,
+            intermediate_values=dict(enumerate(accuracies, 1)),
+            user_attrs={
+                "num_params": costs.num_params,
+                "num_macs": costs.num_macs,
+                "peak_activation_bytes": costs.peak_activation_bytes,
+                "digest": found.digest,
+                "seed": 0,
+                "fate": "stopped" if stopped else "completed",
+                "train_seconds": float(len(accuracies)),
+            },
+        )
+
+
+class Worker:
+    """Reports an epoch a second."""
+
+    def __init__(self, pool: Pool, offset: float) -> None:
+        self.job: Job | None = None
+        self.next = offset
+        self._pool = pool
+
+    def submit(self, job: Job) -> None:
+        self.job, self.done = job, 0
+        self.accuracies = curve(self._pool.rng.randint(1_000, 8_000), self._pool.rng, job.recipe.epochs)
+        self.next += 1.0
+
+    def reply(self, go_on: bool) -> None:
+        if not go_on:
+            self.job = None
+
+    def close(self) -> None:
+        self.job = None
+
+
+class Pool:
+    """The workers, by their own clock; ends the search when its time is over."""
+
+    def __init__(self, workers: int, seconds: float, interrupts: Interrupts) -> None:
+        self.now = 0.0
+        self.rng = random.Random(1)
+        self.measured: dict[str, float] = {}
+        self.events_measured = 0
+        self._seconds, self._interrupts = seconds, interrupts
+        self._workers = [Worker(self, i / workers) for i in range(workers)]
+        self.began: tuple[float, dict[str, float]] | None = None
+        self.by_part: dict[str, float] = defaultdict(float)
+        self.calls: dict[str, int] = defaultdict(int)
+
+    def idle(self) -> list[Worker]:
+        return [worker for worker in self._workers if worker.job is None]
+
+    def events(self, timeout: float) -> Iterator[tuple[Worker, Event]]:
+        worker = min((w for w in self._workers if w.job is not None), key=lambda w: w.next)
+        job = worker.job
+        assert job is not None
+        self.now = worker.next
+        if self.now >= WARM_UP and self.began is None:
+            self.began = time.process_time(), dict(self.by_part)
+            self.calls.clear()
+        if self.now >= WARM_UP + self._seconds:
+            self._interrupts.requested = True
+            return
+        if worker.done < len(worker.accuracies):
+            epoch = Epoch(worker.done + 1, 0.0, worker.accuracies[worker.done], 1.0, 50_000)
+            worker.done += 1
+            worker.next += 1.0
+            yield worker, Event(job, epoch)
+        else:
+            worker.job = None
+            yield worker, Event(job, Finished())
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+
+    def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """`call`, whose processor seconds are added up under `name`."""
+
+        def timed(*arguments: Any, **options: Any) -> Any:
+            began = time.process_time()
+            try:
+                return call(*arguments, **options)
+            finally:
+                self.by_part[name] += time.process_time() - began
+                self.calls[name] += 1
+
+        return timed
+
+
+class Silent:
+    def update(self, snapshot: Snapshot) -> None:
+        """Shows nothing."""
+
+    def say(self, text: str) -> None:
+        """Says nothing."""
+
+
+def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespace) -> dict[str, Any]:
+    """The share of a core, in all and by part."""
+    space = load_space("separable", *KNOWN_IMAGES["mnist"])
+    settings = StudySettings(8000, epochs=options.epochs, trials=1_000_000)
+    study = optuna.create_study(study_name=NAME, storage=storage, direction="maximize", load_if_exists=True)
+    there = len(study.get_trials(deepcopy=False))
+    if there < options.trials:
+        study.add_trials(list(recorded(space, settings, options.trials, options.epochs))[there:])
+    interrupts = Interrupts()
+    pool = Pool(options.workers, options.seconds, interrupts)
+    sampler, pruner = BudgetSampler(space, settings.budget, 0), ParetoPruner(options.epochs)
+    began = time.process_time()
+    store = SearchStore(folder, space, sampler, pruner, storage)
+    opening = time.process_time() - began
+    sampler.sample_relative = pool.timed("sampler", sampler.sample_relative)  # type: ignore[method-assign]
+    pruner.prune = pool.timed("pruner", pruner.prune)  # type: ignore[method-assign]
+    store._write = pool.timed("storage of trials", store._write)  # type: ignore[method-assign]
+    write_epoch = pool.timed("storage of epochs", store._storage.set_trial_intermediate_value)
+    store._storage.set_trial_intermediate_value = write_epoch  # type: ignore[method-assign]
+    coordinator = Coordinator(
+        store,
+        space,
+        settings,
+        pool,
+        Silent(),
+        10_000,
+        interrupts,
+        lambda: pool.now,  # type: ignore[arg-type]
+    )
+    coordinator.run()
+    assert pool.began is not None
+    spent = time.process_time() - pool.began[0]
+    parts = {name: seconds - pool.began[1].get(name, 0.0) for name, seconds in pool.by_part.items()}
+    parts["storage of trials"] -= parts["storage of epochs"]  # what is left: their beginning and end
+    parts["coordinator"] = spent - sum(parts.values())
+    of_epochs = parts["coordinator"] + parts["pruner"] + parts["storage of epochs"]
+    return {
+        "percent_of_a_core": round(100 * spent / options.seconds, 2),
+        "percent_by_part": {name: round(100 * seconds / options.seconds, 2) for name, seconds in sorted(parts.items())},
+        "percent_of_epoch_events": round(100 * of_epochs / options.seconds, 2),  # without trials begun and ended
+        "trials_recorded": options.trials,
+        "trials_begun_a_second": round(pool.calls["sampler"] / options.seconds, 2),
+        "epochs_a_second": round(pool.calls["pruner"] / options.seconds, 2),
+        "seconds_to_open": round(opening, 2),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--trials", type=int, default=5_000, help="recorded before")
+    parser.add_argument("--workers", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=15, help="of a training, one a second")
+    parser.add_argument("--seconds", type=float, default=60.0, help="simulated")
+    parser.add_argument("--storage", help="as of `nas search`; default: SQLite in a scratch folder")
+    parser.add_argument("--studies", type=Path, help="keep the scratch folder here")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = StudyFolder(options.studies or Path(scratch), NAME)
+        folder.run.mkdir(parents=True, exist_ok=True)
+        address = StorageAddress.parse(options.storage) if options.storage else folder.storage()
+        with address.coordinating(NAME) as storage:
+            share = measure(storage, folder, options)
+        result = {
+            "share": share,
+            "storage": address.url.partition(":")[0],
+            "workers": options.workers,
+            "epochs_of_a_training": options.epochs,
+            "simulated_seconds": options.seconds,
+            "date": date.today().isoformat(),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
+            "versions": {
+                "python": platform.python_version(),
+                **{n: version(n) for n in ("nas", "optuna", "sqlalchemy")},
+            },
+        }
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    for name, value in result["share"].items():
+        print(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except NasError as error:
+        sys.exit(f"error: {error}")
