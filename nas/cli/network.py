@@ -10,7 +10,17 @@ from typing import Annotated, Any
 import typer
 
 from nas.arch import ArchitectureFile, costs_of, digest_of, layer_rows, layer_table, lower, read_architecture, sketch
-from nas.cli.options import DEFAULT_STUDIES, AsJson, DataDir, Device, Studies, StudyName, TrialNumber, print_json
+from nas.cli.options import (
+    DEFAULT_STUDIES,
+    AsJson,
+    DataDir,
+    Device,
+    Studies,
+    StudyName,
+    TrialNumber,
+    complete_dataset,
+    print_json,
+)
 from nas.errors import UsageError
 
 arch = typer.Typer(no_args_is_help=True, help="Look at a network described in a file, and train it.")
@@ -43,7 +53,12 @@ def show(file: File, as_json: AsJson = False) -> None:
 def train(
     file: File,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", help="Data set, or a folder of images. Default: the file's, else mnist.")
+        str | None,
+        typer.Option(
+            "--dataset",
+            help="Data set, or a folder of images. Default: the file's, else mnist.",
+            autocompletion=complete_dataset,
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Default: the recipe's.")] = None,
     seed: Annotated[
@@ -121,9 +136,10 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Writes a trained network to take away: a plain Python module that needs nothing but torch, or another format."""
-    from nas.search import Store, StudyFolder
-    from nas.search.export import best_trial
+    from nas.search.answer import best_trial
     from nas.search.export import export as write
+    from nas.search.settings import StudyFolder
+    from nas.search.store import Store
 
     folder = StudyFolder(studies, name)
     folder.require(studies)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.arch import Budget, Input, outline
-from nas.cli.options import AsJson, print_json
+from nas.cli.options import AsJson, complete_known_dataset, complete_space, print_json
 from nas.errors import DataError, near_misses
 from nas.space import (
     KNOWN_IMAGES,
@@ -27,9 +27,21 @@ from nas.space import (
 app = typer.Typer(no_args_is_help=True, help="Look at search spaces and draw networks from them.")
 
 SpaceName = Annotated[
-    str, typer.Argument(metavar="SPACE", help="A shipped space (see: nas space list) or the path of a .toml file.")
+    str,
+    typer.Argument(
+        metavar="SPACE",
+        help="A shipped space (see: nas space list) or the path of a .toml file.",
+        autocompletion=complete_space,
+    ),
 ]
-Dataset = Annotated[str, typer.Option("--dataset", help="Data set whose image shape and classes the networks are for.")]
+Dataset = Annotated[
+    str,
+    typer.Option(
+        "--dataset",
+        help="Data set whose image shape and classes the networks are for.",
+        autocompletion=complete_known_dataset,
+    ),
+]
 
 
 def _load(name: str, dataset: str) -> Space:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import DEFAULT_STUDIES, AsJson, DataDir, Device, Studies, StudyName, TrialNumber, print_json
-from nas.decode import decode, encode
-from nas.errors import UsageError
+from nas.cli.options import (
+    DEFAULT_STUDIES,
+    AsJson,
+    DataDir,
+    Device,
+    Studies,
+    StudyName,
+    TrialNumber,
+    complete_dataset,
+    complete_space,
+    complete_study,
+    print_json,
+)
 from nas.space import KNOWN_IMAGES
 
 if TYPE_CHECKING:
     from nas.results.records import TrialRecord
-    from nas.search import StudyFolder, StudySettings
+    from nas.search.settings import StudyFolder, StudySettings
 
 TARGET_NOT_CONFIRMED = 3
 INTERRUPTED = 130
@@ -34,8 +43,8 @@ def _seconds(text: str) -> float:
 
 
 def _whole_path(dataset: str | None) -> str | None:
-    """A folder of images by its whole path, so that the study resumes from anywhere; a known name stays as it is."""
-    if dataset is None or dataset in KNOWN_IMAGES or not Path(dataset).is_dir():
+    """A person's own images by their whole path, so that the study resumes from anywhere; a known name stays."""
+    if dataset is None or dataset in KNOWN_IMAGES or not Path(dataset).exists():
         return dataset
     return str(Path(dataset).resolve())
 
@@ -51,16 +60,24 @@ def search(
         str | None,
         typer.Option(
             help="mnist, fashion_mnist, kmnist, emnist_letters, cifar10, cifar100, svhn, digits (needs no download), "
-            "or a folder of your own images.  [default: mnist]"
+            "or your own images: a folder, or an .npz file.  [default: mnist]",
+            autocompletion=complete_dataset,
         ),
     ] = None,
     space: Annotated[
-        str | None, typer.Option(help="A shipped space (nas space list) or a .toml file.  [default: separable]")
+        str | None,
+        typer.Option(
+            help="A shipped space (nas space list) or a .toml file.  [default: separable]",
+            autocompletion=complete_space,
+        ),
     ] = None,
     study: Annotated[Path | None, typer.Option("--study", help="A study file (TOML) with these settings.")] = None,
     name: Annotated[
         str | None,
-        typer.Option(help="Name of the study; the same name again resumes it.  [default: DATASET-SPACE-BUDGET]"),
+        typer.Option(
+            help="Name of the study; the same name again resumes it.  [default: DATASET-SPACE-BUDGET]",
+            autocompletion=complete_study,
+        ),
     ] = None,
     trials: Annotated[
         int | None,
@@ -81,6 +98,14 @@ def search(
         bool | None, typer.Option("--colour/--grey", help="Folders only.  [default: as the images]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.  [default: 0]")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Keep the trials in postgresql://USER:PASSWORD@HOST/DATABASE (the password rather in PGPASSWORD or "
+            "~/.pgpass) or in journal:///FOLDER/FILE.  [default: SQLite in the study's folder]",
+        ),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="Trainings at once.  [default: one a core, or a few on a GPU]")
     ] = None,
@@ -109,60 +134,27 @@ def search(
         "time": time,
         "seeds": seeds,
     }
-    from nas.cli.view import SearchView
-    from nas.search import Machine, StudyFolder
-    from nas.search import search as run_search
+    from nas.search.answer import target_met
+    from nas.search.request import requested
+    from nas.search.run import Machine
+    from nas.search.run import search as run_search
+    from nas.search.storage import StorageAddress
+    from nas.search.view import SearchView
 
-    settings, name = _settings(study, name, studies, {k: v for k, v in flags.items() if v is not None})
-    folder = StudyFolder(studies, name)
+    address = StorageAddress.parse(storage) if storage is not None else None
+    folder, settings = requested({k: v for k, v in flags.items() if v is not None}, studies, name, study)
+    name = folder.name
     verb = "resuming" if folder.exists else "new"
     print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)
     with SearchView() as view:
-        outcome = run_search(folder, settings, Machine(device, workers, data_dir), view)
+        outcome = run_search(folder, settings, Machine(device, workers, data_dir), view, address)
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         print(f"interrupted; resume with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
-    looks = [_command(what, name, studies=studies) for what in ("status", "dashboard")]
-    print(
-        f"look at it with: {'  or  '.join(looks)}\n"
-        f"take the best with: {_command('export', name, '-o', 'net.py', studies=studies)}",
-        file=sys.stderr,
-    )
-    if settings.target is not None and not _target_met(outcome.records, settings):
+    _suggest(name, studies, outcome.records)
+    if not target_met(outcome.records, settings):
         raise typer.Exit(TARGET_NOT_CONFIRMED)
-
-
-def _settings(file: Path | None, name: str | None, studies: Path, flags: dict[str, Any]) -> tuple[StudySettings, str]:
-    """Flags over the existing study of that name, or over the study file, or over the defaults; checked as one.
-
-    Raises:
-        InvalidError: with every value that a study cannot hold.
-    """
-    from nas.search import StudyFolder, StudySettings, read_settings
-
-    if file is not None:
-        base: StudySettings | None = read_settings(file)
-        name = name or file.stem
-    else:
-        base = None
-    if name is not None and base is None:
-        folder = StudyFolder(studies, name)
-        base = folder.settings() if folder.exists else None
-    if base is not None:
-        return _checked(replace(base, **flags)), name or "study"
-    if "max_params" not in flags:
-        raise UsageError("--max-params is missing; for example: nas search --max-params 8000 --target 99.4")
-    settings = _checked(StudySettings(**flags))
-    if name is None:
-        data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(settings.dataset).name).strip("-") or "images"
-        name = f"{data}-{Path(settings.space).stem}-{settings.max_params}"
-    return settings, name
-
-
-def _checked(settings: StudySettings) -> StudySettings:
-    # Flags know fewer bounds than the file that the study keeps, which must be readable when it is opened again.
-    return decode(type(settings), encode(settings), "this search")
 
 
 def _command(*words: str, studies: Path) -> str:
@@ -171,44 +163,28 @@ def _command(*words: str, studies: Path) -> str:
     return shlex.join(("nas", *words, *elsewhere))
 
 
-def _target_met(records: list[TrialRecord], settings: StudySettings) -> bool:
-    from nas.search.confirm import smallest_met
-
-    return settings.target is None or smallest_met(records, settings.target, settings.seeds) is not None
-
-
-def _result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord]) -> dict[str, Any]:
-    from nas.results import summary
-
-    front = summary.front_table(records, settings.target)
-    return {
-        "study": folder.name,
-        "answer": summary.answer(records, settings.max_params, settings.target, settings.seeds),
-        "target_confirmed": _target_met(records, settings) if settings.target is not None else None,
-        "trials": summary.fates(records),
-        "train_seconds": summary.seconds_by_fate(records),
-        "candidates": {
-            "redrawn": sum(r.redrawn for r in records),
-            "repaired": sum(r.repaired for r in records),
-        },
-        "front": json.loads(front.to_json(orient="records")),
-        "references": [
-            {"name": r.name, "num_params": r.num_params, "best_epoch": r.best_test_accuracy}
-            for r in summary.references(settings.dataset)
-        ],
-        "test_set": summary.test_set_note(records),
-    }
+def _suggest(name: str, studies: Path, records: list[TrialRecord]) -> None:
+    """What to type next, on standard error: how to look at the study, and to take what it has found."""
+    looks = [_command(what, name, studies=studies) for what in ("report", "dashboard")]
+    print(f"look at it with: {'  or  '.join(looks)}", file=sys.stderr)
+    if any(r.fate == "completed" for r in records):
+        print(f"take the best with: {_command('export', name, '-o', 'net.py', studies=studies)}", file=sys.stderr)
+    else:
+        print(f"go on with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)
 
 
 def _print_result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord], as_json: bool) -> None:
-    from nas.cli.view import duration
-    from nas.results import summary
+    from nas.search.answer import study_result
 
-    result = _result(folder, settings, records)
+    result = study_result(folder.name, settings, records)
     if as_json:
         print_json(result)
         return
-    print(f"\n{summary.front_text(records, settings.target, summary.references(settings.dataset))}\n")
+    from nas.cli.view import print_front, print_network
+    from nas.search.view import duration
+
+    print_front(records, settings)
+    print_network(folder, settings, records)
     trials = ", ".join(f"{count} {fate}" for fate, count in result["trials"].items())
     spent = ", ".join(f"{fate} {duration(s)}" for fate, s in result["train_seconds"].items())
     print(f"trials: {trials or 'none'}")
@@ -221,10 +197,12 @@ def status(name: StudyName, studies: Studies = DEFAULT_STUDIES, as_json: AsJson 
     """Trials by fate, the front so far and the answer as it stands; also while a search runs."""
     folder, settings, records = _open(name, studies)
     _print_result(folder, settings, records, as_json)
+    _suggest(name, studies, records)
 
 
 def _open(name: str, studies: Path) -> tuple[StudyFolder, StudySettings, list[TrialRecord]]:
-    from nas.search import Store, StudyFolder
+    from nas.search.settings import StudyFolder
+    from nas.search.store import Store
 
     folder = StudyFolder(studies, name)
     folder.require(studies)
@@ -239,15 +217,19 @@ def report(
     studies: Studies = DEFAULT_STUDIES,
     as_json: AsJson = False,
 ) -> None:
-    """Writes report.html, a page to look at offline; front.json and front.svg; and every trial as trials.csv."""
+    """Writes report.html, a page to look at offline; front.json, front.svg and front.png; every trial as trials.csv."""
     from nas.search.reporting import write_report
 
-    folder, settings, records = _open(name, studies)
-    paths = [str(path) for path in write_report(folder, output or folder.path, _result(folder, settings, records))]
+    folder, _, _ = _open(name, studies)
+    paths = [str(path) for path in write_report(folder, output or folder.path)]
     if as_json:
         print_json({"written": paths})
     else:
         print("\n".join(f"wrote {path}" for path in paths))
+        print(
+            f"open {paths[0]} in a browser, or browse with: {_command('dashboard', name, studies=studies)}",
+            file=sys.stderr,
+        )
 
 
 def dashboard(
@@ -275,10 +257,11 @@ def confirm(
     as_json: AsJson = False,
 ) -> None:
     """Trains a network again from scratch with fresh seeds on the whole training set, and reads the test set."""
-    from nas.cli.view import SearchView
-    from nas.search import Machine, Store
-    from nas.search.export import best_trial
+    from nas.search.answer import best_trial
+    from nas.search.run import Machine
     from nas.search.run import confirm as run_confirm
+    from nas.search.store import Store
+    from nas.search.view import SearchView
 
     folder, settings, _ = _open(name, studies)
     store = Store(folder)
@@ -289,6 +272,8 @@ def confirm(
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         raise typer.Exit(INTERRUPTED)
+    take = _command("export", name, "--trial", str(record.number), "-o", "net.py", studies=studies)
+    print(f"take it with: {take}", file=sys.stderr)
 
 
 def add_to(app: typer.Typer) -> None:

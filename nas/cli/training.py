@@ -17,7 +17,7 @@ from nas.arch import ArchitectureFile, costs_of, digest_of, lower
 from nas.errors import DataError, NasError
 from nas.model import build, module_source
 from nas.results.records import last_epochs_mean
-from nas.search import parts_of
+from nas.search.run import parts_of
 from nas.train.data import load_dataset
 from nas.train.engine import Epoch, find_device, prepare, use_one_thread
 from nas.train.engine import train as train_network

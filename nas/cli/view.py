@@ -1,121 +1,52 @@
-"""The live view of a search: a table on a terminal, a line now and then elsewhere. All on standard error."""
+"""What a study has found, on a terminal: the front as a table and as a plot, and the network that answers."""
 
 from __future__ import annotations
 
-import sys
-import time
-from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
+from nas.arch import lower, outline, sketch
 from nas.results.records import TrialRecord
-from nas.results.summary import fates, front_records
-from nas.search import Running, Snapshot
+from nas.results.summary import front_text, references
+from nas.results.text_plot import ASCII, UNICODE, front_plot
 
-LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
-FRONT_ROWS = 8
+if TYPE_CHECKING:
+    from nas.search.settings import StudyFolder, StudySettings
 
-
-class SearchView:
-    """Shows snapshots of a search; a context manager, so that the terminal is left in order."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True)
-        self._live = Live(console=self._console, refresh_per_second=2, transient=True)
-        self._last_line = 0.0
-
-    def __enter__(self) -> SearchView:
-        if self._console.is_terminal:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
-
-    def say(self, text: str) -> None:
-        """A line worth keeping: above the table on a terminal."""
-        if self._console.is_terminal:
-            self._console.print(text, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Shows the search as it stands."""
-        if self._console.is_terminal:
-            self._live.update(Group(Text(status_line(snapshot)), _front(snapshot), _running(snapshot.running)))
-        elif time.monotonic() - self._last_line >= LINE_EVERY:
-            self._last_line = time.monotonic()
-            print(status_line(snapshot), file=sys.stderr, flush=True)
+_COLOURS = {"confirmed": "blue", "reference": "yellow", "budget": "red", "target": "red"}  # of a plot's marks
 
 
-def status_line(snapshot: Snapshot) -> str:
-    """Trials by fate, the best, the speed and the time left, in one line."""
-    by_fate = fates(snapshot.records)
-    counts = ", ".join(f"{by_fate[f]} {f}" for f in ("completed", "stopped", "failed", "duplicate") if f in by_fate)
-    completed = [r for r in snapshot.records if r.fate == "completed"]
-    parts = [counts or "first trials running"]
-    if completed:
-        best = max(completed, key=lambda r: r.validation_accuracy)
-        parts.append(f"best validation {best.validation_accuracy:.2f} % at {best.num_params:,}")
-    confirmed = [(r.confirmed.mean, r.num_params) for r in snapshot.records if r.confirmed]
-    if confirmed:
-        parts.append(f"best test {max(confirmed)[0]:.2f} % at {max(confirmed)[1]:,}")
-    if snapshot.seconds > 1 and snapshot.images:
-        parts.append(f"{snapshot.images / snapshot.seconds:,.0f} images/s, {len(snapshot.running)} at once")
-    parts.append(_clock(snapshot))
-    return "  |  ".join(parts)
+def print_front(records: list[TrialRecord], settings: StudySettings) -> None:
+    """The front as a table and, once there is one, as a plot; in colour on a terminal that has it."""
+    landmarks = references(settings.dataset)
+    print(f"\n{front_text(records, settings.target, landmarks)}\n")
+    console = Console()
+    marks = ASCII if _is_simple(console) else UNICODE
+    if plot := front_plot(records, settings.max_params, settings.target, landmarks, marks):
+        text = Text(plot)
+        for name, colour in _COLOURS.items():
+            text.highlight_words([getattr(marks, name)], colour)
+        console.print(text, soft_wrap=True)
+        print()
 
 
-def _clock(snapshot: Snapshot) -> str:
-    text = duration(snapshot.seconds)
-    s = snapshot.settings
-    left = []
-    if s.time is not None:
-        left.append(max(s.time - snapshot.seconds, 0.0))
-    done = sum(r.fate in ("completed", "stopped", "failed") for r in snapshot.records)
-    fresh = done - snapshot.trials_at_start
-    if s.trials is not None and fresh > 0:
-        left.append((s.trials - done) * snapshot.seconds / fresh)
-    return f"{text}, about {duration(min(left))} left" if left else text
+def print_network(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord]) -> None:
+    """The network that answers the study, drawn; nothing before a trial has completed."""
+    from nas.search.answer import best_record
+    from nas.search.networks import architectures, study_images
+
+    best = best_record(records, settings)
+    if best is None:
+        return
+    images, _ = study_images(folder, settings)
+    for architecture in architectures(folder, [best], images).values():
+        drawing = sketch(lower(architecture))
+        drawing = drawing.replace("▇", "#") if _is_simple(Console()) else drawing
+        print(f"trial {best.number}: {outline(architecture)}\n\n{drawing}\n")
 
 
-def duration(seconds: float) -> str:
-    """'1h02m', '3m05s', '42s'."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60}h{minutes % 60:02d}m"
-    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
-
-
-def _front(snapshot: Snapshot) -> Table:
-    table = Table(title="front", title_justify="left", box=None, pad_edge=False)
-    for column in ("parameters", "validation %", "test %", "seeds", "trial"):
-        table.add_column(column, justify="right")
-    for record in front_records(snapshot.records)[-FRONT_ROWS:]:
-        table.add_row(*_front_row(record))
-    return table
-
-
-def _front_row(record: TrialRecord) -> tuple[str, ...]:
-    figure = record.confirmed
-    test = str(figure) if figure else ""
-    seeds = str(figure.num_seeds) if figure else ""
-    return f"{record.num_params:,}", f"{record.validation_accuracy:.2f}", test, seeds, str(record.number)
-
-
-def _running(running: list[Running]) -> Table:
-    table = Table(title="running", title_justify="left", box=None, pad_edge=False)
-    for column in ("trial", "parameters", "epoch", "accuracy %", ""):
-        table.add_column(column, justify="right")
-    for r in running:
-        accuracy = f"{r.accuracies[-1]:.2f}" if r.epochs else ""
-        what = "confirming, test" if r.job.confirms else ""
-        epochs = f"{len(r.epochs)}/{r.job.recipe.epochs}"
-        table.add_row(str(r.job.key[0]), f"{r.num_params:,}", epochs, accuracy, what)
-    return table
+def _is_simple(console: Console) -> bool:
+    """Whether it is called dumb, or knows no Unicode: such a terminal gets letters."""
+    return console.is_dumb_terminal or not (console.encoding or "").lower().startswith("utf")

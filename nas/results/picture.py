@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from html import escape
 
+from nas.results.axes import Axes, front_axes
 from nas.results.front import confirmed_front, validation_front
 from nas.results.records import TrialRecord
 from nas.results.summary import Reference
@@ -15,28 +15,17 @@ LEFT, RIGHT, TOP, BOTTOM = 70, 30, 46, 56
 _BLUE, _GREY, _ORANGE, _RED, _INK = "#1f6feb", "#8b949e", "#d9822b", "#cf222e", "#24292f"
 
 
-class _Axes:
-    """From (parameters, percent) to pixels; error is on a log axis so that 99.0 and 99.4 stand apart."""
+class _Pixels:
+    """Where on the picture a network lies."""
 
-    def __init__(self, sizes: Sequence[float], accuracies: Sequence[float]) -> None:
-        self.low, self.high = math.log10(min(sizes) * 0.9), math.log10(max(sizes) * 1.1)
-        errors = [max(100 - a, 0.01) for a in accuracies]
-        self.least, self.most = math.log10(min(errors) * 0.85), math.log10(max(errors) * 1.15)
+    def __init__(self, axes: Axes) -> None:
+        self.axes = axes
 
     def x(self, size: float) -> float:
-        return LEFT + (math.log10(size) - self.low) / (self.high - self.low) * (WIDTH - LEFT - RIGHT)
+        return LEFT + self.axes.x(size) * (WIDTH - LEFT - RIGHT)
 
     def y(self, accuracy: float) -> float:
-        error = math.log10(max(100 - accuracy, 0.01))
-        return TOP + (error - self.least) / (self.most - self.least) * (HEIGHT - TOP - BOTTOM)
-
-    def sizes(self) -> list[int]:
-        steps = [d * 10**e for e in range(1, 9) for d in (1, 2, 3, 5)]
-        return [s for s in steps if self.low <= math.log10(s) <= self.high]
-
-    def accuracies(self) -> list[float]:
-        steps = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.5, 2, 3, 5, 10, 20, 40, 80]
-        return [100 - e for e in steps if self.least <= math.log10(e) <= self.most]
+        return TOP + self.axes.y(accuracy) * (HEIGHT - TOP - BOTTOM)
 
 
 def front_svg(
@@ -45,14 +34,7 @@ def front_svg(
     """The picture: every completed trial faint, both fronts, the budget, the target and the reference networks."""
     completed = [r for r in records if r.fate == "completed"]
     confirmed = [(r, r.confirmed) for r in records if r.confirmed]
-    # The axis of accuracy shows what is near the fronts: a few weak trials must not flatten everything else.
-    fronts = [r.validation_accuracy for r in validation_front(records)] + [f.mean for _, f in confirmed]
-    shown = [*fronts, *(m.best_test_accuracy for m in landmarks), *([target] if target is not None else [])]
-    floor = 100 - 4 * (100 - max(shown)) if shown else 0.0
-    axes = _Axes(
-        [max_params, *(r.num_params for r in completed), *(m.num_params for m in landmarks)],
-        [a for a in shown if a >= floor] or [90.0, 99.0],
-    )
+    axes = _Pixels(front_axes(records, max_params, target, landmarks))
     parts = [*_grid(axes), *_lines(axes, max_params, target)]
     lowest = HEIGHT - BOTTOM
     for r in completed:
@@ -83,13 +65,13 @@ def _trial_text(record: TrialRecord) -> str:
     return f"trial {record.number}: {record.num_params:,} parameters, validation {record.validation_accuracy:.2f} %"
 
 
-def _grid(axes: _Axes) -> list[str]:
+def _grid(axes: _Pixels) -> list[str]:
     parts = []
-    for size in axes.sizes():
+    for size in axes.axes.sizes():
         x = axes.x(size)
         parts.append(f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="#eaeef2"/>')
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{size:,}</text>')
-    for accuracy in axes.accuracies():
+    for accuracy in axes.axes.accuracies():
         y = axes.y(accuracy)
         parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="#eaeef2"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{accuracy:g}</text>')
@@ -102,7 +84,7 @@ def _grid(axes: _Axes) -> list[str]:
     return parts
 
 
-def _lines(axes: _Axes, max_params: int, target: float | None) -> list[str]:
+def _lines(axes: _Pixels, max_params: int, target: float | None) -> list[str]:
     x = axes.x(max_params)
     parts = [
         f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{_RED}" stroke-dasharray="2 3"/>',

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from nas.arch import costs_of, lower, read_architecture
 from nas.results.front import confirmed_front, validation_front
 from nas.results.records import TrialRecord, test_readings
+
+if TYPE_CHECKING:
+    import pandas as pd  # a quarter of a second, which `nas status` can spare
 
 # Beside the package in a checkout, inside it in a wheel.
 REFERENCES = next(
@@ -48,9 +49,16 @@ def front_records(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     return sorted([*confirmed, *unconfirmed], key=lambda r: r.num_params)
 
 
+def front_rows(records: Sequence[TrialRecord], target: float | None = None) -> list[dict[str, Any]]:
+    """The front, a network each, ready for JSON; test figures are None where it was not confirmed. In percent."""
+    return [_front_row(r, target) for r in front_records(records)]
+
+
 def front_table(records: Sequence[TrialRecord], target: float | None = None) -> pd.DataFrame:
-    """The front, a row a network; test columns are empty where it was not confirmed. Accuracies in percent."""
-    return pd.DataFrame([_front_row(r, target) for r in front_records(records)], columns=list(_COLUMNS))
+    """The rows of `front_rows`."""
+    import pandas as pd
+
+    return pd.DataFrame(front_rows(records, target), columns=list(_COLUMNS))
 
 
 _COLUMNS = (
@@ -70,7 +78,8 @@ _COLUMNS = (
 
 def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
     figure = record.confirmed
-    row: dict[str, Any] = {
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    row |= {
         "trial": record.number,
         "num_params": record.num_params,
         "num_macs": record.num_macs,
@@ -83,7 +92,7 @@ def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
         row["test_accuracy"] = round(figure.mean, 4)
         row["test_spread"] = round(figure.spread, 4) if figure.num_seeds > 1 else None
         row["consistent"] = figure.consistent(target) if target is not None else None
-        row["best_epoch"] = figure.best_epoch
+        row["best_epoch"] = round(figure.best_epoch, 4)
     return row
 
 
@@ -180,6 +189,8 @@ def seconds_by_fate(records: Sequence[TrialRecord]) -> dict[str, float]:
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Every trial, a row each, with its genes as columns. Accuracies in percent, times in seconds."""
+    import pandas as pd
+
     return pd.DataFrame(
         [
             {

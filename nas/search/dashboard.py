@@ -1,31 +1,23 @@
-"""The study in optuna-dashboard, on the loopback interface, with the front as a figure and the answer as its note."""
+"""The study in optuna-dashboard, served on the loopback interface."""
 
 from __future__ import annotations
 
-import math
 import socket
 import threading
-import time
-import warnings
 from collections.abc import Callable, Iterable
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import optuna
 import optuna_dashboard
-from sqlalchemy.exc import SQLAlchemyError
 
-from nas.errors import NasError, StudyError
-from nas.results import summary
-from nas.results.figures import front_figure
+from nas.errors import StudyError
+from nas.search.artifacts import artifact_store
+from nas.search.dashboard_content import Refresher
 from nas.search.settings import StudyFolder
 from nas.search.store import Store
 
 LOOPBACK = "127.0.0.1"
-REFRESH_EVERY = 10.0  # seconds at the least between two looks at the trials
-FIGURE = "front"
-_HEADING = "### What nas found\n"  # tells our note from a person's, which is left alone
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -40,63 +32,18 @@ class _Quiet(WSGIRequestHandler):
 
 
 class _Fresh:
-    """The dashboard, whose figure and note follow the trials.
+    """The dashboard's application, which looks at the study ahead of an answer."""
 
-    They are brought up to date ahead of an answer, while no other is made: a figure is stored in pieces, and a page
-    that read them while they are written would get half of the old one and half of the new.
-    """
-
-    def __init__(self, folder: StudyFolder, application: Any) -> None:
-        self._folder, self._application = folder, application
-        self._shown: object = None
-        self._looked = -math.inf  # by the monotonic clock, in seconds
+    def __init__(self, refresher: Refresher, application: Any) -> None:
+        self._refresher, self._application = refresher, application
         self._alone = threading.Lock()
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if not environ.get("PATH_INFO", "").startswith("/api/"):
-            return self._answer(environ, start_response)
-        with self._alone:
-            if time.monotonic() - self._looked >= REFRESH_EVERY:
-                self.refresh()
-            return self._answer(environ, start_response)
-
-    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ.get("PATH_INFO", "").startswith("/api/"):
+            with self._alone:
+                self._refresher.look()
         answer: Iterable[bytes] = self._application(environ, start_response)
         return answer
-
-    def refresh(self) -> None:
-        """Brings both up to date where a trial or a confirmation has ended since; a study that is busy waits."""
-        try:
-            store = Store(self._folder)
-            state = [(r.number, r.fate, len(r.confirmations)) for r in store.records()]
-            if state != self._shown:
-                refresh(store)
-                self._shown = state
-        except (NasError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
-            pass  # busy or not writable: the dashboard shows what there is, and the next look tries again
-        self._looked = time.monotonic()
-
-
-def refresh(store: Store) -> None:
-    """Puts the front as a figure and the answer as a note into the study, for any optuna-dashboard to show.
-
-    Raises:
-        SQLAlchemyError, StorageInternalError: the storage cannot be written.
-    """
-    settings, records = store.folder.settings(), store.records()
-    landmarks = summary.references(settings.dataset)
-    figure = front_figure(records, settings.max_params, settings.target, landmarks)
-    figure.update_layout(height=440, margin={"t": 60, "b": 45})  # what its card there holds
-    note = (
-        f"{_HEADING}\n**{summary.answer(records, settings.max_params, settings.target, settings.seeds)}**\n\n"
-        f"```\n{summary.front_text(records, settings.target, landmarks)}\n```\n\n{summary.test_set_note(records)}\n"
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        optuna_dashboard.save_plotly_graph_object(store.study, figure, graph_object_id=FIGURE)
-        before = optuna_dashboard.get_note(store.study)
-        if note != before and (not before or before.startswith(_HEADING)):
-            optuna_dashboard.save_note(store.study, note)
 
 
 def serve(folder: StudyFolder, port: int, ready: Callable[[str], None]) -> None:
@@ -105,8 +52,8 @@ def serve(folder: StudyFolder, port: int, ready: Callable[[str], None]) -> None:
     Raises:
         StudyError: the port is taken.
     """
-    storage = optuna.storages.get_storage(folder.storage_url)
-    application = _Fresh(folder, optuna_dashboard.wsgi(storage))
+    dashboard = optuna_dashboard.wsgi(Store(folder).study._storage, artifact_store=artifact_store(folder))
+    application = _Fresh(Refresher(lambda: Store(folder)), dashboard)
     try:
         server = make_server(LOOPBACK, port, application, server_class=_Server, handler_class=_Quiet)
     except (OSError, socket.gaierror) as error:

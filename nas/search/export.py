@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
+from nas.arch import lower
 from nas.errors import StudyError, VerificationError
-from nas.model import Check, ExportedModule, module_source
+from nas.model import Check, ExportedModule, build, module_source
 from nas.model.c_load import load_c
 from nas.model.c_source import write_c, write_quantised_c
 from nas.model.exported_program import load_exported_program, write_exported_program
@@ -18,13 +19,11 @@ from nas.model.onnx import load_onnx, write_onnx
 from nas.model.portable import LoadedExport
 from nas.model.quantise import quantise
 from nas.model.quantised import QuantisedNetwork, load_quantised, write_quantised
-from nas.results.front import validation_front
+from nas.model.trained import ImageNetwork
 from nas.results.records import TrialRecord
-from nas.search.confirm import smallest_met
 from nas.search.run import frozen_space, parts_of, study_dataset
 from nas.search.settings import StudyFolder
-from nas.search.store import Store
-from nas.space import candidate
+from nas.space import Candidate, candidate
 from nas.train.augment import AugmentationPolicy
 from nas.train.data import Dataset, ImageSet, load_dataset
 from nas.train.engine import PreparedData, evaluate, normalisation
@@ -48,25 +47,6 @@ _READERS: dict[str, Callable[[Path], LoadedExport]] = {
 CALIBRATION_IMAGES = 512  # training images that set the ranges of 8-bit activations
 
 
-def best_trial(store: Store) -> TrialRecord:
-    """The trial that answers the study: the smallest that met the target, else the best confirmed, else by validation.
-
-    Raises:
-        StudyError: no trial has completed.
-    """
-    records, settings = store.records(), store.folder.settings()
-    if settings.target is not None and (met := smallest_met(records, settings.target, settings.seeds)):
-        return met
-    confirmed = [(r.confirmed.mean, -r.num_params, r.number) for r in records if r.confirmed]
-    if confirmed:
-        return store.record(max(confirmed)[2])
-    front = validation_front(records)
-    if not front:
-        name = store.folder.name
-        raise StudyError(f"study {name!r} has no completed trial to export; go on with: nas search --name {name} …")
-    return front[-1]
-
-
 def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Path | None) -> dict[str, Any]:
     """Writes the network to `output`, in the format that its name asks for (`FORMATS`); returns what it claims.
 
@@ -79,19 +59,7 @@ def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Pat
     """
     kind = _format_of(output)
     dataset = study_dataset(folder, data_dir)
-    found = candidate(frozen_space(folder, dataset), record.genes)
-    settings = folder.settings()
-    if found is None or not settings.budget.admits(found.costs) or found.digest != record.digest:
-        raise StudyError(f"trial {record.number} is not a network of this study's space and budget; it is not exported")
-    seed = record.confirmations[0].seed if record.confirmations else None
-    weights_file = folder.weights_file(record.number, seed)
-    if not weights_file.is_file():
-        again = f"train it again with: nas confirm {folder.name} --trial {record.number}"
-        raise StudyError(
-            f"trial {record.number} ({record.fate}) has no weights at {weights_file}; "
-            f"{again if record.validation_curve else 'export another trial'}"
-        )
-    weights = torch.load(weights_file, map_location="cpu", weights_only=True)
+    found, weights = _trained(folder, record, dataset)
     claims = _claims(folder, record, found.costs, dataset)
     trained_on, judged_on = _images_of(folder, record, dataset)
     mean, std = normalisation(trained_on.images)
@@ -117,6 +85,38 @@ def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Pat
     except (OSError, RuntimeError) as error:
         raise StudyError(f"cannot write {output}: {error}; choose another -o") from None
     return claims
+
+
+def load_network(folder: StudyFolder, record: TrialRecord, data_dir: Path | None) -> ImageNetwork:
+    """The network with the weights that `export` writes, in eval mode.
+
+    Raises:
+        StudyError: the trial has no weights, or the data are not those of the study.
+    """
+    dataset = study_dataset(folder, data_dir)
+    found, weights = _trained(folder, record, dataset)
+    net = build(lower(found.architecture))
+    net.load_state_dict(weights)
+    trained_on, _ = _images_of(folder, record, dataset)
+    return ImageNetwork(net, *normalisation(trained_on.images)).eval()
+
+
+def _trained(folder: StudyFolder, record: TrialRecord, dataset: Dataset) -> tuple[Candidate, dict[str, torch.Tensor]]:
+    """The trial's network and its weights."""
+    found = candidate(frozen_space(folder, dataset), record.genes)
+    settings = folder.settings()
+    if found is None or not settings.budget.admits(found.costs) or found.digest != record.digest:
+        raise StudyError(f"trial {record.number} is not a network of this study's space and budget; it is not exported")
+    seed = record.confirmations[0].seed if record.confirmations else None
+    weights_file = folder.weights_file(record.number, seed)
+    if not weights_file.is_file():
+        again = f"train it again with: nas confirm {folder.name} --trial {record.number}"
+        raise StudyError(
+            f"trial {record.number} ({record.fate}) has no weights at {weights_file}; "
+            f"{again if record.validation_curve else 'export another trial'}"
+        )
+    weights: dict[str, torch.Tensor] = torch.load(weights_file, map_location="cpu", weights_only=True)
+    return found, weights
 
 
 def _format_of(output: Path) -> str:

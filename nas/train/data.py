@@ -89,7 +89,7 @@ def fingerprint(train: ImageSet, test: ImageSet) -> str:
 def load_dataset(
     name: str, data_dir: Path | None = None, image_size: int | None = None, colour: bool | None = None
 ) -> Dataset:
-    """The data set called `name`, or the folder of images at that path.
+    """The data set called `name`, or the folder of images or `.npz` file of arrays at that path.
 
     A known name wins over a folder of the same name; `./mnist` means the folder. `data_dir` is where the files of
     named sets lie (default: $NAS_DATA_DIR, else the user's cache folder). `image_size` (pixels, both sides) and
@@ -112,6 +112,14 @@ def load_dataset(
 
             train, test, classes = torchvision_sets.load(name, data_dir)
         return Dataset(name, train, test, classes, POLICIES[name], fingerprint(train, test))
+    if name.endswith(".npz"):
+        from nas.train import arrays
+
+        if image_size is not None or colour is not None:
+            raise DataError(f"the arrays of {name} are taken as they are; leave the image size and colour out")
+        path = Path(os.path.abspath(Path(name).expanduser()))
+        train, test, classes = arrays.load(path)
+        return Dataset(str(path), train, test, classes, FOLDER_POLICY, fingerprint(train, test))
     if name and (os.sep in name or "/" in name or Path(name).expanduser().is_dir()):
         from nas.train import folder
 

@@ -14,7 +14,7 @@ import typer.main
 from nas.cli import app
 
 if TYPE_CHECKING:
-    from conftest import Nas
+    from conftest import Nas, Study
 
 # What each command's help says that it does.
 COMMANDS = {
@@ -66,7 +66,7 @@ def test_the_flags_of_search_are_these() -> None:
     flags = {flag for parameter in search.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     assert flags == {
         "--max-params", "--max-macs", "--max-activation-bytes", "--target",
-        "--dataset", "--image-size", "--colour", "--grey", "--space", "--study", "--name", "--studies",
+        "--dataset", "--image-size", "--colour", "--grey", "--space", "--study", "--name", "--studies", "--storage",
         "--trials", "--time", "--epochs", "--seeds", "--seed", "--workers", "--device", "--data-dir", "--json",
     }  # fmt: skip
 
@@ -77,6 +77,19 @@ def test_importing_the_commands_loads_neither_torch_nor_optuna() -> None:
     assert "nas.cli.study" in loaded
     heavy = ("torch", "torchvision", "optuna", "sklearn", "pandas", "plotly", "numpy")
     assert {name.partition(".")[0] for name in loaded} & set(heavy) == set()
+
+
+@pytest.mark.parametrize("command", ["status small", "report small -o out"])
+def test_looking_at_a_study_loads_no_torch(command: str, study_copy: Study) -> None:
+    code = (
+        "import sys, nas.cli, nas.search.dashboard\n"
+        f"sys.argv = ['nas', *{command.split()}]\n"
+        "try: nas.cli.main()\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=study_copy.nas.cwd, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_the_help_answers_at_once(nas: Nas) -> None:

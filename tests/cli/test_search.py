@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
 import re
 import sqlite3
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+
+import pytest
+from conftest import COMMAND
 
 if TYPE_CHECKING:
     from conftest import Nas, Study
@@ -123,7 +129,7 @@ def test_a_search_without_the_target_ends_with_exit_code_3(nas: Nas) -> None:
     assert re.search(r"^trials: .*\bcompleted", ended.out, re.MULTILINE)
     assert len(stored_trials(nas.cwd / "elsewhere/mine")) == 4
     # The lines that are offered next work as they are.
-    assert "nas status mine --studies elsewhere" in ended.err
+    assert "nas report mine --studies elsewhere" in ended.err
     assert nas("status", "mine", env={"NAS_STUDIES": "elsewhere"}).out == ended.out
 
 
@@ -131,7 +137,7 @@ def test_the_status_shows_the_front_and_the_answer(digits_study: Study) -> None:
     shown = digits_study.nas("status", "small")
     result = digits_study.search.json
     assert shown.rc == 0
-    assert shown.err == ""
+    assert "take the best with: nas export small -o net.py" in shown.err
     assert shown.out.rstrip().endswith(result["answer"])
     assert result["test_set"] in shown.out
     for row in result["front"]:
@@ -141,11 +147,44 @@ def test_the_status_shows_the_front_and_the_answer(digits_study: Study) -> None:
         assert f"{count} {fate}" in shown.out
 
 
+def on_a_terminal(study: Study, command: str, term: str) -> str:
+    """What a command prints to a terminal of that name."""
+    ours, theirs = os.openpty()
+    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    environment |= {"TERM": term, "COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
+    try:
+        subprocess.run([COMMAND, *command.split()], cwd=study.nas.cwd, stdout=theirs, stderr=theirs, env=environment)
+        os.set_blocking(ours, False)
+        shown = b""
+        with contextlib.suppress(BlockingIOError):
+            while piece := os.read(ours, 4096):
+                shown += piece
+        return shown.decode().replace("\r\n", "\n")
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+@pytest.mark.parametrize(("term", "mark", "bar"), [("xterm-256color", "●", "▇"), ("dumb", "O", "#")])
+def test_the_status_draws_the_front_and_the_network(term: str, mark: str, bar: str, digits_study: Study) -> None:
+    shown = on_a_terminal(digits_study, "status small", term)
+    assert ("\x1b[34m●" in shown) == (term != "dumb")
+    assert f"{mark} confirmed, test %" in re.sub(r"\x1b\[\d+m", "", shown)
+    front = [row for row in digits_study.search.json["front"] if row["test_accuracy"] is not None]
+    best = max(front, key=lambda row: row["test_accuracy"])
+    drawing = shown.partition(f"\ntrial {best['trial']}: ")[2].partition("\ntrials: ")[0].splitlines()[2:]
+    counts = [line.rpartition(f"{bar} ")[2] for line in drawing if bar in line]
+    assert sum(int(count.replace(",", "")) for count in counts) == best["num_params"]
+    piped = digits_study.nas("status", "small").out
+    assert "● confirmed, test %" in piped
+    assert "\x1b" not in piped
+
+
 def test_the_report_holds_every_trial(study_copy: Study) -> None:
     report = study_copy.nas("report", "small", "--json")
     assert report.rc == 0
     assert report.json.keys() == {"written"}
-    assert {f"studies/small/{name}" for name in ("front.json", "trials.csv", "front.svg")} <= set(
+    assert {f"studies/small/{name}" for name in ("front.json", "trials.csv", "front.svg", "front.png")} <= set(
         report.json["written"]
     )
     assert json.loads((study_copy.path / "front.json").read_text()) == study_copy.search.json

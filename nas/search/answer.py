@@ -1,0 +1,66 @@
+"""What a study answers: the trial, whether the target is met, and all of it as one document."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nas.errors import StudyError
+from nas.results import summary
+from nas.results.front import validation_front
+from nas.results.records import TrialRecord
+from nas.search.confirm import smallest_met
+from nas.search.settings import StudySettings
+from nas.search.store import Store
+
+
+def best_record(records: Sequence[TrialRecord], settings: StudySettings) -> TrialRecord | None:
+    """The trial that answers: the smallest that met the target, else the best confirmed, else the best by validation.
+
+    None where no trial has completed.
+    """
+    if settings.target is not None and (met := smallest_met(list(records), settings.target, settings.seeds)):
+        return met
+    confirmed = [r for r in records if r.confirmed]
+    if confirmed:
+        return max(confirmed, key=lambda r: (r.confirmed.mean if r.confirmed else 0.0, -r.num_params))
+    return next(reversed(validation_front(records)), None)
+
+
+def best_trial(store: Store) -> TrialRecord:
+    """The trial that answers the study, see `best_record`.
+
+    Raises:
+        StudyError: no trial has completed.
+    """
+    best = best_record(store.records(), store.folder.settings())
+    if best is None:
+        name = store.folder.name
+        raise StudyError(f"study {name!r} has no completed trial to export; go on with: nas search --name {name} …")
+    return best
+
+
+def target_met(records: Sequence[TrialRecord], settings: StudySettings) -> bool:
+    """Whether a confirmation met the target; without one there is nothing to meet."""
+    return settings.target is None or smallest_met(list(records), settings.target, settings.seeds) is not None
+
+
+def study_result(name: str, settings: StudySettings, records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """The answer, the front and the ledger, ready for JSON. Accuracies in percent, times in seconds."""
+    return {
+        "study": name,
+        "answer": summary.answer(records, settings.max_params, settings.target, settings.seeds),
+        "target_confirmed": target_met(records, settings) if settings.target is not None else None,
+        "trials": summary.fates(records),
+        "train_seconds": summary.seconds_by_fate(records),
+        "candidates": {
+            "redrawn": sum(r.redrawn for r in records),
+            "repaired": sum(r.repaired for r in records),
+        },
+        "front": summary.front_rows(records, settings.target),
+        "references": [
+            {"name": r.name, "num_params": r.num_params, "best_epoch": r.best_test_accuracy}
+            for r in summary.references(settings.dataset)
+        ],
+        "test_set": summary.test_set_note(records),
+    }
