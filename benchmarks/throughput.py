@@ -134,6 +134,14 @@ def profile_of(layers: list[Layer], recipe: Recipe, data: Dataset, device: torch
     return {name: round(100 * times[name] / sum(times.values()), 1) for name in largest}
 
 
+def cpu_name() -> str:
+    """As Linux calls it; elsewhere the architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
@@ -145,7 +153,7 @@ def main() -> None:
     threads = torch.get_num_threads()
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "hardware": platform.processor() or platform.machine(),
+        "hardware": cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
         "cores": len(os.sched_getaffinity(0)),
         "device": str(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},

@@ -138,7 +138,8 @@ INLINE float at_norm(float dy, float u, float a, float b, const int behind, cons
 }
 
 INLINE void gradient(const float *restrict x, const float *restrict dy, float *restrict dx, long count, long channels,
-                     const int before, const int behind, const float *weight, const float *bias, const float *mean, const float *inverse,
+                     const int before, const int behind, const float *weight, const float *bias, const float *mean,
+                     const float *inverse,
                      float *dweight, float *dbias, const int drops, uint32_t drop_below, uint32_t seed) {
     const long period = smallest_period(channels);
     const double rows = (double)(count / channels);
@@ -273,7 +274,8 @@ INLINE void slide(const float *framed, float *out, const float *taps, long heigh
             Vector sum = {0};
             for (long ky = 0; ky < kernel; ky++)
                 for (long kx = 0; kx < kernel; kx++)
-                    sum += *(const Vector *)(framed + (y + ky) * framed_row + kx * channels + i) * weight[ky * kernel + kx];
+                    sum += weight[ky * kernel + kx] *
+                           *(const Vector *)(framed + (y + ky) * framed_row + kx * channels + i);
             *(Vector *)(out + y * row + i) = sum;
         }
     }
@@ -344,6 +346,8 @@ void depthwise_backward_weight(const float *x, const float *dy, float *dweight, 
 /* -------------------------------------------------------------------------------------------- max pooling 2x2 */
 
 INLINE float larger(float a, float b) { return a > b || a != a ? a : b; }
+/* The same where no number may be missing: the extra comparison would cost the vectors of a long expression. */
+INLINE float greater(float a, float b) { return a > b ? a : b; }
 
 void max_pool_forward(const float *x, float *y, long images, long height, long width, long channels) {
     const long row = width * channels;
@@ -383,10 +387,10 @@ void max_pool_backward(const float *x, const float *dy, float *dx, long images, 
                 const float a_next = upper[i + channels], a_last = upper[i - channels];
                 const float b_next = lower[i + channels], b_last = lower[i - channels];
                 const float other_a = is_left != 0.0f ? a_next : a_last, other_b = is_left != 0.0f ? b_next : b_last;
-                const float most = larger(larger(a, b), larger(other_a, other_b));
+                const float most = greater(greater(a, b), greater(other_a, other_b));
                 /* In order: left above, right above, left below, right below. */
                 const float before_a = is_left != 0.0f ? -INFINITY : other_a;
-                const float before_b = larger(larger(a, other_a), is_left != 0.0f ? -INFINITY : other_b);
+                const float before_b = greater(greater(a, other_a), is_left != 0.0f ? -INFINITY : other_b);
                 d_upper[i] = (a == most) & (before_a < most) ? g : 0.0f;
                 d_lower[i] = (b == most) & (before_b < most) ? g : 0.0f;
             }
