@@ -74,7 +74,7 @@ def test_answer_in_one_sentence() -> None:
         "the last 3 epochs of every seed): the target of 99.4 % is met within 8,000 by trial 2."
     )
     assert answer(RECORDS, 8000, 99.6, 3).startswith(
-        "The target of 99.6 % is not confirmed within 8,000 parameters: 4,000"
+        "The target of 99.6 % is not confirmed within 8,000 parameters; the best is trial 2: 4,000 parameters reach"
     )
     assert "most accurate confirmed network" in answer(RECORDS, 8000, None, 3)
     assert "nothing came near enough to confirm" in answer(RECORDS[:1], 8000, 99.4, 3)
@@ -91,6 +91,8 @@ def test_test_set_note_counts_readings_and_what_choosing_does() -> None:
     assert "after 9 trainings of 3 networks" in note
     # Blom: the expected largest of 3 normals is 0.85 standard deviations; the mean spread is 0.019, over 3 seeds.
     assert "flatters itself by up to about 0.01 points" in note
+    assert "difference below about 0.05 points" in note  # 2 * sqrt(2) * 0.019
+    assert "10,000 images at 99.4 %" in test_set_note([trial(0, 1000, 99.0, (99.0,))])  # one seed has no spread
 
 
 def test_ledger() -> None:
