@@ -95,7 +95,9 @@ def test_an_unmet_target_has_an_exit_code_of_its_own(study_copy: Study) -> None:
     ended = study_copy.nas("search", "--name", "small", "--target", 100, "--json")
     assert ended.rc == 3
     assert ended.json["target_confirmed"] is False
-    assert ended.json["answer"].startswith("The target of 100 % is not confirmed within 2,000 parameters: ")
+    assert ended.json["answer"].startswith(
+        "The target of 100 % is not confirmed within 2,000 parameters; the best is trial"
+    )
     assert finished(ended.json) == 10
     status = study_copy.nas("status", "small", "--json")
     assert (status.rc, status.json) == (0, ended.json)
