@@ -356,9 +356,9 @@ void max_pool_forward(const float *x, float *y, long images, long height, long w
         for (long r = 0; r < height / 2; r++) {
             const float *upper = x + (n * height + 2 * r) * row, *lower = upper + row;
             for (long i = 0; i < row; i++) tall[i] = larger(upper[i], lower[i]);
+            for (long i = 0; i < row - channels; i++) tall[i] = larger(tall[i], tall[i + channels]);
             for (long w = 0; w < width / 2; w++, y += channels)
-                for (long c = 0; c < channels; c++)
-                    y[c] = larger(tall[2 * w * channels + c], tall[(2 * w + 1) * channels + c]);
+                memcpy(y, tall + 2 * w * channels, channels * sizeof(float));
         }
     free(tall);
 }
@@ -378,9 +378,10 @@ void max_pool_backward(const float *x, const float *dy, float *dx, long images, 
             const long start = (n * height + 2 * r) * row;
             memcpy(upper, x + start, row * sizeof(float));
             memcpy(lower, x + start + row, row * sizeof(float));
-            for (long w = 0; w < width / 2; w++, dy += channels)
-                for (long c = 0; c < channels; c++)
-                    gradient[2 * w * channels + c] = gradient[(2 * w + 1) * channels + c] = dy[c];
+            for (long w = 0; w < width / 2; w++, dy += channels) {
+                memcpy(gradient + 2 * w * channels, dy, channels * sizeof(float));
+                memcpy(gradient + (2 * w + 1) * channels, dy, channels * sizeof(float));
+            }
             float *restrict d_upper = dx + start, *restrict d_lower = d_upper + row;
             for (long i = 0; i < pairs; i++) {
                 const float is_left = left[i], g = gradient[i], a = upper[i], b = lower[i];

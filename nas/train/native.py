@@ -32,6 +32,25 @@ FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-
 ACTIVATIONS = {nn.Identity: 0, nn.ReLU: 1, nn.LeakyReLU: 2, nn.Hardswish: 3, nn.SiLU: 4}
 
 
+# What each kernel takes: a tensor's numbers (p), a size (n), a choice (i), a real number (f), a random word (u).
+SIGNATURES = {
+    "norm_forward": "ppnniippppffppuu",
+    "norm_backward": "pppnniippppppuu",
+    "norm_apply": "ppnniippuu",
+    "depthwise_forward": "pppnnnnnni",
+    "depthwise_backward_weight": "pppnnnnnn",
+    "max_pool_forward": "ppnnnn",
+    "max_pool_backward": "pppnnnn",
+}
+_TYPES: dict[str, Any] = {
+    "p": ctypes.c_void_p,
+    "n": ctypes.c_long,
+    "i": ctypes.c_int,
+    "f": ctypes.c_float,
+    "u": ctypes.c_uint32,
+}
+
+
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, from the cache folder after the first time; None where they cannot be had."""
@@ -49,7 +68,10 @@ def library() -> ctypes.CDLL | None:
                 made = Path(folder) / target.name
                 subprocess.run([*compiler, *FLAGS, "-o", made, SOURCE, "-lm"], check=True, capture_output=True)
                 made.replace(target)
-        return ctypes.CDLL(str(target))
+        kernels = ctypes.CDLL(str(target))
+        for name, signature in SIGNATURES.items():
+            getattr(kernels, name).argtypes = [_TYPES[letter] for letter in signature]
+        return kernels
     except (OSError, subprocess.CalledProcessError):
         return None
 
@@ -140,7 +162,7 @@ class Normalised(nn.Module):
             assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.add_(1)
             seed = int(torch.randint(2**32, (), dtype=torch.int64)) if self.rate else 0
-            drop = ctypes.c_uint32(round(self.rate * 2**32)), ctypes.c_uint32(seed)
+            drop = round(self.rate * 2**32), seed  # random words below the first drop their element
             return _Normalise.apply(x, norm.weight, norm.bias, norm, self.activation, drop)  # type: ignore[no-any-return]
         assert norm.running_mean is not None
         assert norm.running_var is not None
@@ -155,8 +177,7 @@ class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, offset: Tensor, activation: tuple[int, int]) -> Tensor:
         y = torch.empty_like(x)
-        no_drop = ctypes.c_uint32(0), ctypes.c_uint32(0)
-        _call("norm_apply", x, y, x.numel(), x.shape[1], *activation, scale, offset, *no_drop)
+        _call("norm_apply", x, y, x.numel(), x.shape[1], *activation, scale, offset, 0, 0)
         return y
 
 
@@ -169,12 +190,12 @@ class _Normalise(torch.autograd.Function):
         bias: Tensor,
         norm: nn.BatchNorm2d,
         activation: tuple[int, int],
-        drop: tuple[ctypes.c_uint32, ctypes.c_uint32],
+        drop: tuple[int, int],
     ) -> Tensor:
         y, mean, inverse = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(weight)
         assert norm.momentum is not None
         running = norm.running_mean, norm.running_var
-        constants = ctypes.c_float(norm.momentum), ctypes.c_float(norm.eps)
+        constants = norm.momentum, norm.eps
         ctx.settings = (x.numel(), x.shape[1], *activation), drop
         _call("norm_forward", x, y, *ctx.settings[0], weight, bias, *running, *constants, mean, inverse, *drop)
         ctx.save_for_backward(x, weight, bias, mean, inverse)
@@ -265,13 +286,4 @@ def _map(images: int, channels: int, height: int, width: int) -> Tensor:
 
 
 def _call(name: str, *arguments: Any) -> None:
-    """Calls a kernel: tensors become pointers, integers the C long that all sizes are."""
-    kernels = library()
-    assert kernels is not None
-    kernels[name](*[_argument(a) for a in arguments])
-
-
-def _argument(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    return ctypes.c_long(value) if isinstance(value, int) else value
+    getattr(library(), name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in arguments])
