@@ -24,9 +24,17 @@ static long smallest_period(long channels) {
     return period < 4 * LANES ? period * (4 * LANES / period) : period;  /* several sums at once hide the latency */
 }
 
+static long whole_vectors(long count) { return (count + LANES - 1) / LANES * LANES; }
+
+static float *zeros(long count) {
+    float *all = aligned_alloc(64, whole_vectors(count) * sizeof(float));
+    memset(all, 0, whole_vectors(count) * sizeof(float));
+    return all;
+}
+
 static float *repeated(const float *values, long channels, long period) {
-    float *all = aligned_alloc(64, (period * sizeof(float) + 63) / 64 * 64);
-    for (long i = 0; i < period; i++) all[i] = values ? values[i % channels] : 0.0f;
+    float *all = zeros(period);
+    for (long i = 0; i < period; i++) all[i] = values[i % channels];
     return all;
 }
 
@@ -93,7 +101,7 @@ INLINE void moments(const float *restrict x, long count, long channels, const in
                     double *sum, double *square) {
     const long period = smallest_period(channels);
     float *around = repeated(shift, channels, period);
-    float *s = repeated(NULL, 1, period), *q = repeated(NULL, 1, period);
+    float *s = zeros(period), *q = zeros(period);
     memset(sum, 0, channels * sizeof(double));
     memset(square, 0, channels * sizeof(double));
     for (long at = 0; at < count;) {
@@ -153,7 +161,7 @@ INLINE void gradient(const float *restrict x, const float *restrict dy, float *r
     }
     float *a = repeated(scale, channels, period), *b = repeated(offset, channels, period);
     float *m = repeated(mean, channels, period);
-    float *s = repeated(NULL, 1, period), *q = repeated(NULL, 1, period);
+    float *s = zeros(period), *q = zeros(period);
     for (long at = 0; at < count;) {
         const long end = count - at > LONGEST_SUM * period ? at + LONGEST_SUM * period : count;
         while (at < end) {
@@ -248,14 +256,6 @@ void norm_backward(const float *x, const float *dy, float *dx, long count, long 
 
 /* GCC's and Clang's vectors, which they split where the machine's are shorter; loads and stores need no alignment. */
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
-
-static long whole_vectors(long count) { return (count + LANES - 1) / LANES * LANES; }
-
-static float *zeros(long count) {
-    float *all = aligned_alloc(64, whole_vectors(count) * sizeof(float));
-    memset(all, 0, whole_vectors(count) * sizeof(float));
-    return all;
-}
 
 /* Copies one image into a frame `padding` wide, whose rows are `framed_row` apart. */
 static void frame(const float *image, float *framed, long height, long width, long channels, long padding,
