@@ -90,8 +90,8 @@ def fuse(network: nn.Module) -> nn.Module:
     Training the twin trains `network`. Dropout draws its masks from one number a call of torch's generator, so its
     masks are others than torch's for the same seed.
     """
-    if library() is None:
-        return network
+    if library() is None or any(p.dtype != torch.float32 for p in network.parameters()):
+        return network  # the kernels read float32, whatever lies there
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
     return _faster(copy.deepcopy(network, shared))
 

@@ -205,6 +205,11 @@ def test_the_gradient_passes_where_dropout_let_the_number_pass(chain: str) -> No
     assert distance(x.grad, exact_x.grad) < ROUNDING
 
 
+def test_other_numbers_than_float32_are_left_to_torch() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(2)).double()
+    assert fuse(network) is network
+
+
 def test_without_a_compiler_the_network_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     network = nn.Sequential(nn.BatchNorm2d(2))
     for name, value in (("NAS_NATIVE", "0"), ("CC", "/no/such/compiler"), ("CC", "false")):
