@@ -59,6 +59,10 @@ class TrainingError(NasError):
     """A training that cannot go on, such as a loss that is not finite; ends the trial, never the study."""
 
 
+class OutOfMemoryError(NasError):
+    """A device with too little memory left for a training; alone on the device it may fit."""
+
+
 class ExportError(NasError):
     """A network that cannot be written in, or read from, the format that is asked for, or a tool that this needs."""
 

@@ -43,7 +43,7 @@ def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generat
     # The three last columns of the affine matrices are drawn even where a range is 0: one shape of draw for all
     # policies keeps a seed's images the same when a single range changes.
     count = images.shape[0]
-    draws = torch.rand(count, 7, generator=generator, device=images.device).mul_(2).sub_(1)
+    draws = torch.rand(count, 7, generator=generator, device=images.device).to(images.dtype).mul_(2).sub_(1)
     angle = draws[:, 0] * math.radians(policy.rotation * strength)
     shear = torch.tan(draws[:, 1] * math.radians(policy.shear * strength))
     scale_x = 1 + draws[:, 2] * (policy.scale * strength)
@@ -65,8 +65,8 @@ def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generat
     ).view(2 * count, 3)
     # functional.affine_grid, as one matrix product for all images: on a CPU that is several times faster.
     height, width = images.shape[2:]
-    xs = (2 * torch.arange(width, device=images.device) + 1) / width - 1
-    ys = (2 * torch.arange(height, device=images.device) + 1) / height - 1
+    xs = (2 * torch.arange(width, dtype=images.dtype, device=images.device) + 1) / width - 1
+    ys = (2 * torch.arange(height, dtype=images.dtype, device=images.device) + 1) / height - 1
     pixels = torch.stack([xs.repeat(height), ys.repeat_interleave(width), torch.ones_like(xs).repeat(height)])
     grid = (matrices @ pixels).view(count, 2, height, width).permute(0, 2, 3, 1)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -12,19 +12,25 @@ from nas.arch import Recipe
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over `parameters`; its learning rate is set before every step by `learning_rate_at`."""
+    """The recipe's optimiser over `parameters`.
+
+    Its learning rate is a tensor on their device, changed in place before every step to what `learning_rate_at` says,
+    so that a step can be part of a CUDA graph.
+    """
     parameters = list(parameters)
+    learning_rate = torch.tensor(recipe.learning_rate, device=parameters[0].device)
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters,
-            lr=recipe.learning_rate,
+            lr=learning_rate,
             momentum=recipe.momentum,
             nesterov=recipe.nesterov and recipe.momentum > 0,
             weight_decay=recipe.weight_decay,
             fused=True,
         )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    return kind(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True)
+    capturable = learning_rate.is_cuda
+    return kind(parameters, lr=learning_rate, weight_decay=recipe.weight_decay, fused=True, capturable=capturable)
 
 
 def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

@@ -1,0 +1,179 @@
+"""Steps of the engine against plain PyTorch in float64, for every kind of block, head, optimiser and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
+
+from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Recipe, Transition
+from nas.model import build
+from nas.train.augment import AugmentationPolicy
+from nas.train.data import ImageSet
+from nas.train.engine import PreparedData, prepare, train
+
+SEED = 7
+CLASSES = 4
+
+
+def prepared(channels: int, count: int, dtype: torch.dtype) -> PreparedData:
+    generator = torch.Generator().manual_seed(0)
+    part = ImageSet(
+        torch.randint(0, 256, (count, channels, 12, 12), generator=generator, dtype=torch.uint8),
+        torch.randint(0, CLASSES, (count,), generator=generator),
+    )
+    data = prepare(part, part, AugmentationPolicy(), torch.device("cpu"))
+    return replace(data, mean=data.mean.to(dtype), std=data.std.to(dtype))
+
+
+def plain_training(
+    network: nn.Module,
+    recipe: Recipe,
+    data: PreparedData,
+    optimizer: torch.optim.Optimizer,
+    scheduler: LRScheduler | None = None,
+) -> None:
+    """The loop of a textbook, in float64, in the order that the engine's seed gives; the network is left trained."""
+    network.double().train()
+    order, mean, std = torch.Generator().manual_seed(SEED), data.mean.double(), data.std.double()
+    torch.manual_seed(SEED)
+    for _ in range(recipe.epochs):
+        for indices in torch.randperm(len(data.train), generator=order).split(recipe.batch_size):
+            images = (data.train.images[indices].double() / 255 - mean) / std
+            logits = network(images.contiguous(memory_format=torch.channels_last))
+            loss = nn.functional.cross_entropy(
+                logits, data.train.labels[indices], label_smoothing=recipe.label_smoothing
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if scheduler is not None:
+                scheduler.step()
+
+
+def twins(architecture: Architecture, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+    torch.manual_seed(0)
+    network, twin = build(architecture).to(dtype), build(architecture)
+    twin.load_state_dict(network.state_dict())
+    return network, twin.double().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def assert_equal(network: nn.Module, twin: nn.Module, rtol: float, atol: float) -> None:
+    expected = twin.state_dict()
+    for name, got in network.state_dict().items():
+        torch.testing.assert_close(
+            got.double(), expected[name].double(), rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def one(*body: Any, head: Head | None = None, channels: int = 1) -> Architecture:
+    return Architecture(Input(channels, 12, 12), CLASSES, body, head or Head())
+
+
+BODIES: dict[str, Callable[[Dress], Architecture]] = {
+    "plain": lambda dress: one(Block(6, dress=dress), Pool(), Block(5, kernel=5, padding="valid", dress=dress)),
+    "strided": lambda dress: one(Block(6, stride=2, dress=dress), Block(6, kernel=1, dress=dress), channels=3),
+    "separable": lambda dress: one(Block(6, dress=dress), Block(8, "separable", dress=dress), Pool("average")),
+    "separable 5x5": lambda dress: one(
+        Block(6, "separable", dress=dress), Block(8, "separable", kernel=5, dress=dress), channels=3
+    ),
+    "transition": lambda dress: one(Block(8, dress=dress), Pool(), Transition(4, dress), Transition(5), Block(6)),
+    "squeeze and expand": lambda dress: one(
+        Block(8, dress=dress), Transition(3, dress), Block(8, dress=dress), Transition(3), Block(6, "separable")
+    ),
+    "shortcuts": lambda dress: one(
+        Block(6, shortcut="projection", dress=dress), Block(6, "separable", shortcut="identity", repeat=2, dress=dress)
+    ),
+}
+DRESSES = {
+    "norm first": Dress(),
+    "activation first": Dress(order="activation_first"),
+    "functional": Dress(functional=True, order="activation_first"),
+    "no norm": Dress(bias=True, norm="none"),
+    "leaky_relu": Dress(activation="leaky_relu"),
+    "prelu": Dress(activation="prelu"),
+    "silu": Dress(activation="silu", order="activation_first"),
+    "gelu": Dress(activation="gelu"),
+    "hardswish": Dress(activation="hardswish"),
+    "no activation": Dress(activation="none"),
+}
+STEP = Recipe(epochs=1, batch_size=32, optimizer="sgd", learning_rate=0.1, schedule="constant", label_smoothing=0.1)
+
+
+def check_one_step(architecture: Architecture, dtype: torch.dtype, rtol: float, atol: float) -> None:
+    data = prepared(architecture.input.channels, STEP.batch_size, dtype)
+    network, twin = twins(architecture, dtype)
+    list(train(network, STEP, data, SEED))
+    plain_training(twin, STEP, data, torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9, nesterov=True))
+    assert_equal(network, twin, rtol, atol)
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+@pytest.mark.parametrize("body", BODIES)
+def test_one_step_of_each_block(body: str, dress: str) -> None:
+    """In float32, as trained: what runs in place of torch's layers on a CPU is part of what is checked."""
+    check_one_step(BODIES[body](DRESSES[dress]), torch.float32, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("head", ["gap_linear", "gap_conv", "conv_gap", "flatten_linear"])
+def test_one_step_of_each_head(head: str, bias: bool) -> None:
+    architecture = one(Block(6), Pool(), head=Head(head, bias=bias))  # type: ignore[arg-type]
+    check_one_step(architecture, torch.float32, rtol=1e-4, atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", ["element", "channel"])
+@pytest.mark.parametrize("body", BODIES)
+def test_one_step_with_dropout_has_the_masks_of_torchs_own_generator(body: str, kind: str) -> None:
+    """In float64, for which torch's own layers run: the compiled ones draw other masks."""
+    dress = Dress(dropout=0.2, dropout_kind=kind)  # type: ignore[arg-type]
+    check_one_step(BODIES[body](dress), torch.float64, rtol=1e-7, atol=1e-9)  # learning rates are in float32
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("schedule", ["constant", "step", "one_cycle", "cosine"])
+def test_eight_steps_of_each_optimiser_and_schedule(optimizer: str, schedule: str) -> None:
+    recipe = replace(STEP, epochs=2, batch_size=8, learning_rate=0.01, weight_decay=1e-3, step_epochs=1)
+    recipe = replace(recipe, optimizer=optimizer, schedule=schedule)  # type: ignore[arg-type]
+    data = prepared(1, 32, torch.float64)
+    # No separable block: the bias between its two convolutions has no gradient but rounding, and Adam blows that up.
+    network, twin = twins(one(Block(4), Pool(), Block(5)), torch.float64)
+    list(train(network, recipe, data, SEED))
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    settings: dict[str, Any] = {"momentum": 0.9, "nesterov": True} if optimizer == "sgd" else {}
+    plain = kinds[optimizer](twin.parameters(), lr=0.01, weight_decay=1e-3, **settings)
+    schedulers: dict[str, Callable[[], LRScheduler | None]] = {
+        "constant": lambda: None,
+        "step": lambda: StepLR(plain, 4, 0.1),
+        "cosine": lambda: CosineAnnealingLR(plain, 8),
+        "one_cycle": lambda: OneCycleLR(plain, 0.01, total_steps=8, pct_start=0.3, cycle_momentum=False),
+    }
+    plain_training(twin, recipe, data, plain, schedulers[schedule]())
+    assert_equal(network, twin, rtol=1e-6, atol=1e-8)
+
+
+def test_averaging_is_its_definition() -> None:
+    """Weights and norm statistics after each step move the average, with a shorter memory in the first steps."""
+    recipe = replace(STEP, epochs=2, batch_size=4, averaging=0.5)
+    data = prepared(1, 32, torch.float64)
+    network, twin = twins(one(Block(4), Block(5)), torch.float64)
+    average = {name: tensor.clone() for name, tensor in twin.state_dict().items() if tensor.is_floating_point()}
+    optimizer, steps = torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9, nesterov=True), []
+
+    def follow(*_: object) -> None:
+        steps.append(None)
+        decay = min(0.5, len(steps) / (len(steps) + 10))
+        for name, tensor in average.items():
+            tensor.mul_(decay).add_(twin.state_dict()[name], alpha=1 - decay)
+
+    optimizer.register_step_post_hook(follow)
+    list(train(network, recipe, data, SEED))
+    plain_training(twin, recipe, data, optimizer)
+    assert len(steps) == 16  # the memory is at its length after 10
+    for name, tensor in average.items():
+        torch.testing.assert_close(network.state_dict()[name], tensor, rtol=1e-6, atol=1e-8)
