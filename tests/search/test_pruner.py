@@ -65,3 +65,52 @@ def test_one_bad_epoch_does_not_stop_a_good_trial() -> None:
     trial.report(97.5, 2)
     trial.report(60.0, 3)
     assert not ParetoPruner(epochs=15).prune(study, study.get_trials()[trial.number])
+
+
+def _study_that_completed(trials: list[tuple[int, float, float]]) -> optuna.Study:
+    """Of (parameters, accuracy at epoch 3, final accuracy)."""
+    study = optuna.create_study(direction="maximize")
+    for num_params, at_rung, final in trials:
+        trial = study.ask()
+        trial.set_user_attr("num_params", num_params)
+        trial.report(at_rung, 3)
+        study.tell(trial, final)
+    return study
+
+
+# Each ends with half the error that it has at the rung, within a tenth; the larger the better.
+HALVING = [
+    (num_params, 100 - error, 100 - error * factor)
+    for num_params, error, factor in zip(
+        range(1000, 9000, 1000),
+        (16.0, 12.0, 9.0, 7.0, 5.0, 4.0, 3.0, 2.5),
+        (0.5, 0.55, 0.45, 0.5, 0.55, 0.45, 0.5, 0.5),
+        strict=True,
+    )
+]
+
+
+@pytest.mark.parametrize(("num_params", "error", "stops"), [
+    (8500, 2.4, False),  # better than the best of its size
+    (8500, 2.8, False),  # within the doubt
+    (8500, 3.5, True),  # the better half of all, but not going to beat the network of 8,000
+    (5500, 3.5, False),  # at this size it would
+    (1500, 20.0, True),
+    (900, 60.0, False),  # smaller than all: nothing to beat
+])  # fmt: skip
+def test_trial_stops_where_it_is_predicted_to_stay_below_the_front(num_params: int, error: float, stops: bool) -> None:
+    assert _prunes(_study_that_completed(HALVING), num_params, 100 - error, 3) is stops
+
+
+def test_worse_witness_leaves_more_doubt() -> None:
+    wild = [(n, a, 100 - (100 - f) * w) for (n, a, f), w in zip(HALVING, (0.5, 2, 0.5, 2, 0.5, 2, 0.5, 1), strict=True)]
+    assert not _prunes(_study_that_completed(wild), 8500, 96.5, 3)
+
+
+def test_rung_that_tells_nothing_apart_stops_nothing() -> None:
+    same = [(num_params, 90.0, final) for num_params, _, final in HALVING]
+    assert not _prunes(_study_that_completed(same), 8500, 90.0, 3)
+
+
+def test_small_network_that_completed_is_not_beaten_by_larger_ones() -> None:
+    assert not _prunes(_study_that_completed(HALVING), 1000, 84.0, 3)
