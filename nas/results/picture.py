@@ -35,13 +35,11 @@ def front_svg(
     completed = [r for r in records if r.fate == "completed"]
     confirmed = [(r, r.confirmed) for r in records if r.confirmed]
     axes = _Pixels(front_axes(records, max_params, target, landmarks))
-    parts = [*_grid(axes), *_lines(axes, max_params, target)]
-    lowest = HEIGHT - BOTTOM
+    parts = _lines(axes, max_params, target)
     for r in completed:
-        if axes.y(r.validation_accuracy) <= lowest:
-            parts.append(_dot(axes.x(r.num_params), axes.y(r.validation_accuracy), 3, _GREY, 0.45, _trial_text(r)))
+        parts.append(_dot(axes.x(r.num_params), axes.y(r.validation_accuracy), 3, _GREY, 0.45, _trial_text(r)))
     validation = [(axes.x(r.num_params), axes.y(r.validation_accuracy)) for r in validation_front(records)]
-    parts.append(_steps([p for p in validation if p[1] <= lowest], _GREY, "4 3"))
+    parts.append(_steps(validation, _GREY, "4 3"))
     front = confirmed_front(records)
     parts.append(_steps([(axes.x(r.num_params), axes.y(r.confirmed.mean)) for r in front if r.confirmed], _BLUE, ""))
     for r, figure in confirmed:
@@ -57,7 +55,11 @@ def front_svg(
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">\n'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n' + "\n".join([*parts, *_legend()]) + "\n</svg>\n"
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n'
+        # What is too weak to be shown lies below the plot.
+        f'<clipPath id="plot"><rect width="{WIDTH}" height="{HEIGHT - BOTTOM}"/></clipPath>\n'
+        + "\n".join([*_grid(axes), '<g clip-path="url(#plot)">', *parts, "</g>", *_legend()])
+        + "\n</svg>\n"
     )
 
 

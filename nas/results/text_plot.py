@@ -63,7 +63,7 @@ def front_plot(
 
     for line in grid:
         line[column(max_params)] = marks.budget
-    if target is not None:
+    if target is not None and 0 <= row(target) < ROWS:
         grid[row(target)] = [marks.target] * COLUMNS
     front = [(r.num_params, r.confirmed.mean) for r in confirmed_front(records) if r.confirmed]
     for (size, accuracy), (next_size, next_accuracy) in itertools.pairwise(front):

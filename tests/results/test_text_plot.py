@@ -57,3 +57,9 @@ def test_sizes_and_accuracies_are_labelled() -> None:
 
 def test_nothing_completed_is_no_plot() -> None:
     assert front_plot([], 8000, 99.4, references("mnist")) == ""
+
+
+def test_a_target_far_below_all_that_was_found_has_no_line() -> None:
+    plot = front_plot([trial(0, 1000, 99.0, 99.0), trial(1, 2000, 99.3, 99.4)], 3000, 60.0, [])
+    assert places(plot, UNICODE.target) == []
+    assert len(places(plot, UNICODE.confirmed)) == 2
