@@ -75,12 +75,18 @@ class BudgetSampler(BaseSampler):
         rng = random.Random(f"{self.seed}:{trial.number}")
         tried = self.tried(study)
         propose = self.proposals(study, trial, rng)
+        draws: list[Draw] = []
         for _ in range(FRESH_DRAWS):
-            draw = draw_network(self.space, self.budget, rng, propose, self.ceiling(rng))
-            if self._identity(draw.candidate.digest, draw.candidate.genes) not in tried:
+            draws.append(draw_network(self.space, self.budget, rng, propose, self.ceiling(rng)))
+            genes = draws[-1].candidate.genes
+            if self._identity(draws[-1].candidate.digest, genes) not in tried:
                 break
-        self.last_draw = draw
-        return draw.candidate.genes
+        self.last_draw = draws[-1]._replace(
+            redrawn=sum(draw.redrawn for draw in draws),
+            over_budget=sum(draw.over_budget for draw in draws),
+            repeated=len(draws) - 1,
+        )
+        return genes
 
     def tried(self, study: optuna.Study) -> set[tuple[Any, ...]]:
         """Networks with their recipes that need no second training."""

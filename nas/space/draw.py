@@ -3,7 +3,7 @@
 A plain draw that is repeated until it fits collapses to tiny networks or to the budget's edge, whichever the space
 makes common. So every draw aims at a size: a window below a ceiling that is itself drawn from the range that the
 budget leaves, the upper end included. A draw that misses its window has its widths shrunk or grown until it is as large
-as the ceiling allows; what a model proposes is first drawn again a few times.
+as the ceiling allows, what whole numbers leave over included; what a model proposes is first drawn again a few times.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ REDRAWS = 8  # draws that may miss their window before any size below the ceilin
 PATIENCE = 3  # proposals of a model that are drawn again before one is repaired: a repair is not what it proposed
 WINDOW = 0.75  # a draw fits its window when it has at least this part of the ceiling
 BISECTIONS = 6
-CLOSE = 0.98  # a repair is done when it has at least this part of the ceiling
+CLOSE = 0.98  # widths have been scaled enough when the network has at least this part of the ceiling
+FILL = True  # whether a repair gives what scaling leaves over to single widths
 
 
 class Draw(NamedTuple):
@@ -32,6 +33,8 @@ class Draw(NamedTuple):
     candidate: Candidate
     redrawn: int  # draws that were thrown away before this one
     repaired: bool  # whether widths were changed after the last draw
+    over_budget: int = 0  # of all those draws, the last included: those that exceeded the budget
+    repeated: int = 0  # networks within their window that were passed over, as they had been drawn before
 
 
 def random_genes(space: Space, rng: random.Random) -> dict[str, Value]:
@@ -69,6 +72,7 @@ def draw_network(
     patience = PATIENCE if propose else 0
     proposal: Genes = {}
     misfit: Candidate | None = None
+    over_budget = 0
     for attempt in range(REDRAWS):
         proposed = propose() if propose else random_genes(space, rng)
         if not valid(space, proposed):
@@ -77,14 +81,15 @@ def draw_network(
         found = candidate(space, proposal)
         if found is None:
             continue
+        over_budget += not budget.admits(found.costs)
         if limit.admits(found.costs) and found.costs.num_params >= floor:
-            return Draw(found, attempt, False)
+            return Draw(found, attempt, False, over_budget)
         if attempt < patience:
             continue
-        misfit = _resize(space, found, limit, rng) or misfit
+        misfit = _resize(space, found, limit) or misfit
         if misfit is not None and misfit.costs.num_params >= floor:
-            return Draw(misfit, attempt, True)
-    return Draw(misfit or _from_least(space, least, proposal, limit, rng), REDRAWS, True)
+            return Draw(misfit, attempt, True, over_budget)
+    return Draw(misfit or _from_least(space, least, proposal, limit, rng), REDRAWS, True, over_budget)
 
 
 def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
@@ -101,22 +106,21 @@ def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
         yield draw
 
 
-def _resize(space: Space, found: Candidate, limit: Budget, rng: random.Random) -> Candidate | None:
+def _resize(space: Space, found: Candidate, limit: Budget) -> Candidate | None:
     """`found` with its widths scaled to the largest network within `limit`; None where even the least widths exceed it.
 
     Counts grow with widths (but for a shortcut that needs no convolution where two are equal), so bisection finds the
-    scale; what it leaves over goes to single widths, in random order.
+    scale.
     """
 
     def scaled(scale: float) -> dict[str, Value]:
         genes = dict(found.genes)
-        for name in widths:
+        for name in space.width_genes:
             domain = space.genes[name]
             assert isinstance(domain, (IntRange, Choice))
             genes[name] = _scaled(domain, genes[name], scale)
         return genes
 
-    widths = space.width_genes
     # Scale 0 has every width at its least, 1 is the network itself, and 2 has every width at its most.
     if limit.admits(found.costs):
         best, low, high = found, 1.0, 2.0
@@ -127,29 +131,49 @@ def _resize(space: Space, found: Candidate, limit: Budget, rng: random.Random) -
         best, low, high = smallest, 0.0, 1.0
     for _ in range(BISECTIONS):
         if best.costs.num_params >= CLOSE * limit.max_params:
-            return best
+            break
         middle = (low + high) / 2
         fits = fitting(space, scaled(middle), limit)
         if fits is None:
             high = middle
         else:
             low, best = middle, fits
-    for name in rng.sample(widths, min(len(widths), 4)):
-        domain, value = space.genes[name], best.genes[name]
-        if isinstance(domain, IntRange) and domain.contains(int(value) + domain.step):
-            genes = ascending(space, {**best.genes, name: int(value) + domain.step})
-            best = fitting(space, genes, limit) or best
+    return _filled(space, best, limit) if FILL else best
+
+
+def _filled(space: Space, found: Candidate, limit: Budget) -> Candidate:
+    """`found` with single widths raised while that stays within `limit`, the raise that takes most of it first."""
+    best, names = found, list(space.width_genes)
+    while names:
+        raised = {name: _raised(space, best, name, limit) for name in names}
+        # What is too much now, or makes no difference, will be so after other raises.
+        larger = {n: r for n, r in raised.items() if r is not None and r.costs.num_params > best.costs.num_params}
+        names = list(larger)
+        best = max(larger.values(), key=lambda r: r.costs.num_params, default=best)
     return best
+
+
+def _raised(space: Space, found: Candidate, name: str, limit: Budget) -> Candidate | None:
+    """`found` with the width `name` a step wider; None where its domain ends there, or that exceeds `limit`."""
+    domain, value = space.genes[name], int(found.genes[name])
+    assert isinstance(domain, (IntRange, Choice))
+    above = next((v for v in _options(domain) if v > value), None)
+    return fitting(space, ascending(space, {**found.genes, name: above}), limit) if above is not None else None
 
 
 def _scaled(domain: IntRange | Choice, value: Value, scale: float) -> Value:
     """`value` moved towards the least of its domain (scale below 1) or towards the most (1 to 2)."""
-    options = domain.values() if isinstance(domain, IntRange) else sorted(domain.options)
-    least, most, value = int(options[0]), int(options[-1]), int(value)
+    options = _options(domain)
+    least, most, value = options[0], options[-1], int(value)
     exact = least + (value - least) * scale if scale <= 1 else value + (most - value) * (scale - 1)
     if isinstance(domain, IntRange):
         return least + domain.step * int((exact - least) / domain.step)
-    return max(int(o) for o in options if int(o) <= exact)
+    return max(option for option in options if option <= exact)
+
+
+def _options(domain: IntRange | Choice) -> list[int]:
+    """The widths of a domain, ascending."""
+    return sorted(map(int, domain.values()))
 
 
 def _from_least(space: Space, least: Candidate, proposal: Genes, limit: Budget, rng: random.Random) -> Candidate:

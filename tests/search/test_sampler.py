@@ -141,15 +141,27 @@ def test_no_network_twice_while_there_are_others(space: Space) -> None:
 def test_store_remembers_what_the_draw_took(space: Space, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "s")
     folder.run.mkdir(parents=True)
-    store = SearchStore(folder, space, BudgetSampler(space, Budget(800), 0), ParetoPruner(6))
+    store = SearchStore(folder, space, BudgetSampler(space, Budget(100), 0), ParetoPruner(6))
     number, genes = store.ask()
     found = candidate(space, genes)
     assert found is not None
     store.describe(number, found, found.digest, seed=3)
     (record,) = store.records()
     assert (record.fate, record.num_params, record.digest) == ("running", found.costs.num_params, found.digest)
-    assert record.repaired or record.redrawn == 0
     assert record.genes == genes
+    store.finish(number, "completed", 1.0, 50.0)
+    names, draws = ("redrawn", "over_budget", "repaired", "repeated"), [store.sampler.last_draw]
+    for _ in range(30):
+        number, genes = store.ask()
+        draws.append(store.sampler.last_draw)
+        found = candidate(space, genes)
+        assert found is not None
+        store.describe(number, found, found.digest, seed=3)
+        store.finish(number, "completed", 1.0, 50.0 if number else 99.0)
+    records = store.records()
+    counts = [[getattr(r, name) for name in names] for r in records]
+    assert counts == [[getattr(draw, name) for name in names] for draw in draws]
+    assert all(any(row[i] for row in counts) for i in range(len(names)))
 
 
 def test_input_shape_is_part_of_the_space() -> None:
