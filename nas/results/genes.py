@@ -35,7 +35,7 @@ def gene_effects(records: Sequence[TrialRecord]) -> list[GeneEffect]:
     completed = [r for r in records if r.fate == "completed"]
     if len(completed) < MIN_TRIALS:
         return []
-    ranks = _ranks([r.validation_accuracy for r in completed])
+    ranks = average_ranks([r.validation_accuracy for r in completed])
     names = sorted({name for r in completed for name in r.genes})
     binned = {name: _bins([(r.genes[name], rank) for r, rank in zip(completed, ranks, strict=True) if name in r.genes])
               for name in names}  # fmt: skip
@@ -65,7 +65,7 @@ def chi_squared_quantile(probability: float, freedom: int) -> float:
     return freedom * root**3
 
 
-def _ranks(values: Sequence[float]) -> list[float]:
+def average_ranks(values: Sequence[float]) -> list[float]:
     """From 1 for the least; equal values share the mean of their ranks."""
     places: dict[float, list[int]] = {}
     for place, value in enumerate(sorted(values), start=1):

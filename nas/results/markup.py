@@ -47,6 +47,14 @@ def row(head: str, cells: Iterable[str], attributes: str = "") -> str:
     return f'<tr{attributes}><th scope="row">{escape(head)}</th>{inner}</tr>'
 
 
+def plot(name: str, what: str, low: bool = False) -> str:
+    """Where the page's script draws the figure of that name; `what` says in words what it shows."""
+    return (
+        f'<div class="plot{" low" * low}" id="{name}" role="img" aria-label="{escape(what)}"></div>'
+        "<noscript><p>The figure needs JavaScript; the tables say the same.</p></noscript>"
+    )
+
+
 def bar(share: float) -> Markup:
     """A cell with a bar of this share, 0 to 1, of its width."""
     return Markup(f'<td class="bar"><span style="width:{100 * share:.1f}%"></span></td>')

@@ -42,8 +42,11 @@ class TrialRecord:
     validation_curve: tuple[float, ...]  # percent, one an epoch that was trained
     train_seconds: float
     reason: str = ""  # why it failed
-    redrawn: int = 0
-    repaired: bool = False
+    redrawn: int = 0  # draws that were thrown away before this one
+    over_budget: int = 0  # of all those draws, this one included: those that exceeded the budget
+    repaired: bool = False  # whether the draw's widths were changed to fit
+    repeated: int = 0  # networks that were passed over, as they had been tried before
+    origin: str = ""  # where a warm start has it from; empty for what the search proposed
     confirmations: tuple[Confirmation, ...] = ()
 
     @property

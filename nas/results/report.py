@@ -7,7 +7,6 @@ what the script shows it shows as text. The page's own content security policy r
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -21,30 +20,21 @@ from nas.arch import Architecture, layer_rows, lower, outline
 from nas.results.drawing import architecture_svg
 from nas.results.figures import curves_figure, front_figure
 from nas.results.genes import MIN_TRIALS, gene_effects
-from nas.results.markup import Markup, bar, duration, json_script, note, row, section, short, table
+from nas.results.ledger import seconds_by_fate
+from nas.results.markup import Markup, bar, duration, json_script, note, plot, row, section, short, table
 from nas.results.records import TrialRecord
 from nas.results.summary import (
     Reference,
     answer,
-    fates,
     front_records,
-    seconds_by_fate,
     test_set_note,
     trials_table,
 )
+from nas.results.training_sections import curves_section, ledger_section
 
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 _NARROW = 350  # pixels of a drawing that fits a phone or a card
 _MOST_GENES = 16  # rows of the table of genes
-_FATES = {
-    "confirmed": "confirmations",
-    "completed": "trained to the end",
-    "stopped": "stopped early",
-    "failed": "failed",
-    "duplicate": "the same network and recipe as another trial",
-    "interrupted": "interrupted",
-    "running": "running when this was written",
-}
 
 
 @dataclass(frozen=True)
@@ -75,11 +65,13 @@ def report_html(
     landmarks: Sequence[Reference],
     architectures: Mapping[int, Architecture],
     best: int | None,
+    rungs: Sequence[int] = (),
 ) -> str:
     """The page.
 
     `architectures` holds those that could be made again, by trial: what has one is named where one hovers, and drawn
-    on its card where it is on the front or confirmed. `best` is the trial that answers the study.
+    on its card where it is on the front or confirmed. `best` is the trial that answers the study, and `rungs` are the
+    epochs after which trials are compared.
     """
     front = front_records(records)
     outlines = {number: outline(architecture) for number, architecture in architectures.items()}
@@ -91,9 +83,9 @@ def report_html(
     sections = [
         _front_section(facts, front, landmarks),
         _best_section(chosen, architectures.get(best) if best is not None else None),
-        _curves_section(records),
+        curves_section(records, rungs),
         _genes_section(records),
-        _ledger_section(records),
+        ledger_section(records, front, chosen),
         _test_section(facts, records),
         _again_section(facts),
     ]
@@ -152,13 +144,6 @@ def _header(facts: StudyFacts, records: Sequence[TrialRecord], best: TrialRecord
     )
 
 
-def _plot(name: str, what: str, low: bool = False) -> str:
-    return (
-        f'<div class="plot{" low" * low}" id="{name}" role="img" aria-label="{escape(what)}"></div>'
-        "<noscript><p>The figure needs JavaScript; the tables say the same.</p></noscript>"
-    )
-
-
 def _front_section(facts: StudyFacts, front: Sequence[TrialRecord], landmarks: Sequence[Reference]) -> str:
     heads = ["parameters", "test, %", "seeds", "validation, %", "best epoch, %", "multiply-accumulates", "trial"]
     if facts.target is not None:
@@ -175,7 +160,7 @@ def _front_section(facts: StudyFacts, front: Sequence[TrialRecord], landmarks: S
         else ""
     )
     references = " Reference networks (grey) are as published: the best epoch of one run." if landmarks else ""
-    plot = _plot("front-plot", "Scatter plot of parameters against accuracy. The table below it holds the front.")
+    figure = plot("front-plot", "Scatter plot of parameters against accuracy. The table below it holds the front.")
     return section(
         "front",
         "The front",
@@ -184,7 +169,7 @@ def _front_section(facts: StudyFacts, front: Sequence[TrialRecord], landmarks: S
             "accuracy is that of the error, so that high figures stand apart. Hover to see a network, click to open "
             "its card; a double click shows what lies outside."
         ),
-        f'<div class="front"><div>{plot}</div><div class="card" id="card" tabindex="-1" aria-live="polite">'
+        f'<div class="front"><div>{figure}</div><div class="card" id="card" tabindex="-1" aria-live="polite">'
         "<p>Choose a network in the figure or in the table.</p></div></div>",
         table(f"What no other trial beats in both size and accuracy.{every}{references}", heads, rows, "wide")
         if rows
@@ -250,31 +235,6 @@ def _value(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _curves_section(records: Sequence[TrialRecord]) -> str:
-    stopped = [r for r in records if r.fate == "stopped"]
-    lengths = [len(r.validation_curve) for r in records if r.fate == "completed"]
-    if not stopped and not lengths:
-        return section("curves", "Learning curves", note("No trial has been trained yet."))
-    text, where = "No trial was stopped early.", ""
-    if stopped:
-        started = len(stopped) + len(lengths)
-        text = f"{len(stopped)} of {started} trials were stopped early: others of their size or smaller did better."
-        if lengths:
-            trained, whole = sum(len(r.validation_curve) for r in stopped), max(lengths) * len(stopped)
-            text += f" They took {trained:,} epochs in place of up to {whole:,}."
-        rungs = sorted(Counter(len(r.validation_curve) for r in stopped).items())
-        rows = []
-        for epoch, count in rungs:
-            there = [r.validation_curve[-1] for r in stopped if len(r.validation_curve) == epoch]
-            reached = sum(length >= epoch for length in [*lengths, *(len(r.validation_curve) for r in stopped)])
-            best = f"{max(there):.2f}" if epoch else ""
-            rows.append(row(str(epoch), [f"{count:,}", f"{reached:,}", best]))
-        heads = ["epoch", "stopped", "of those that got there", "best of the stopped, %"]
-        where = table("Where trials were stopped", heads, rows)
-    plot = _plot("curves-plot", "Line plot of validation accuracy by epoch, one line a trial.", low=True)
-    return section("curves", "Learning curves", note(text), plot, where)
-
-
 def _genes_section(records: Sequence[TrialRecord]) -> str:
     title, effects = "Which genes mattered", gene_effects(records)
     completed = sum(r.fate == "completed" for r in records)
@@ -300,28 +260,6 @@ def _genes_section(records: Sequence[TrialRecord]) -> str:
             f"stopped weak trials, so genes that changed together share the credit: this proves no cause.{more}"
         ),
         table("Genes by what they explain", ["gene", "", "explains", "ranks best", "trials"], rows, "wide"),
-    )
-
-
-def _ledger_section(records: Sequence[TrialRecord]) -> str:
-    seconds, counts = seconds_by_fate(records), dict(fates(records))
-    counts["confirmed"] = sum(len(r.confirmations) for r in records)
-    total = sum(seconds.values())
-    rows = []
-    for fate, label in _FATES.items():
-        if counts.get(fate):
-            spent = seconds.get(fate, 0.0)
-            share = spent / total if total else 0.0
-            rows.append(row(label, [f"{counts[fate]:,}", bar(share), f"{100 * share:.0f} %", duration(spent)]))
-    foot = f'<tr><th scope="row" class="left">in all</th><td></td><td></td><td></td><td>{duration(total)}</td></tr>'
-    heads = ["", "trainings", "", "share", "time"]
-    reasons = Counter(r.reason for r in records if r.fate == "failed")
-    failed = [row(reason or "unknown", [f"{count:,}"]) for reason, count in reasons.most_common()]
-    return section(
-        "ledger",
-        "Where the training time went",
-        table("Time of all workers together", heads, rows, "wide", foot) if rows else note("No trial has ended yet."),
-        table("Why trials failed", ["reason", "trials"], failed) if failed else "",
     )
 
 

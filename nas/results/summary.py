@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,21 +178,6 @@ def test_set_note(records: Sequence[TrialRecord]) -> str:
     return f"{text}. Going by the seeds, a difference below about {noise:.2f} points between two single runs is noise."
 
 
-def fates(records: Sequence[TrialRecord]) -> dict[str, int]:
-    """How many trials met each fate."""
-    return dict(Counter(r.fate for r in records))
-
-
-def seconds_by_fate(records: Sequence[TrialRecord]) -> dict[str, float]:
-    """Seconds of training that went into each fate, and into confirmations."""
-    seconds: Counter[str] = Counter()
-    for record in records:
-        seconds[record.fate] += record.train_seconds  # type: ignore[assignment]
-        for confirmation in record.confirmations:
-            seconds["confirmed"] += confirmation.train_seconds  # type: ignore[assignment]
-    return {fate: round(value, 1) for fate, value in seconds.items() if value}
-
-
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Every trial, a row each, with its genes as columns. Accuracies in percent, times in seconds."""
     import pandas as pd
@@ -203,6 +187,7 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
             {
                 "trial": r.number,
                 "fate": r.fate,
+                "origin": r.origin,
                 "num_params": r.num_params,
                 "num_macs": r.num_macs,
                 "peak_activation_bytes": r.peak_activation_bytes,

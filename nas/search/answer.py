@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from nas.errors import StudyError
-from nas.results import summary
+from nas.results import ledger, summary
 from nas.results.front import validation_front
-from nas.results.records import TrialRecord
+from nas.results.records import TrialRecord, test_readings
+from nas.results.stopping import rank_correlations
 from nas.search.confirm import smallest_met
+from nas.search.pruner import rungs_of
 from nas.search.settings import StudySettings
 from nas.search.store import Store
 
@@ -45,22 +47,38 @@ def target_met(records: Sequence[TrialRecord], settings: StudySettings) -> bool:
     return settings.target is None or smallest_met(list(records), settings.target, settings.seeds) is not None
 
 
+def target_met_line(met: TrialRecord, settings: StudySettings, goes_on: bool) -> str:
+    """What is said when `met` has just become the smallest network that met the target."""
+    text = f"target met: {met.num_params:,} parameters (trial {met.number}) reach {settings.target:g} %"
+    if not goes_on:
+        return text
+    if settings.stop_at_first:
+        return f"{text}; the search ends here, as --stop-at-first asks"
+    return f"{text}; going on for smaller ones (Ctrl-C ends the search and keeps everything)"
+
+
+def rungs_reached(records: Sequence[TrialRecord]) -> tuple[int, ...]:
+    """The epochs at which the study compares trials, going by the longest training that completed."""
+    return rungs_of(max((len(r.validation_curve) for r in records if r.fate == "completed"), default=0))
+
+
 def study_result(name: str, settings: StudySettings, records: Sequence[TrialRecord]) -> dict[str, Any]:
     """The answer, the front and the ledger, ready for JSON. Accuracies in percent, times in seconds."""
+    known = ledger.warm_started(records, summary.front_records(records), best_record(records, settings))
     return {
         "study": name,
         "answer": summary.answer(records, settings.max_params, settings.target, settings.seeds),
         "target_confirmed": target_met(records, settings) if settings.target is not None else None,
-        "trials": summary.fates(records),
-        "train_seconds": summary.seconds_by_fate(records),
-        "candidates": {
-            "redrawn": sum(r.redrawn for r in records),
-            "repaired": sum(r.repaired for r in records),
-        },
+        "trials": ledger.fates(records),
+        "train_seconds": ledger.seconds_by_fate(records),
+        "candidates": ledger.candidates(records)._asdict(),
+        "warm_start": known._asdict() if known else None,
+        "rank_correlations": [c._asdict() for c in rank_correlations(records, rungs_reached(records))],
         "front": summary.front_rows(records, settings.target),
         "references": [
             {"name": r.name, "num_params": r.num_params, "best_epoch": r.best_test_accuracy}
             for r in summary.references(settings.dataset)
         ],
+        "test_readings": test_readings(list(records)),
         "test_set": summary.test_set_note(records),
     }

@@ -15,7 +15,7 @@ from nas.results.picture import front_svg
 from nas.results.png import png_of
 from nas.results.report import StudyFacts, report_html
 from nas.results.summary import references, trials_table
-from nas.search.answer import best_record, study_result
+from nas.search.answer import best_record, rungs_reached, study_result
 from nas.search.networks import architectures, study_images
 from nas.search.settings import StudyFolder, StudySettings
 from nas.search.store import Store
@@ -37,7 +37,12 @@ def write_report(folder: StudyFolder, output: Path) -> list[Path]:
     picture = front_svg(records, settings.max_params, settings.target, landmarks)
     contents: dict[str, str | bytes] = {
         "report.html": report_html(
-            facts, records, landmarks, architectures(folder, records, images), best.number if best else None
+            facts,
+            records,
+            landmarks,
+            architectures(folder, records, images),
+            best.number if best else None,
+            rungs_reached(records),
         ),
         "front.json": json.dumps(study_result(folder.name, settings, records), indent=2) + "\n",
         "trials.csv": trials_table(records).to_csv(index=False),
@@ -83,8 +88,10 @@ def search_command(name: str, settings: StudySettings) -> str:
         value = getattr(settings, f.name)
         if value == f.default:
             continue
+        flag = f"--{f.name.replace('_', '-')}"
         if isinstance(value, bool):
-            words.append("--colour" if value else "--grey")
+            words.append(flag if value else "--grey")
         else:
-            words += [f"--{f.name.replace('_', '-')}", f"{value:g}" if isinstance(value, float) else str(value)]
+            for one in value if isinstance(value, tuple) else (value,):
+                words += [flag, f"{one:g}" if isinstance(one, float) else str(one)]
     return shlex.join(words)

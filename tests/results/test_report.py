@@ -17,6 +17,7 @@ from nas.results.genes import MIN_TRIALS, chi_squared_quantile, gene_effects
 from nas.results.markup import duration, short
 from nas.results.records import TrialRecord
 from nas.results.report import report_html
+from nas.results.stopping import rank_correlations
 from nas.results.summary import answer, front_records, references
 
 RECORDS = made_up_records(200)
@@ -62,7 +63,8 @@ def page_of(records: list[TrialRecord], **changes: object) -> Page:
     front = front_records(records)
     best = front[-1].number if front else None
     facts = replace(FACTS, **changes)  # type: ignore[arg-type]
-    return Page(report_html(facts, records, references("mnist"), {r.number: NETWORK for r in front}, best))
+    networks = {r.number: NETWORK for r in front}
+    return Page(report_html(facts, records, references("mnist"), networks, best, rungs=(3, 6, 10)))
 
 
 def test_a_page_has_every_section_with_its_heading_and_its_tables_have_captions() -> None:
@@ -85,7 +87,14 @@ def test_what_the_sections_say() -> None:
     ended = stopped + sum(r.fate == "completed" for r in RECORDS)
     assert f"{stopped} of {ended} trials were stopped early" in sections["curves"]
     assert "the loss is not finite" in sections["ledger"]
+    assert "it sees only trials that were not stopped" in sections["curves"]
+    correlations = rank_correlations(RECORDS, (3, 6, 10))
+    for correlation in correlations:
+        assert f"{correlation.epoch} {correlation.spearman:.2f} {correlation.trials}" in sections["curves"]
+    assert len(correlations) == 3
+    assert "Warm start" not in sections["ledger"]
     readings = sum(len(r.confirmations) for r in RECORDS)
+    assert f"trainings after which the test set was read {readings}" in sections["ledger"]
     assert readings
     assert f"The test set was read after {readings} trainings" in sections["test-set"]
     assert re.search(
@@ -93,6 +102,13 @@ def test_what_the_sections_say() -> None:
     )
     assert FACTS.command in sections["again"]
     assert 'name = "separable"' in sections["again"]
+
+
+def test_the_ledger_tells_of_draws_and_of_a_warm_start() -> None:
+    records = [replace(r, redrawn=2, over_budget=3, origin="reference 004" if r.number < 7 else "") for r in RECORDS]
+    ledger = page_of(records).sections["ledger"]
+    assert f"draws that exceeded the budget {3 * len(records):,}" in ledger
+    assert "Warm start: 7 known networks taken over, " in ledger
 
 
 @pytest.mark.parametrize("records", [[], RECORDS[:3], [replace(RECORDS[0], fate="running", validation_curve=())]])

@@ -8,12 +8,10 @@ from nas.results.picture import front_svg
 from nas.results.records import Confirmation, TrialRecord
 from nas.results.summary import (
     answer,
-    fates,
     front_records,
     front_table,
     front_text,
     references,
-    seconds_by_fate,
     test_set_note,
     trials_table,
 )
@@ -93,11 +91,6 @@ def test_test_set_note_counts_readings_and_what_choosing_does() -> None:
     assert "flatters itself by up to about 0.01 points" in note
     assert "difference below about 0.05 points" in note  # 2 * sqrt(2) * 0.019
     assert "10,000 images at 99.4 %" in test_set_note([trial(0, 1000, 99.0, (99.0,))])  # one seed has no spread
-
-
-def test_ledger() -> None:
-    assert fates(RECORDS) == {"completed": 4, "stopped": 1}
-    assert seconds_by_fate(RECORDS) == {"completed": 40.0, "stopped": 10.0, "confirmed": 180.0}
 
 
 def test_trials_table_has_a_row_a_trial_and_a_column_a_gene() -> None:

@@ -66,6 +66,10 @@ def figure_of(folder: StudyFolder) -> dict[str, object]:
             "nas search --name s --max-params 8000 --dataset 'my pictures' --colour --seed 3 --target 99.4 --time 90",
         ),
         (StudySettings(8000, max_macs=9, colour=False), "nas search --name s --max-params 8000 --max-macs 9 --grey"),
+        (
+            StudySettings(8000, warm_start=("a", "b c.toml"), target=99.0, stop_at_first=True),
+            "nas search --name s --max-params 8000 --warm-start a --warm-start 'b c.toml' --target 99 --stop-at-first",
+        ),
     ],
 )
 def test_the_command_that_runs_it_again(settings: StudySettings, command: str) -> None:
