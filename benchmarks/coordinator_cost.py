@@ -19,25 +19,27 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 from nas.errors import NasError
-from nas.search.coordinator import Coordinator, Snapshot
+from nas.search.coordinator import Coordinator
 from nas.search.interrupt import Interrupts
+from nas.search.jobs import Event, Finished, News, Orders
+from nas.search.progress import Snapshot
 from nas.search.pruner import ParetoPruner
 from nas.search.sampler import BudgetSampler, distributions_of
 from nas.search.settings import StudyFolder, StudySettings
 from nas.search.storage import StorageAddress
 from nas.search.store import SearchStore
-from nas.search.workers import Event, Finished, Job
+from nas.search.workers import Pool, Worker
 from nas.space import KNOWN_IMAGES, Candidate, Space, draw_network, load_space
 from nas.train.engine import Epoch
 
@@ -84,67 +86,60 @@ def recorded(space: Space, settings: StudySettings, count: int, epochs: int) -> 
         )
 
 
-class Worker:
+class SimulatedWorker(Worker):
     """Reports an epoch a second."""
 
-    def __init__(self, pool: Pool, offset: float) -> None:
-        self.job: Job | None = None
+    def __init__(self, pool: SimulatedPool, offset: float) -> None:
+        super().__init__(trials_per_device=1, joins_seeds=False)
         self.next = offset
         self._pool = pool
 
-    def submit(self, job: Job) -> None:
-        self.job, self.done = job, 0
-        self.accuracies = curve(self._pool.rng.randint(1_000, 8_000), self._pool.rng, job.recipe.epochs)
-        self.next += 1.0
-
-    def reply(self, go_on: bool) -> None:
-        if not go_on:
-            self.job = None
+    @classmethod
+    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
+        worker = min(workers, key=lambda w: w.next)
+        return [] if worker._pool.is_over(worker.next) else [worker]
 
     def close(self) -> None:
-        self.job = None
+        pass
+
+    def _send(self, orders: Orders) -> None:
+        for job in orders.start:
+            self._done = 0
+            self._accuracies = curve(self._pool.rng.randint(1_000, 8_000), self._pool.rng, job.recipe.epochs)
+            self.next += 1.0
+
+    def _receive(self) -> News:
+        (key,) = self.jobs
+        if self._done == len(self._accuracies):
+            return News((Event(key, Finished()),), capacity=1)
+        epoch = Epoch(self._done + 1, 0.0, self._accuracies[self._done], 1.0, 50_000)
+        self._done += 1
+        self.next += 1.0
+        return News((Event(key, epoch),), capacity=1)
+
+    def _restart(self) -> None:
+        raise AssertionError("it does not die")
 
 
-class Pool:
+class SimulatedPool(Pool):
     """The workers, by their own clock; ends the search when its time is over."""
 
     def __init__(self, workers: int, seconds: float, interrupts: Interrupts) -> None:
         self.now = 0.0
         self.rng = random.Random(1)
-        self.measured: dict[str, float] = {}
-        self.events_measured = 0
         self._seconds, self._interrupts = seconds, interrupts
-        self._workers = [Worker(self, i / workers) for i in range(workers)]
         self.began: tuple[float, dict[str, float]] | None = None
         self.by_part: dict[str, float] = defaultdict(float)
         self.calls: dict[str, int] = defaultdict(int)
+        super().__init__([SimulatedWorker(self, i / workers) for i in range(workers)])
 
-    def idle(self) -> list[Worker]:
-        return [worker for worker in self._workers if worker.job is None]
-
-    def events(self, timeout: float) -> Iterator[tuple[Worker, Event]]:
-        worker = min((w for w in self._workers if w.job is not None), key=lambda w: w.next)
-        job = worker.job
-        assert job is not None
-        self.now = worker.next
+    def is_over(self, now: float) -> bool:
+        self.now = now
         if self.now >= WARM_UP and self.began is None:
             self.began = time.process_time(), dict(self.by_part)
             self.calls.clear()
-        if self.now >= WARM_UP + self._seconds:
-            self._interrupts.requested = True
-            return
-        if worker.done < len(worker.accuracies):
-            epoch = Epoch(worker.done + 1, 0.0, worker.accuracies[worker.done], 1.0, 50_000)
-            worker.done += 1
-            worker.next += 1.0
-            yield worker, Event(job, epoch)
-        else:
-            worker.job = None
-            yield worker, Event(job, Finished())
-
-    def close(self) -> None:
-        for worker in self._workers:
-            worker.close()
+        self._interrupts.requested = self.now >= WARM_UP + self._seconds
+        return self._interrupts.requested
 
     def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """`call`, whose processor seconds are added up under `name`."""
@@ -177,7 +172,7 @@ def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespa
     if there < options.trials:
         study.add_trials(list(recorded(space, settings, options.trials, options.epochs))[there:])
     interrupts = Interrupts()
-    pool = Pool(options.workers, options.seconds, interrupts)
+    pool = SimulatedPool(options.workers, options.seconds, interrupts)
     sampler, pruner = BudgetSampler(space, settings.budget, 0), ParetoPruner(options.epochs)
     began = time.process_time()
     store = SearchStore(folder, space, sampler, pruner, storage)
@@ -187,16 +182,7 @@ def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespa
     store._write = pool.timed("storage of trials", store._write)  # type: ignore[method-assign]
     write_epoch = pool.timed("storage of epochs", store._storage.set_trial_intermediate_value)
     store._storage.set_trial_intermediate_value = write_epoch  # type: ignore[method-assign]
-    coordinator = Coordinator(
-        store,
-        space,
-        settings,
-        pool,
-        Silent(),
-        10_000,
-        interrupts,
-        lambda: pool.now,  # type: ignore[arg-type]
-    )
+    coordinator = Coordinator(store, space, settings, pool, Silent(), 10_000, interrupts, lambda: pool.now)
     coordinator.run()
     assert pool.began is not None
     spent = time.process_time() - pool.began[0]

@@ -90,7 +90,7 @@ def run_together(trainings: list[Training], device: torch.device) -> Together:
         together.add(training)
     while not all(training.is_done for training in trainings):
         for report in together.advance():
-            if isinstance(report.what, NasError):
+            if isinstance(report.what, Exception):
                 raise report.what
     return together
 

@@ -1,237 +1,191 @@
-"""Workers: they get an architecture and a recipe, train, and report epochs. They hold no database connection.
+"""Workers, as the coordinator sees them: each is a device's trainer, in this process or in one of its own.
 
-One protocol, two kinds: in this process (one epoch a poll), and in processes of their own. After every epoch the
-worker waits to be told to go on or to stop.
+The bookkeeping is the same for all; a kind of worker says only how orders travel there and news back.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import ModuleType
-from typing import Literal, Protocol
+from typing import Self
 
 import torch
 import torch.multiprocessing
 
-from nas.arch import Architecture, Recipe, lower
-from nas.errors import NasError, TrainingError
-from nas.model import build
 from nas.search.interrupt import Interrupts
-from nas.train.augment import AugmentationPolicy
-from nas.train.data import ImageSet
-from nas.train.engine import Epoch, PreparedData, prepare, train, use_one_thread
+from nas.search.jobs import Event, Finished, Job, JobKey, News, Orders, Parts
+from nas.search.trainer import Trainer, joins_seeds_on
+from nas.train.engine import use_one_thread
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One training. `key` is the coordinator's name for it."""
+class WorkerDied(Exception):  # noqa: N818  (it says what happened; the coordinator goes on)
+    """The trainer is gone with all its trainings; the text says how."""
 
-    key: tuple[int, int | None]  # trial number; the confirmation's seed, or None for the trial itself
-    architecture: Architecture
-    recipe: Recipe
-    seed: int
-    weights_file: Path  # where the trained weights go
+
+class Worker(ABC):
+    """The trainings of one device."""
+
+    def __init__(self, trials_per_device: int | None, joins_seeds: bool) -> None:
+        self.jobs: dict[JobKey, Job] = {}  # what it is busy with
+        self.joins_seeds = joins_seeds  # whether the seeds of a confirmation are better submitted all at once
+        self._capacity = self._first_capacity = trials_per_device or 1
+        self._orders = Orders()
 
     @property
-    def confirms(self) -> bool:
-        """Whether it trains on the whole training set and reads the test set."""
-        return self.key[1] is not None
+    def has_started(self) -> bool:
+        """Whether it can take jobs already; of all workers, one can."""
+        return True
 
+    @property
+    def room(self) -> int:
+        """How many more jobs it takes now."""
+        if any(job.alone for job in self.jobs.values()):
+            return 0
+        return max(self._capacity - len(self.jobs), 0)
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A job's last word: it ended of itself, or failed with a reason."""
+    def submit(self, *jobs: Job) -> None:
+        """Begins `jobs` at the next `flush`."""
+        self.jobs |= {job.key: job for job in jobs}
+        self._orders = self._orders.then(Orders(start=jobs))
 
-    reason: str = ""  # empty when it ended well
-    cause: Literal["training", "worker", "disk"] = "training"  # what failed; the last two are not the network's fault
+    def stop(self, key: JobKey) -> None:
+        """Drops a job at the next `flush`, if it has not ended; nothing more is heard of it."""
+        if self.jobs.pop(key, None):
+            self._orders = self._orders.then(Orders(stop=(key,)))
 
+    def flush(self) -> None:
+        """Sends what was ordered."""
+        if self._orders != Orders():
+            self._send(self._orders)
+            self._orders = Orders()
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """What a worker reports."""
+    def collect(self) -> list[Event]:
+        """The news that are there. If the trainer has died, all its jobs have failed, and a new one is in its place.
 
-    job: Job
-    what: Epoch | Finished
+        Raises:
+            KeyboardInterrupt: a signal cut a training in this process short.
+        """
+        try:
+            news = self._receive()
+        except WorkerDied as died:
+            lost = [Event(key, Finished(str(died), "worker")) for key in self.jobs]
+            self.jobs, self._orders, self._capacity = {}, Orders(), self._first_capacity
+            self._restart()
+            return lost
+        self._capacity = news.capacity
+        events = [event for event in news.events if event.key in self.jobs]
+        for event in events:
+            if isinstance(event.what, Finished):
+                del self.jobs[event.key]
+        return events
 
+    @classmethod
+    @abstractmethod
+    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
+        """Which of these busy workers have news, or have died; waits for the first at most `timeout` seconds."""
 
-@dataclass(frozen=True)
-class Parts:
-    """The images of a study: what a trial trains and validates on, and what a confirmation trains and tests on."""
-
-    train: ImageSet
-    validation: ImageSet
-    whole_train: ImageSet
-    test: ImageSet
-    policy: AugmentationPolicy
-
-
-class Worker(Protocol):
-    """What the coordinator needs of a worker."""
-
-    job: Job | None  # what it is busy with
-
-    def submit(self, job: Job) -> None:
-        """Starts `job`; the worker must be idle."""
-
-    def reply(self, go_on: bool) -> None:
-        """Answers an epoch; after a stop the worker is idle."""
-
+    @abstractmethod
     def close(self) -> None:
         """Stops at once, whatever it is doing."""
 
+    @abstractmethod
+    def _send(self, orders: Orders) -> None:
+        """Sends without waiting. If the trainer is dead, the next `_receive` says so."""
 
-class Trainer:
-    """Runs jobs on one device; the two parts that jobs need are prepared once each."""
-
-    def __init__(self, parts: Parts, device: torch.device) -> None:
-        self._parts = parts
-        self._device = device
-        self._prepared: dict[bool, PreparedData] = {}
-
-    def run(self, job: Job) -> Iterator[Epoch]:
-        """Trains and yields each epoch; weights are saved when the last one was yielded and asked past.
+    @abstractmethod
+    def _receive(self) -> News:
+        """The next news of a worker that is ready.
 
         Raises:
-            TrainingError: the training cannot go on.
+            WorkerDied: there will be none.
         """
-        data = self._data(job.confirms)
-        torch.manual_seed(job.seed)
-        network = build(lower(job.architecture))
-        yield from train(network, job.recipe, data, job.seed)
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        content = io.BytesIO()
-        torch.save(state, content)  # not into the file, where it calls a full disk a RuntimeError without a reason
-        partial = job.weights_file.with_suffix(".partial")
-        partial.write_bytes(content.getvalue())
-        partial.replace(job.weights_file)
 
-    def _data(self, confirms: bool) -> PreparedData:
-        if confirms not in self._prepared:
-            p = self._parts
-            pair = (p.whole_train, p.test) if confirms else (p.train, p.validation)
-            self._prepared[confirms] = prepare(*pair, p.policy, self._device)
-        return self._prepared[confirms]
+    @abstractmethod
+    def _restart(self) -> None:
+        """Puts a new trainer in the place of one that died."""
 
 
-def _failed(error: Exception) -> Finished:
-    """Why a job failed, in one line: our own errors speak for themselves, others are named."""
-    text = str(error)[:200].partition("\n")[0]
-    if isinstance(error, OSError):
-        file = f" ({error.filename})" if error.filename else ""
-        return Finished(f"{error.strerror or text}{file}", "disk")
-    return Finished(str(error) if isinstance(error, NasError) else f"{type(error).__name__}: {text}")
+class InProcessWorker(Worker):
+    """Trains in this process, while it is asked for news."""
 
-
-# What may end one job without ending the search: a training gone wrong, no memory, no disk.
-_JOB_ERRORS = (TrainingError, RuntimeError, OSError, NasError)
-
-
-class InProcessWorker:
-    """Trains in this process, one epoch each time it is polled."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self.job: Job | None = None
+    def __init__(self, trainer: Trainer, trials_per_device: int | None, interrupts: Interrupts) -> None:
+        super().__init__(trials_per_device, joins_seeds=False)
         self._trainer = trainer
-        self._epochs: Iterator[Epoch] = iter(())
+        self._interrupts = interrupts
+        self._sent = Orders()
 
-    def submit(self, job: Job) -> None:
-        """Starts `job`."""
-        self.job, self._epochs = job, self._trainer.run(job)
-
-    def poll(self, interrupts: Interrupts) -> Event:
-        """Trains one epoch.
-
-        Raises:
-            KeyboardInterrupt: a signal cut the training short.
-        """
-        assert self.job is not None, "polled while idle"
-        try:
-            with interrupts.raising():
-                epoch = next(self._epochs, None)
-        except _JOB_ERRORS as error:
-            return self._finish(_failed(error))
-        return Event(self.job, epoch) if epoch is not None else self._finish(Finished())
-
-    def _finish(self, end: Finished) -> Event:
-        assert self.job is not None
-        event = Event(self.job, end)
-        self.job = None
-        return event
-
-    def reply(self, go_on: bool) -> None:
-        """A stop drops the training."""
-        if not go_on:
-            self.job = None
+    @classmethod
+    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
+        """All: each trains when it is asked."""
+        return workers
 
     def close(self) -> None:
-        """Drops the training."""
-        self.job = None
+        """Nothing runs unless it is asked for news."""
+
+    def _send(self, orders: Orders) -> None:
+        self._sent = self._sent.then(orders)
+
+    def _receive(self) -> News:
+        orders, self._sent = self._sent, Orders()
+        with self._interrupts.raising():
+            return self._trainer.exchange(orders)
+
+    def _restart(self) -> None:
+        raise AssertionError("this process would be gone too")
 
 
-class ProcessWorker:
-    """Trains in a process of its own; a process that dies fails its job, and the next job gets a new process."""
+class ProcessWorker(Worker):
+    """Trains in a process of its own, which does not wait for answers."""
 
-    def __init__(self, parts: Parts, device: torch.device) -> None:
-        self.job: Job | None = None
-        self._arguments = (parts, device)
+    def __init__(self, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
+        super().__init__(trials_per_device, joins_seeds_on(device))
+        self._arguments = (parts, device, trials_per_device)
         self._start()
+
+    @classmethod
+    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
+        """Those with something in the pipe, or at its end."""
+        by_connection = {worker._connection: worker for worker in workers}
+        return [by_connection[c] for c in wait(list(by_connection), timeout) if isinstance(c, Connection)]
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._connection.close()
+        self._process.kill()  # it ignores SIGTERM
+        self._process.join()
 
     def _start(self) -> None:
         context = torch.multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
+        self._connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
         with _signals_ignored(), _main_module_hidden():
             self._process.start()
         theirs.close()
 
-    def submit(self, job: Job) -> None:
-        """Starts `job`."""
-        self.job = job
-        try:
-            self.connection.send(job)
-        except OSError:
-            self._restart()
-            self.connection.send(job)
+    def _send(self, orders: Orders) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.send(orders)
 
-    def receive(self) -> Event:
-        """The event that is waiting on the connection."""
-        assert self.job is not None
-        job = self.job
+    def _receive(self) -> News:
         try:
-            what = self.connection.recv()
+            news = self._connection.recv()
         except (EOFError, OSError):
             self._process.join()
-            what = Finished(f"the worker process died (exit code {self._process.exitcode})", "worker")
-            self._restart()
-        if isinstance(what, Finished):
-            self.job = None
-        return Event(job, what)
+            raise WorkerDied(f"the worker process died (exit code {self._process.exitcode})") from None
+        if isinstance(news, WorkerDied):
+            raise news
+        assert isinstance(news, News)
+        return news
 
     def _restart(self) -> None:
-        self.connection.close()
+        self.close()
         self._start()
-
-    def reply(self, go_on: bool) -> None:
-        """Lets it train the next epoch, or frees it for another job."""
-        if not go_on:
-            self.job = None
-        with contextlib.suppress(OSError):  # a process that just died is met by the next receive
-            self.connection.send(go_on)
-
-    def close(self) -> None:
-        """Ends the process."""
-        self.job = None
-        self.connection.close()
-        self._process.kill()  # it ignores SIGTERM
-        self._process.join()
 
 
 @contextlib.contextmanager
@@ -265,65 +219,54 @@ def _main_module_hidden() -> Iterator[None]:
         sys.modules["__main__"] = program
 
 
-def _serve(connection: Connection, parts: Parts, device: torch.device) -> None:
+def _serve(connection: Connection, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
     use_one_thread(device)
-    trainer = Trainer(parts, device)
+    trainer = Trainer(parts, device, trials_per_device)
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone: so are we
         while True:
-            _serve_job(connection, trainer, connection.recv())
-
-
-def _serve_job(connection: Connection, trainer: Trainer, job: Job) -> None:
-    try:
-        for epoch in trainer.run(job):
-            connection.send(epoch)
-            if not connection.recv():
+            orders = connection.recv() if trainer.is_idle or connection.poll() else Orders()
+            try:
+                news = trainer.exchange(orders)
+            except RuntimeError as error:
+                connection.send(WorkerDied(f"{device} gave up: {str(error)[:200].partition(chr(10))[0]}"))
                 return
-    except _JOB_ERRORS as error:
-        connection.send(_failed(error))
-    else:
-        connection.send(Finished())
+            if news.events:
+                connection.send(news)
+
+
+def local_workers(
+    parts: Parts, devices: Sequence[torch.device], trials_per_device: int | None, interrupts: Interrupts
+) -> list[Worker]:
+    """A worker for each of `devices`, which may name one several times.
+
+    One that trains on the CPU does so in this process. Others get a process each: several share one copy of the images;
+    and a GPU computes on while the coordinator thinks, and has a fresh process after an error that ends one.
+    """
+    if [device.type for device in devices] == ["cpu"]:
+        use_one_thread(devices[0])
+        return [InProcessWorker(Trainer(parts, devices[0], trials_per_device), trials_per_device, interrupts)]
+    for images in (parts.train, parts.validation, parts.whole_train, parts.test):
+        images.images.share_memory_()  # type: ignore[no-untyped-call]
+        images.labels.share_memory_()  # type: ignore[no-untyped-call]
+    return [ProcessWorker(parts, device, trials_per_device) for device in devices]
 
 
 class Pool:
     """All workers of a search, behind one queue of events."""
 
-    def __init__(self, parts: Parts, device: torch.device, workers: int, interrupts: Interrupts) -> None:
-        """One worker trains in this process; several get a process each and share one copy of the images."""
-        self._interrupts = interrupts
-        self.workers: list[InProcessWorker] | list[ProcessWorker]
-        if workers == 1:
-            use_one_thread(device)
-            self.workers = [InProcessWorker(Trainer(parts, device))]
-            return
-        for images in (parts.train, parts.validation, parts.whole_train, parts.test):
-            images.images.share_memory_()  # type: ignore[no-untyped-call]
-            images.labels.share_memory_()  # type: ignore[no-untyped-call]
-        self.workers = [ProcessWorker(parts, device) for _ in range(workers)]
-
-    def idle(self) -> list[Worker]:
-        """The workers without a job."""
-        return [worker for worker in self.workers if worker.job is None]
-
-    def busy(self) -> list[Worker]:
-        """The workers with a job."""
-        return [worker for worker in self.workers if worker.job is not None]
+    def __init__(self, workers: Sequence[Worker]) -> None:
+        """The workers are of one kind."""
+        self.workers = workers
 
     def events(self, timeout: float) -> Iterator[tuple[Worker, Event]]:
-        """What workers report within `timeout` seconds; each epoch must be answered by the worker's `reply`."""
-        processes = {}
+        """What workers report within `timeout` seconds."""
         for worker in self.workers:
-            if worker.job is None:
-                continue
-            if isinstance(worker, InProcessWorker):
-                yield worker, worker.poll(self._interrupts)
-            else:
-                processes[worker.connection] = worker
-        if not processes:
-            return
-        for connection in wait(list(processes), timeout):
-            worker = processes[connection]  # type: ignore[index]
-            yield worker, worker.receive()
+            worker.flush()
+        busy = [worker for worker in self.workers if worker.jobs]
+        if busy:
+            for worker in type(busy[0]).ready(busy, timeout):
+                for event in worker.collect():
+                    yield worker, event
 
     def close(self) -> None:
         """Stops every worker at once."""

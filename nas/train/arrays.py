@@ -30,6 +30,8 @@ def load(path: Path) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
             if missing:
                 raise DataError(f"{path} lacks {', '.join(missing)}; it needs {', '.join(KEYS)}")
             arrays = {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}; check the path") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"cannot read {path}: {error}; it must be an .npz file of arrays") from None
     parts = [(arrays[f"{part}_images"], arrays[f"{part}_labels"]) for part in ("train", "test")]

@@ -169,6 +169,7 @@ class Training:
     ) -> None:
         """`graphs=False` runs without CUDA graphs, for comparison. Raises OutOfMemoryError."""
         self.is_done = False
+        self.num_seeds = len(seeds)
         self._recipe = recipe
         self._device = data.device
         dropout = [torch.Generator(data.device).manual_seed(seed) for seed in seeds]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from nas.errors import NasError
+from nas.errors import NasError, OutOfMemoryError
 from nas.train.engine import Epoch, Training
 
 MOST_TRAININGS = 16  # on one device: one thread queues the work of all of them
@@ -22,7 +22,7 @@ class Report:
     """What a training gave in its turn: an Epoch for each of its seeds, or the error that ended it."""
 
     training: Training
-    what: tuple[Epoch, ...] | NasError
+    what: tuple[Epoch, ...] | NasError | RuntimeError
 
 
 def how_many_fit(bytes_each: int, bytes_available: int) -> int:
@@ -31,11 +31,14 @@ def how_many_fit(bytes_each: int, bytes_available: int) -> int:
 
 
 class Together:
-    """The trainings that share a device."""
+    """The trainings that share a device. Each seed of a batch counts as one."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, trials_per_device: int | None = None) -> None:
+        """`trials_per_device` sets how many share it, in place of the memory that they are seen to take."""
         self._device = device
         self._trainings: list[Training] = []
+        self._by_memory = trials_per_device is None
+        self._most = trials_per_device or MOST_TRAININGS
         self.bytes_each = 0  # device memory of one training, the most seen; 0 before the first epoch and on the CPU
         self._bytes_before = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
 
@@ -52,12 +55,20 @@ class Together:
             torch.cuda.reset_peak_memory_stats(self._device)
 
     def advance(self) -> list[Report]:
-        """One turn of each training. Those that are done, or met an error, take no further turns."""
+        """One turn of each training. Those that are done, or met an error, take no further turns.
+
+        Raises:
+            RuntimeError: the device can compute nothing more in this process, whatever is asked of it.
+        """
         reports = []
         for training in tuple(self._trainings):
             try:
                 epochs = training.advance()
-            except NasError as error:
+            except (NasError, RuntimeError) as error:
+                if _breaks_device(error):
+                    raise
+                if isinstance(error, OutOfMemoryError):
+                    self.admit_fewer(self.num_seeds)
                 # Its traceback would keep the training, and so the memory, alive.
                 reports.append(Report(training, error.with_traceback(None)))
             else:
@@ -65,27 +76,41 @@ class Together:
                     continue
                 reports.append(Report(training, epochs))
                 self._measure()
-            if training.is_done or isinstance(reports[-1].what, NasError):
+            if training.is_done or isinstance(reports[-1].what, Exception):
                 self.drop(training)
         return reports
 
     @property
-    def room(self) -> int:
-        """How many more trainings may be added now.
+    def num_seeds(self) -> int:
+        """How many there are."""
+        return sum(training.num_seeds for training in self._trainings)
 
-        One, until its first epoch has shown what memory it takes. On the CPU never more than one: there a training
+    @property
+    def capacity(self) -> int:
+        """How many may share the device.
+
+        One, until its first epoch has shown what memory it takes. On the CPU one, unless set by hand: there a training
         fills a core, and further cores are for further processes.
         """
-        return max(self._capacity() - len(self._trainings), 0)
-
-    def _capacity(self) -> int:
+        if not self._by_memory:
+            return self._most
         if self._device.type == "cpu" or not self.bytes_each:
             return 1
         free, _ = torch.cuda.mem_get_info(self._device)
         ours = torch.cuda.memory_reserved(self._device) - self._bytes_before
-        return how_many_fit(self.bytes_each, free + ours)
+        return min(how_many_fit(self.bytes_each, free + ours), self._most)
+
+    def admit_fewer(self, tried: int) -> None:
+        """From now on fewer than the number that ran out of memory; one alone says nothing about several."""
+        if tried > 1:
+            self._most = min(self._most, tried - 1)
 
     def _measure(self) -> None:
         if self._device.type == "cuda":
             most = torch.cuda.max_memory_reserved(self._device) - self._bytes_before
-            self.bytes_each = max(self.bytes_each, most // len(self._trainings))
+            self.bytes_each = max(self.bytes_each, most // self.num_seeds)
+
+
+def _breaks_device(error: Exception) -> bool:
+    """Whether it is one of CUDA's own: after those every further call of the process fails."""
+    return not isinstance(error, NasError) and "CUDA error" in str(error)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import optuna
 
-from nas.search.coordinator import MOST_DEATHS, Coordinator, Snapshot
+from nas.search.coordinator import MOST_DEATHS, Coordinator
 from nas.search.interrupt import Interrupts
+from nas.search.jobs import Event, Finished, JobKey, News, Orders
+from nas.search.progress import Snapshot
 from nas.search.pruner import ParetoPruner
 from nas.search.sampler import BudgetSampler
 from nas.search.settings import StudyFolder, StudySettings
 from nas.search.store import SearchStore
-from nas.search.workers import Event, Finished, Job
+from nas.search.workers import Pool, Worker, WorkerDied
 from nas.space import KNOWN_IMAGES, load_space
 from nas.train.engine import Epoch
 
@@ -21,39 +26,41 @@ SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, 
 DIED = "the worker process died (exit code -9)"
 
 
-class Mortal:
-    """A worker that reports one epoch a life; the process dies as often as it is told to, for each training."""
+class Mortal(Worker):
+    """Reports an epoch of each job in turn; dies at the second epoch of a job, as often as it is told to for it."""
 
-    def __init__(self, deaths: dict[tuple[int, bool], int]) -> None:
-        self.job: Job | None = None
+    def __init__(self, deaths: dict[tuple[int, bool], int], trials_per_device: int | None) -> None:
+        super().__init__(trials_per_device, joins_seeds=False)
         self.begun: list[tuple[int, bool]] = []
+        self.beside: list[set[int]] = []  # the trials that were there when it died
         self._deaths = deaths
+        self._epochs: Counter[JobKey] = Counter()
 
-    def submit(self, job: Job) -> None:
-        self.job, self._epoch = job, 0
-        self.begun.append((job.key[0], job.confirms))
+    @classmethod
+    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
+        return workers
 
-    def reply(self, go_on: bool) -> None:
-        assert go_on
+    def close(self) -> None: ...
 
-    def close(self) -> None:
-        self.job = None
+    def _send(self, orders: Orders) -> None:
+        self.begun += [(job.key[0], job.confirms) for job in orders.start]
 
-    def idle(self) -> list[Mortal]:
-        return [self] if self.job is None else []
+    def _receive(self) -> News:
+        events = []
+        for key, job in self.jobs.items():
+            what = key[0], job.confirms
+            self._epochs[key] += 1
+            number = self._epochs[key]
+            if number == 2 and self.begun.count(what) <= self._deaths.get(what, 0):
+                self.beside.append({number for number, _ in self.jobs})
+                raise WorkerDied(DIED)
+            events.append(Event(key, Epoch(number, 0.0, 10.0 * number, 1.0, 100)))
+            if number == job.recipe.epochs:
+                events.append(Event(key, Finished()))
+        return News(tuple(events), self._first_capacity)
 
-    def events(self, timeout: float) -> Iterator[tuple[Mortal, Event]]:
-        job = self.job
-        assert job is not None
-        self._epoch += 1
-        if self._epoch == 2 and self.begun.count(self.begun[-1]) <= self._deaths.get(self.begun[-1], 0):
-            self.job = None
-            yield self, Event(job, Finished(DIED, "worker"))
-        elif self._epoch <= job.recipe.epochs:
-            yield self, Event(job, Epoch(self._epoch, 0.0, 10.0 * self._epoch, 1.0, 100))
-        else:
-            self.job = None
-            yield self, Event(job, Finished())
+    def _restart(self) -> None:
+        self._epochs.clear()
 
 
 class Silent:
@@ -62,13 +69,15 @@ class Silent:
     def say(self, text: str) -> None: ...
 
 
-def _search(tmp_path: Path, deaths: dict[tuple[int, bool], int]) -> tuple[SearchStore, Mortal]:
+def _search(
+    tmp_path: Path, deaths: dict[tuple[int, bool], int], trials_per_device: int | None = None
+) -> tuple[SearchStore, Mortal]:
     space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
     sampler = BudgetSampler(space, SETTINGS.budget, 0)
     storage = optuna.storages.InMemoryStorage()
     store = SearchStore(StudyFolder(tmp_path, "a"), space, sampler, ParetoPruner(1), storage)
-    worker = Mortal(deaths)
-    Coordinator(store, space, SETTINGS, worker, Silent(), 360, Interrupts()).run()  # type: ignore[arg-type]
+    worker = Mortal(deaths, trials_per_device)
+    Coordinator(store, space, SETTINGS, Pool([worker]), Silent(), 360, Interrupts()).run()
     return store, worker
 
 
@@ -94,3 +103,30 @@ def test_a_confirmation_whose_worker_died_is_begun_again(tmp_path: Path) -> None
     confirmed = [r for r in store.records() if r.confirmed]
     assert confirmed
     assert all(worker.begun.count((r.number, True)) == 2 and len(r.confirmations) == 1 for r in confirmed)
+
+
+def test_a_training_that_kills_its_workers_takes_no_others_with_it(tmp_path: Path) -> None:
+    """All that share a device die with it, and nobody knows of which; so before the last attempt they are parted."""
+    store, worker = _search(tmp_path, {(0, False): 99}, trials_per_device=3)
+    assert [r.fate for r in store.records()] == ["failed", "completed", "completed"]
+    assert worker.beside == [{0, 1, 2}, {0, 1, 2}, {0}]
+
+
+def test_what_must_run_alone_waits_for_an_empty_worker(tmp_path: Path) -> None:
+    """One whose worker died twice; the other worker goes on with trials that have room there."""
+    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    storage = optuna.storages.InMemoryStorage()
+    sampler = BudgetSampler(space, SETTINGS.budget, 0)
+    store = SearchStore(StudyFolder(tmp_path, "a"), space, sampler, ParetoPruner(1), storage)
+    workers = [Mortal({(0, False): 2}, 2), Mortal({(0, False): 2}, 2)]
+    shared: list[set[JobKey]] = []
+
+    class Watching(Silent):
+        def update(self, snapshot: Snapshot) -> None:
+            shared.extend(set(w.jobs) for w in workers if any(job.alone for job in w.jobs.values()))
+
+    settings = replace(SETTINGS, trials=20)
+    Coordinator(store, space, settings, Pool(workers), Watching(), 360, Interrupts()).run()
+    assert [r.fate for r in store.records()] == ["completed"] * 20
+    assert shared
+    assert all(len(jobs) == 1 for jobs in shared)

@@ -160,12 +160,38 @@ def test_how_many_fit() -> None:
     assert how_many_fit(bytes_each=1, bytes_available=10**9) == MOST_TRAININGS
 
 
-def test_the_cpu_has_room_for_one() -> None:
+def test_the_cpu_holds_one_unless_told_otherwise(data: PreparedData) -> None:
+    assert Together(CPU).capacity == 1
+    together = Together(CPU, trials_per_device=3)
+    assert together.capacity == 3
+    seeds = [network(3), network(3)]
+    together.add(Training(seeds, RECIPE, data, [0, 1]))
+    together.add(Training([network(3)], RECIPE, data, [0]))
+    assert together.num_seeds == 3
+
+
+def test_what_ran_out_of_memory_beside_others_lowers_how_many_share(data: PreparedData) -> None:
+    together = Together(CPU, trials_per_device=4)
+    together.add(Training([Hungry()], RECIPE, data, [0]))
+    assert isinstance(together.advance()[0].what, OutOfMemoryError)
+    assert together.capacity == 4  # alone: nothing is known of several
+    for net in (network(3), network(5), Hungry()):
+        together.add(Training([net], RECIPE, data, [0]))
+    assert [type(report.what) for report in together.advance()] == [OutOfMemoryError]
+    assert together.capacity == 2
+
+
+def test_an_error_of_one_network_ends_it_and_one_of_cuda_is_raised(data: PreparedData) -> None:
+    class Broken(Hungry):
+        text = "shapes do not fit"
+
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError(self.text)
+
     together = Together(CPU)
-    assert together.room == 1
-    generator = torch.Generator().manual_seed(0)
-    part = ImageSet(
-        torch.randint(0, 256, (64, 1, 8, 8), generator=generator, dtype=torch.uint8), torch.zeros(64, dtype=torch.int64)
-    )
-    together.add(Training([network(3)], RECIPE, prepare(part, part, AugmentationPolicy(), CPU), [0]))
-    assert together.room == 0
+    together.add(Training([Broken()], RECIPE, data, [0]))
+    assert str(together.advance()[0].what) == "shapes do not fit"
+    Broken.text = "CUDA error: an illegal memory access was encountered"
+    together.add(Training([Broken()], RECIPE, data, [0]))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        together.advance()
