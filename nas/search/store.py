@@ -5,26 +5,26 @@ from __future__ import annotations
 import bisect
 import copy
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.decode import Bounds, decode, encode
+from nas.decode import encode
 from nas.errors import StudyError
 from nas.results.records import Confirmation, Fate, TrialRecord
+from nas.search.log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting, versions
 from nas.search.sampler import BudgetSampler, distributions_of
 from nas.search.settings import StudyFolder
 from nas.search.storage import StorageError
+from nas.search.trials import CONFIRMATION, confirmations_of, records_of
 from nas.space import Candidate, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-
-_CONFIRMATION = "confirmation:"
 
 
 class Store:
@@ -50,7 +50,7 @@ class Store:
             StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
         """
         with self.folder.storage().errors(self.folder.name):
-            return _records(self.study.get_trials(deepcopy=False), _confirmations(self.study.user_attrs))
+            return records_of(self.study.get_trials(deepcopy=False), confirmations_of(self.study.user_attrs))
 
     def record(self, number: int) -> TrialRecord:
         """One trial.
@@ -90,8 +90,9 @@ class SearchStore(Store):
         sampler: BudgetSampler,
         pruner: optuna.pruners.BasePruner,
         storage: BaseStorage | None = None,
+        note: Note = lambda _: None,
     ) -> None:
-        """Creates the study, or resumes it.
+        """Creates the study, or resumes it; `note` is told of all that happens, as it happens.
 
         It lies in `storage` where one is given, such as `optuna.storages.InMemoryStorage()`, else where `folder` says.
 
@@ -100,6 +101,7 @@ class SearchStore(Store):
         """
         self.folder = folder
         self.sampler = sampler
+        self._note = note
         # Asked while the storage cannot be written, with what is wrong: whether to try again, after a little wait.
         self.try_again: Callable[[str], bool] = lambda _: False
         self._address = folder.storage()
@@ -112,11 +114,12 @@ class SearchStore(Store):
             study_name=folder.name, storage=self._memory, sampler=sampler, pruner=pruner, direction="maximize"
         )
         with self._address.errors(folder.name):
-            self._open()
-            self._confirmations = _confirmations(self._attributes)
-            self._records = _records(self._copy.get_trials(deepcopy=False), self._confirmations)
+            began = self._open()
+            self._confirmations = confirmations_of(self._attributes)
+            self._records = records_of(self._copy.get_trials(deepcopy=False), self._confirmations)
+        note(began)
 
-    def _open(self) -> None:
+    def _open(self) -> Began:
         name, identity = self.folder.name, self.folder.identity
         if self.folder.has_weights:
             _require_study(self._storage, self.folder)
@@ -141,6 +144,8 @@ class SearchStore(Store):
                 trial.state = TrialState.WAITING
                 self._storage.set_trial_state_values(self._stored_id(trial.number), TrialState.WAITING)
             self._copy.add_trial(trial)
+        waiting = tuple(_waiting(t) for t in self._copy.get_trials(deepcopy=False) if t.state == TrialState.WAITING)
+        return Began(len(trials), waiting, self.sampler.has_target, versions())
 
     def records(self) -> list[TrialRecord]:
         """Every trial that was described, by number, as it is now."""
@@ -165,7 +170,7 @@ class SearchStore(Store):
         if "num_params" in trial.user_attrs:
             index = self._index(number)
             there = self._records[index : index + 1] and self._records[index].number == number
-            self._records[index : index + bool(there)] = _records([trial], self._confirmations)
+            self._records[index : index + bool(there)] = records_of([trial], self._confirmations)
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._memory.get_trial(self._memory_id(number))
@@ -184,8 +189,9 @@ class SearchStore(Store):
         self._running[trial.number] = _Running(trial, trial.user_attrs.get("train_seconds", 0.0))
         draw = self.sampler.last_draw
         if draw is not None and draw.candidate.genes == trial.params:
-            trial.set_user_attr("redrawn", draw.redrawn)
-            trial.set_user_attr("repaired", draw.repaired)
+            for name in ("redrawn", "over_budget", "repaired", "repeated"):
+                trial.set_user_attr(name, getattr(draw, name))
+        self._note(Asked(trial.number, self.sampler.below))
         return trial.number, trial.params
 
     def describe(self, number: int, candidate: Candidate, digest: str, seed: int) -> None:
@@ -205,7 +211,9 @@ class SearchStore(Store):
         # Without what an attempt that was cut off has reported. `Trial.should_prune` would copy the trial whole.
         trial = copy.copy(self._trial(number))
         trial.intermediate_values = {step: value for step, value in trial.intermediate_values.items() if step <= epoch}
-        return self._copy.pruner.prune(self._copy, trial)
+        stop = self._copy.pruner.prune(self._copy, trial)
+        self._note(Reported(number, epoch, accuracy, stop))
+        return stop
 
     def finish(
         self, number: int, fate: Fate, train_seconds: float, value: float | None = None, reason: str = ""
@@ -227,9 +235,12 @@ class SearchStore(Store):
         self._write(lambda: self._end(number, attributes, state, told.values))
         del self._running[number]
         self._refresh(number)
+        self._note(Ended(number, fate, value))
 
     def interrupt_all(self, train_seconds: dict[int, float]) -> None:
         """Every running trial waits from now on: it is trained again when the study is resumed."""
+        if self._running:
+            self._note(Interrupted(tuple(sorted(self._running))))
         for number, running in sorted(self._running.items()):
             seconds = round(running.seconds_before + train_seconds.get(number, 0.0), 3)
             running.trial.set_user_attr("train_seconds", seconds)
@@ -240,11 +251,12 @@ class SearchStore(Store):
 
     def add_confirmation(self, number: int, confirmation: Confirmation) -> None:
         """Records one seed's training. On the study, since Optuna does not let a finished trial be written to."""
-        key, value = f"{_CONFIRMATION}{number}:{confirmation.seed}", encode(confirmation)
+        key, value = f"{CONFIRMATION}{number}:{confirmation.seed}", encode(confirmation)
         self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
         self._attributes[key] = value
-        self._confirmations = _confirmations(self._attributes)
+        self._confirmations = confirmations_of(self._attributes)
         self._refresh(number)
+        self._note(Confirmed(number, confirmation.seed))
 
     # Changes in the storage. Each may be made again, as the answer to it may be lost while the change is not.
 
@@ -309,76 +321,6 @@ def _require_study(storage: BaseStorage, folder: StudyFolder) -> None:
         ) from None
 
 
-@dataclass(frozen=True)
-class _Attributes:
-    """What a described trial's user attributes hold, or may; others are none of ours."""
-
-    num_params: Annotated[int, Bounds(0)]
-    num_macs: Annotated[int, Bounds(0)]
-    peak_activation_bytes: Annotated[int, Bounds(0)]
-    digest: str
-    seed: int
-    fate: Fate | None = None
-    train_seconds: Annotated[float, Bounds(0.0)] = 0.0
-    reason: str = ""
-    redrawn: Annotated[int, Bounds(0)] = 0
-    repaired: bool = False
-    epochs: int | None = None  # where an attempt that was cut off went further than the last one
-
-
-_NAMES = frozenset(field.name for field in fields(_Attributes))
-
-
-Confirmations = Mapping[int, tuple[Confirmation, ...]]
-
-
-def _confirmations(study_attributes: Mapping[str, Any]) -> Confirmations:
-    """By trial.
-
-    Raises:
-        InvalidError: the storage holds what makes no sense.
-    """
-    found: dict[int, tuple[Confirmation, ...]] = {}
-    for key, value in sorted(study_attributes.items()):
-        if key.startswith(_CONFIRMATION):
-            number = int(key.split(":")[1])
-            found[number] = (*found.get(number, ()), decode(Confirmation, value, key))
-    return found
-
-
-def _records(trials: Iterable[FrozenTrial], confirmations: Confirmations) -> list[TrialRecord]:
-    """The records of those trials that were described.
-
-    Raises:
-        InvalidError: the storage holds what makes no sense.
-    """
-    return [_record(t, confirmations.get(t.number, ())) for t in trials if "num_params" in t.user_attrs]
-
-
-def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> TrialRecord:
-    known = {name: value for name, value in trial.user_attrs.items() if name in _NAMES}
-    attributes = decode(_Attributes, known, f"trial {trial.number} in the storage")
-    curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
-    return TrialRecord(
-        number=trial.number,
-        fate=_fate(trial, attributes),
-        num_params=attributes.num_params,
-        num_macs=attributes.num_macs,
-        peak_activation_bytes=attributes.peak_activation_bytes,
-        digest=attributes.digest,
-        genes=dict(trial.params),
-        seed=attributes.seed,
-        validation_curve=curve[: attributes.epochs],
-        train_seconds=attributes.train_seconds,
-        reason=attributes.reason,
-        redrawn=attributes.redrawn,
-        repaired=attributes.repaired,
-        confirmations=confirmations,
-    )
-
-
-def _fate(trial: FrozenTrial, attributes: _Attributes) -> Fate:
-    """The fate that was told; a trial that waits, or ended without one, was cut off."""
-    if trial.state == TrialState.RUNNING:
-        return "running"
-    return attributes.fate or "interrupted" if trial.state.is_finished() else "interrupted"
+def _waiting(trial: FrozenTrial) -> Waiting:
+    begun = "digest" in trial.user_attrs
+    return Waiting(trial.number, tuple(v for _, v in sorted(trial.intermediate_values.items())) if begun else None)

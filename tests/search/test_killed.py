@@ -143,7 +143,11 @@ def check(nas: Nas, address: StorageAddress, trials: int) -> None:
         assert sorted(trial.intermediate_values) == list(range(1, EPOCHS + 1))
         assert trial.value == last_epochs_mean(tuple(trial.intermediate_values.values()))
         assert (nas.cwd / f"studies/{NAME}/run/weights/trial_{trial.number}.pt").stat().st_size > 0
-    status = nas("status", NAME, "--json", env={"PGPASSWORD": address.password} if address.password else {}).json
+    secret = {"PGPASSWORD": address.password} if address.password else {}
+    replayed = nas("replay", NAME, "--json", env=secret).json
+    assert replayed["difference"] is None
+    assert replayed["draws"] >= len(found) - replayed["not_logged"]
+    status = nas("status", NAME, "--json", env=secret).json
     assert status["trials"] == {fate: len(those) for fate, those in by_fate.items()}
     confirmed = {int(k.split(":")[1]): v["test_accuracy"] for k, v in kept.items() if k.startswith("confirmation:")}
     size = {number: trial.user_attrs["num_params"] for number, trial in found.items()}

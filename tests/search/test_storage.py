@@ -227,14 +227,6 @@ def test_a_full_disk_ends_the_search_and_not_its_trials(tmp_path: Path) -> None:
     assert sum(fate in ("completed", "stopped") for fate in _fates(_search(folder))) == 4
 
 
-def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hours = iter(range(1, 10**9))
-    monkeypatch.setattr(time, "time", lambda: next(hours) * 3600.0 * (-1) ** next(hours))
-    outcome = search(StudyFolder(tmp_path, "a"), replace(SETTINGS, time=600.0), HERE, Watching())
-    assert sum(fate in ("completed", "stopped") for fate in _fates(outcome)) == 4
-    assert all(0 < record.train_seconds < 600 for record in outcome.records if record.validation_curve)
-
-
 def test_an_answer_that_is_lost_on_its_way_changes_nothing_twice(tmp_path: Path) -> None:
     """The change was made, and the coordinator could not know: it makes every one again."""
     space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
