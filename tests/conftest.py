@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,15 @@ def mnist_dir() -> Path:
             pytest.fail(missing)
         pytest.skip(missing)
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def ray_installed() -> None:
+    """Skips the test where Ray is missing, which is an extra."""
+    if find_spec("ray") is None:
+        if os.environ.get("NAS_REQUIRE_RAY") == "1":
+            pytest.fail("Ray is not installed")
+        pytest.skip("Ray is not installed; pip install 'nas[ray]'")
 
 
 @dataclass(frozen=True)
