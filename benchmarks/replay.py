@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+from unittest.mock import patch
 
 import optuna
 from curves import Curve, Table, table_recipe
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.arch import digest_of, lower, recipe_digest
 from nas.results.records import last_epochs_mean
-from nas.search.coordinator import Coordinator, Snapshot
+from nas.search.coordinator import Coordinator
 from nas.search.interrupt import Interrupts
+from nas.search.jobs import Event, Finished, Job, News, Orders
+from nas.search.progress import Snapshot
 from nas.search.pruner import ParetoPruner
 from nas.search.sampler import BudgetSampler, distributions_of
 from nas.search.settings import StudyFolder, StudySettings
 from nas.search.store import SearchStore
-from nas.search.workers import Event, Finished, Job
+from nas.search.workers import Pool, Worker
 from nas.space import Genes, candidate, random_genes
 from nas.train.engine import Epoch
 
@@ -47,32 +51,55 @@ class Trained:
     completed: bool
 
 
-class ReplayWorker:
-    """Reads a curve where a worker would train."""
+class ReplayWorker(Worker):
+    """Reads a curve where a worker would train; an epoch is known to all before the next one begins."""
 
     def __init__(self, pool: ReplayPool) -> None:
-        self.job: Job | None = None
-        self.curve = Curve(0, (), ())
-        self.epochs = 0  # reported so far
+        super().__init__(trials_per_device=1, joins_seeds=False)
         self.next = 0.0  # when the next epoch ends
-        self.go_on = True
         self._pool = pool
+        self._curve = Curve(0, (), ())
+        self._epochs = 0  # reported so far
 
-    def submit(self, job: Job) -> None:
-        """Starts `job`."""
-        self.job, self.epochs, self.curve = job, 0, self._pool.curve(job)
-        self.next = self._pool.now + self.curve.seconds[0]
-
-    def reply(self, go_on: bool) -> None:
-        """Whether to train the next epoch."""
-        self.go_on = go_on
+    @classmethod
+    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
+        """The one whose epoch ends next; none when the search ends."""
+        worker = min(workers, key=lambda w: w.next)
+        (job,) = worker.jobs.values()
+        return [] if worker._pool.is_over(worker.next, job) else [worker]
 
     def close(self) -> None:
-        """Drops the job."""
-        self.job = None
+        """Nothing runs."""
+
+    def _send(self, orders: Orders) -> None:
+        for _ in orders.stop:
+            self._end(completed=False)
+        for job in orders.start:
+            self._epochs, self._curve = 0, self._pool.curve(job)
+            self.next = self._pool.now + self._curve.seconds[0]
+
+    def _receive(self) -> News:
+        self._pool.now = self.next
+        (key,) = self.jobs
+        if self._epochs == len(self._curve.accuracy):
+            self._end(completed=True)
+            return News((Event(key, Finished()),), capacity=1)
+        epoch = Epoch(self._epochs + 1, 0.0, self._curve.accuracy[self._epochs], self._curve.seconds[self._epochs], 0)
+        self._epochs += 1
+        # The end is told by itself, at the same moment: a search may stop a training at its last epoch.
+        self.next += self._curve.seconds[self._epochs] if self._epochs < len(self._curve.seconds) else 0.0
+        return News((Event(key, epoch),), capacity=1)
+
+    def _end(self, completed: bool) -> None:
+        curve = self._curve
+        spent, whole, final = sum(curve.seconds[: self._epochs]), sum(curve.seconds), last_epochs_mean(curve.accuracy)
+        self._pool.trained.append(Trained(self._pool.now, curve.num_params, final, spent, whole, completed))
+
+    def _restart(self) -> None:
+        raise AssertionError("it does not die")
 
 
-class ReplayPool:
+class ReplayPool(Pool):
     """The workers and their clock; ends the search when its time is over."""
 
     def __init__(self, table: Table, workers: int, seconds: float) -> None:
@@ -81,44 +108,17 @@ class ReplayPool:
         self.interrupts = Interrupts()  # raised when the time is over
         self._table = table
         self._seconds = seconds
-        self._workers = [ReplayWorker(self) for _ in range(workers)]
+        super().__init__([ReplayWorker(self) for _ in range(workers)])
 
     def curve(self, job: Job) -> Curve:
         """The learning curve that training `job` would have."""
         return self._table.curves[digest_of(lower(job.architecture)), recipe_digest(job.recipe)]
 
-    def idle(self) -> list[ReplayWorker]:
-        """The workers without a job."""
-        return [worker for worker in self._workers if worker.job is None]
-
-    def events(self, timeout: float) -> Iterator[tuple[ReplayWorker, Event]]:
-        """The next epoch of any worker, and the end of its training where it was the last."""
-        worker = min((w for w in self._workers if w.job is not None), key=lambda w: w.next)
-        job, curve = worker.job, worker.curve
-        assert job is not None
+    def is_over(self, next_epoch: float, job: Job) -> bool:
+        """Whether the search ends before the next epoch, of `job`, does."""
         # A search that confirms has found nothing new to try; what it reads then is the test set, not this table.
-        if worker.next > self._seconds or job.confirms:
-            self.interrupts.requested = True
-            return
-        self.now = worker.next
-        worker.epochs += 1
-        epoch = Epoch(worker.epochs, 0.0, curve.accuracy[worker.epochs - 1], curve.seconds[worker.epochs - 1], 0)
-        yield worker, Event(job, epoch)
-        ended = worker.epochs == len(curve.accuracy)
-        if worker.go_on and not ended:
-            worker.next = self.now + curve.seconds[worker.epochs]
-            return
-        worker.job = None
-        spent, whole = sum(curve.seconds[: worker.epochs]), sum(curve.seconds)
-        final = last_epochs_mean(curve.accuracy)
-        self.trained.append(Trained(self.now, curve.num_params, final, spent, whole, worker.go_on))
-        if worker.go_on:
-            yield worker, Event(job, Finished())
-
-    def close(self) -> None:
-        """Drops what is running."""
-        for worker in self._workers:
-            worker.close()
+        self.interrupts.requested = next_epoch > self._seconds or job.confirms
+        return self.interrupts.requested
 
 
 class _Silent:
@@ -176,17 +176,17 @@ class PlainOptuna:
         running: dict[int, tuple[optuna.Trial, int, list[float]]] = {}
         known: set[tuple[str, str]] = set()
         while not pool.interrupts.requested:
-            for worker in pool.idle():
-                trial, job, num_params = self._ask(table, study, known)
-                running[job.key[0]] = trial, num_params, []
-                worker.submit(job)
+            for worker in pool.workers:
+                if worker.room:
+                    trial, job, num_params = self._ask(table, study, known)
+                    running[job.key[0]] = trial, num_params, []
+                    worker.submit(job)
             for worker, event in pool.events(0.0):
-                trial, num_params, accuracies = running[event.job.key[0]]
+                trial, num_params, accuracies = running[event.key[0]]
                 if isinstance(event.what, Epoch):
                     accuracies.append(event.what.accuracy)
-                    stop = not self.two_objectives and self._stops(trial, event.what)
-                    worker.reply(not stop)
-                    if stop:
+                    if not self.two_objectives and self._stops(trial, event.what):
+                        worker.stop(event.key)
                         study.tell(trial, state=TrialState.PRUNED)
                 else:
                     value = last_epochs_mean(tuple(accuracies))
@@ -217,7 +217,10 @@ class PlainOptuna:
                 continue
             known.add(key)
             recipe = table_recipe(table.space, network.genes, table.settings.epochs)
-            return trial, Job((trial.number, None), network.architecture, recipe, 0, NOWHERE), num_params
+            return trial, Job((trial.number, None), network.architecture, recipe, 0), num_params
+
+
+NEVER = 10**9  # trials
 
 
 class WholeBudget(BudgetSampler):
@@ -232,6 +235,16 @@ class Unguided(BudgetSampler):
 
     def proposals(self, study: optuna.Study, trial: FrozenTrial, rng: random.Random) -> Callable[[], Genes] | None:
         return None
+
+
+class Unfilled(BudgetSampler):
+    """What scaling a network to a size leaves over is not given to single widths."""
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        with patch("nas.space.draw.FILL", False):
+            return super().sample_relative(study, trial, search_space)
 
 
 class Repeating(BudgetSampler):
@@ -255,10 +268,12 @@ class Modelled(BudgetSampler):
 METHODS: dict[str, Ours | PlainOptuna] = {
     "ours": Ours(),
     "ours, no pruning": Ours(pruner=lambda epochs: NopPruner()),
+    "ours, halving": Ours(pruner=lambda epochs: ParetoPruner(epochs, least_completed=NEVER)),
     "ours, MedianPruner": Ours(pruner=lambda epochs: MedianPruner()),
     "ours, whole budget": Ours(sampler=WholeBudget),
     "ours, random proposals": Ours(sampler=Unguided),
     "ours, TPE proposals": Ours(sampler=Modelled),
+    "ours, budget not filled": Ours(sampler=Unfilled),
     "ours, repeating": Ours(sampler=Repeating),
     "random": PlainOptuna(lambda seed: RandomSampler(seed), knows_duplicates=True),
     "plain TPE + MedianPruner": PlainOptuna(lambda seed: TPESampler(seed=seed), MedianPruner),

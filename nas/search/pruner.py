@@ -32,7 +32,7 @@ class ParetoPruner(BasePruner):
     size. (Extrapolating to the end and stopping what is unlikely to beat the best: Domhan et al. 2015, section 3.2;
     here the best is the front's at that size, and the extrapolation learns from the study's own trials.)
 
-    Until `LEAST_COMPLETED` trials have completed, a trial goes on while it is among the better half of all that came to
+    Until `least_completed` trials have completed, a trial goes on while it is among the better half of all that came to
     the rung, better meaning a lower non-dominated rank (Schmucker et al. 2021, Multi-objective Asynchronous Successive
     Halving, section 3.2, in the stopping form of Li et al. 2020).
 
@@ -40,10 +40,13 @@ class ParetoPruner(BasePruner):
     It reads the user attribute `num_params`, set before the first report.
     """
 
-    def __init__(self, epochs: int, doubt: float = DOUBT, least_peers: int = 4) -> None:
+    def __init__(
+        self, epochs: int, doubt: float = DOUBT, least_completed: int = LEAST_COMPLETED, least_peers: int = 4
+    ) -> None:
         """Nothing is stopped at a rung until `least_peers` others have come there."""
         self.rungs = rungs_of(epochs)
         self.doubt = doubt
+        self.least_completed = least_completed
         self.least_peers = least_peers
         self._finished: dict[int, dict[int, tuple[float, float]]] = {}  # points by rung and number
 
@@ -62,7 +65,7 @@ class ParetoPruner(BasePruner):
             return False
         point = _point(trial, rung)
         completed = [peer for peer in there if peer.state == TrialState.COMPLETE and peer.value is not None]
-        if len(completed) < LEAST_COMPLETED:
+        if len(completed) < self.least_completed:
             return _in_lower_half(point, [self._point_of(peer, rung) for peer in there])
         points = np.array([(*self._point_of(peer, rung), peer.value) for peer in completed], dtype=float)
         return self._falls_short(point, points)
