@@ -40,6 +40,12 @@ def complete_space(incomplete: str) -> list[str]:
     return [*(name for name in names if name.startswith(incomplete)), *_begun(incomplete, ".toml")]
 
 
+def complete_warm_start(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The studies, the reference networks, and TOML files."""
+    names = [*complete_study(ctx, incomplete), *(["reference"] if "reference".startswith(incomplete) else [])]
+    return [*names, *_begun(incomplete, ".toml")]
+
+
 def _begun(incomplete: str, suffix: str = "") -> list[str]:
     """The files and folders whose path a person has begun to type, as typed."""
     folder, slash, name = incomplete.rpartition("/")
@@ -58,6 +64,25 @@ DataDir = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+TrialsPerDevice = Annotated[
+    int | None,
+    typer.Option(
+        "--trials-per-device",
+        min=1,
+        max=32,
+        help="Trials that each worker trains in turn on its device.  [default: what a GPU's memory holds; on the CPU "
+        "1, where more gain nothing]",
+    ),
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Train on a Ray cluster (pip install 'nas[ray]'): HOST:PORT or auto, on a machine of it, or local to "
+        "start one on this machine alone. Begin one with: ray start --head; further machines, each with this nas: "
+        "ray start --address=HOST:PORT",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
 StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.", autocompletion=complete_study)]
 TrialNumber = Annotated[

@@ -5,23 +5,26 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nas.cli.options import (
     DEFAULT_STUDIES,
     AsJson,
+    Cluster,
     DataDir,
     Device,
     Studies,
     StudyName,
     TrialNumber,
+    TrialsPerDevice,
     complete_dataset,
     complete_space,
     complete_study,
+    complete_warm_start,
     print_json,
 )
 from nas.space import KNOWN_IMAGES
@@ -54,7 +57,13 @@ def search(
         int | None, typer.Option(min=1, help="The hard budget: most parameters of any network.")
     ] = None,
     target: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Test accuracy in percent that ends the search once confirmed.")
+        float | None, typer.Option(min=0, max=100, help="Test accuracy in percent; the smallest network with it wins.")
+    ] = None,
+    stop_at_first: Annotated[
+        bool | None,
+        typer.Option(
+            "--stop-at-first/--go-on", help="End at the first network that meets the target.  [default: go on]"
+        ),
     ] = None,
     dataset: Annotated[
         str | None,
@@ -71,6 +80,15 @@ def search(
             autocompletion=complete_space,
         ),
     ] = None,
+    warm_start: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Begin with known networks: the front of an earlier study, 'reference' (the published ones), or an "
+            "architecture .toml file. May be given several times.",
+            autocompletion=complete_warm_start,
+        ),
+    ] = None,
     study: Annotated[Path | None, typer.Option("--study", help="A study file (TOML) with these settings.")] = None,
     name: Annotated[
         str | None,
@@ -81,7 +99,7 @@ def search(
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="End at this many finished trials.  [default: 100, or the confirmed target]"),
+        typer.Option(min=1, help="End at this many finished trials.  [default: 100 unless --time is given]"),
     ] = None,
     time: Annotated[
         float | None,
@@ -107,8 +125,10 @@ def search(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, max=256, help="Trainings at once.  [default: one a core, or a few on a GPU]")
+        int | None, typer.Option(min=1, max=256, help="Processes that train.  [default: one a core, or one a GPU]")
     ] = None,
+    trials_per_device: TrialsPerDevice = None,
+    cluster: Cluster = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     studies: Studies = DEFAULT_STUDIES,
@@ -116,8 +136,9 @@ def search(
 ) -> None:
     """Finds the smallest networks that do the job, within a hard parameter budget.
 
-    Ends at the confirmed target, or at --trials or --time where they are given. Exit code 0 when done, 3 when the
-    target was not confirmed, 130 when interrupted; the same command again goes on from there.
+    Ends at --trials or --time. The answer to --target is the smallest network whose confirmation meets it, so the
+    search goes on below the first, unless --stop-at-first is given. Exit code 0 when done, 3 when the target was not
+    confirmed, 130 when interrupted; the same command again goes on from there.
     """
     flags = {
         "max_params": max_params,
@@ -127,9 +148,11 @@ def search(
         "image_size": image_size,
         "colour": colour,
         "space": space,
+        "warm_start": warm_start or None,
         "epochs": epochs,
         "seed": seed,
         "target": target,
+        "stop_at_first": stop_at_first,
         "trials": trials,
         "time": time,
         "seeds": seeds,
@@ -147,7 +170,8 @@ def search(
     verb = "resuming" if folder.exists else "new"
     print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)
     with SearchView() as view:
-        outcome = run_search(folder, settings, Machine(device, workers, data_dir), view, address)
+        machine = Machine(device, workers, data_dir, trials_per_device, cluster)
+        outcome = run_search(folder, settings, machine, view, address)
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         print(f"interrupted; resume with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)
@@ -174,7 +198,9 @@ def _suggest(name: str, studies: Path, records: list[TrialRecord]) -> None:
 
 
 def _print_result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord], as_json: bool) -> None:
-    from nas.search.answer import study_result
+    from nas.results.ledger import candidates, warm_started
+    from nas.results.summary import front_records
+    from nas.search.answer import best_record, study_result
 
     result = study_result(folder.name, settings, records)
     if as_json:
@@ -190,6 +216,10 @@ def _print_result(folder: StudyFolder, settings: StudySettings, records: list[Tr
     print(f"trials: {trials or 'none'}")
     if spent:
         print(f"training time: {spent}")
+    if records:
+        print(f"candidates: {candidates(records)}")
+    if known := warm_started(records, front_records(records), best_record(records, settings)):
+        print(f"warm start: {known}")
     print(f"{result['test_set']}\n\n{result['answer']}")
 
 
@@ -250,7 +280,9 @@ def confirm(
     name: StudyName,
     trial: TrialNumber = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Trainings in all.  [default: the study's]")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Trainings at once.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, max=256, help="Processes that train.")] = None,
+    trials_per_device: TrialsPerDevice = None,
+    cluster: Cluster = None,
     device: Device = "auto",
     data_dir: DataDir = None,
     studies: Studies = DEFAULT_STUDIES,
@@ -268,7 +300,8 @@ def confirm(
     record = best_trial(store) if trial is None else store.record(trial)
     settings = replace(settings, seeds=seeds or settings.seeds)
     with SearchView() as view:
-        outcome = run_confirm(folder, settings, record.number, Machine(device, workers, data_dir), view)
+        machine = Machine(device, workers, data_dir, trials_per_device, cluster)
+        outcome = run_confirm(folder, settings, record.number, machine, view)
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -276,7 +309,39 @@ def confirm(
     print(f"take it with: {take}", file=sys.stderr)
 
 
+def replay(
+    name: StudyName,
+    trial: Annotated[
+        int | None, typer.Option(min=0, help="Train this trial again, on the CPU, and compare its accuracies instead.")
+    ] = None,
+    data_dir: DataDir = None,
+    studies: Studies = DEFAULT_STUDIES,
+    as_json: AsJson = False,
+) -> None:
+    """Derives every draw and every early stop of a search again, from its seed and its log; trains nothing."""
+    folder, _, _ = _open(name, studies)
+    if trial is None:
+        from nas.search.replay import replay as run_replay
+
+        replayed = run_replay(folder)
+        _print_again(str(replayed), asdict(replayed), replayed.difference is None, as_json)
+    else:
+        from nas.search.retrain import retrain
+
+        retrained = retrain(folder, trial, data_dir)
+        _print_again(str(retrained), asdict(retrained), retrained.is_same, as_json)
+
+
+def _print_again(text: str, result: dict[str, Any], is_same: bool, as_json: bool) -> None:
+    if as_json:
+        print_json({"same": is_same, **result})
+    else:
+        print(text)
+    if not is_same:
+        raise typer.Exit(1)
+
+
 def add_to(app: typer.Typer) -> None:
     """Adds these commands to the top level."""
-    for command in (search, status, report, dashboard, confirm):
+    for command in (search, status, report, dashboard, confirm, replay):
         app.command(command.__name__)(command)

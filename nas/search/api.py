@@ -144,8 +144,10 @@ def search(
     max_params: int | None = None,
     *,
     target: float | None = None,
+    stop_at_first: bool | None = None,
     dataset: str | os.PathLike[str] | Sequence[Any] | None = None,
     space: str | os.PathLike[str] | None = None,
+    warm_start: str | Path | Sequence[str | Path] | None = None,
     name: str | None = None,
     trials: int | None = None,
     time: float | None = None,
@@ -157,6 +159,8 @@ def search(
     image_size: int | None = None,
     colour: bool | None = None,
     workers: int | None = None,
+    trials_per_device: int | None = None,
+    cluster: str | None = None,
     device: str = "auto",
     data_dir: str | os.PathLike[str] | None = None,
     studies: str | os.PathLike[str] = "studies",
@@ -169,11 +173,14 @@ def search(
 
     Args:
         max_params: the hard budget. Needed for a new study.
-        target: test accuracy in percent that ends the search once a confirmation has met it.
+        target: test accuracy in percent; the answer is the smallest network whose confirmation meets it.
+        stop_at_first: end at the first one that does, in place of going on for smaller ones.
         dataset: a name such as 'mnist'; the path of a folder of images or of an `.npz` file; or (train, test), each
             a pair of images, uint8 (N, H, W) or (N, C, H, W), and labels (N,) from 0, or a torchvision data set
             without a transform. Images that are given so are kept in the study's folder, and a resume refuses others.
         space: a shipped search space, or the path of a TOML file.
+        warm_start: what to begin with, one or several: the name of an earlier study, for the networks of its front;
+            'reference', for the published networks; the path of an architecture file (TOML).
         name: of the study; by default made of data, space and budget.
         trials: finished trials at which the search ends.
         time: seconds after which no trial is started.
@@ -184,7 +191,9 @@ def search(
         max_activation_bytes: most bytes of activations (float32, one image).
         image_size: pixels; for folders of images.
         colour: whether to read colours; for folders of images.
-        workers: trainings at once; by default one a core, or a few on a GPU.
+        workers: processes that train; by default one a core, or one a GPU.
+        trials_per_device: trials that each worker trains in turn; by default what a GPU's memory holds, one on the CPU.
+        cluster: a Ray cluster to train on: 'HOST:PORT', 'auto', or 'local' to start one on this machine.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
         data_dir: where data sets lie, in torchvision's layout.
         studies: the folder that holds the studies.
@@ -216,15 +225,17 @@ def search(
         "image_size": image_size,
         "colour": colour,
         "space": None if space is None else str(space),
+        "warm_start": warm_start,
         "epochs": epochs,
         "seed": seed,
         "target": target,
+        "stop_at_first": stop_at_first,
         "trials": trials,
         "time": time,
         "seeds": seeds,
     }
     folder, settings = requested({key: value for key, value in given.items() if value is not None}, root, name)
-    machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None)
+    machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)
     address = StorageAddress.parse(storage) if storage is not None else None
     threads = torch.get_num_threads()
     try:

@@ -6,71 +6,28 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from nas.arch import Recipe, recipe_digest
 from nas.errors import StudyError, TrainingError
 from nas.results.front import validation_front
 from nas.results.records import Confirmation, TrialRecord, last_epochs_mean
+from nas.search.answer import target_met_line
 from nas.search.confirm import is_hopeless, next_to_confirm, smallest_met
 from nas.search.interrupt import Interrupts
+from nas.search.jobs import Event, Finished, Job, JobKey
+from nas.search.progress import Running, Snapshot, Watcher
 from nas.search.settings import StudySettings
 from nas.search.store import SearchStore
-from nas.search.workers import Event, Finished, Job, Pool, Worker
+from nas.search.workers import Pool, Worker
 from nas.space import Candidate, Genes, Space, candidate, recipe_of
 from nas.train.engine import Epoch
 
-DEFAULT_TRIALS = 100  # where neither trials nor time are given
 CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
 REFRESH_SECONDS = 0.5
 MOST_DEATHS = 3  # of workers under one training, after which it is the training that kills them
 STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that cannot be written
-
-
-@dataclass
-class Running:
-    """A training that a worker is busy with."""
-
-    job: Job
-    num_params: int
-    epochs: list[Epoch]
-    seconds_before: float = 0.0  # of training, under workers that died
-    deaths: int = 0  # of workers
-
-    @property
-    def accuracies(self) -> tuple[float, ...]:
-        """Percent, one an epoch."""
-        return tuple(epoch.accuracy for epoch in self.epochs)
-
-    @property
-    def seconds(self) -> float:
-        """Of training so far."""
-        return self.seconds_before + sum(epoch.seconds for epoch in self.epochs)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The search at one moment, for whoever watches."""
-
-    records: list[TrialRecord]
-    running: list[Running]
-    settings: StudySettings
-    seconds: float  # since this run of the search began
-    images: int  # trained on since then
-    trials_at_start: int  # finished before this run
-    over_budget: int  # networks that the second gate refused
-
-
-class Watcher(Protocol):
-    """Shows a search while it runs."""
-
-    def update(self, snapshot: Snapshot) -> None:
-        """Called often; shows what it likes of it."""
-
-    def say(self, text: str) -> None:
-        """A line worth keeping."""
 
 
 class Coordinator:
@@ -96,12 +53,13 @@ class Coordinator:
         self._interrupts = interrupts
         self._clock = clock
         self._started = clock()
-        self._running: dict[tuple[int, int | None], Running] = {}
-        self._again: deque[Running] = deque()  # their workers died
+        self._running: dict[JobKey, Running] = {}
+        self._again: deque[Running] = deque()  # their workers died, or ran out of memory
         self._confirm_jobs: deque[Job] = deque()
         self._given_up: set[int] = set()  # trials whose confirmation failed in this run
         self._only_confirms = False
         self._images = 0
+        self._sharing = 1  # most trainings that a worker had at once
         self._refused = 0
         self._duplicates = 0
         self._storage_failed: float | None = None  # when, by the clock
@@ -112,7 +70,7 @@ class Coordinator:
         self._known = {(r.digest, recipe_digest(_recipe(space, settings, r.genes))): r.number for r in self._records}
 
     def run(self) -> None:
-        """Searches to the end: the trials, the time or the confirmed target, whichever comes first."""
+        """Searches to the end: the trials, the time or, where it is asked to, the first that meets the target."""
         self._resume_confirmations()
         self._loop()
 
@@ -133,11 +91,7 @@ class Coordinator:
     def _loop(self) -> None:
         try:
             while not self._interrupts.requested:
-                for worker in self.pool.idle():
-                    job = self._next_job()
-                    if job is None:
-                        break
-                    worker.submit(job)
+                self._hand_out()
                 if not self._running:
                     break
                 for worker, event in self.pool.events(REFRESH_SECONDS):
@@ -150,9 +104,7 @@ class Coordinator:
             pass  # the signal is remembered in `interrupts`
         finally:
             self.pool.close()
-            trials = {key[0]: r.seconds for key, r in self._running.items() if key[1] is None}
-            trials |= {r.job.key[0]: r.seconds for r in self._again if not r.job.confirms}
-            self.store.interrupt_all(trials)
+            self.store.interrupt_all({r.job.key[0]: r.seconds for r in self._unfinished() if not r.job.confirms})
 
     @property
     def _records(self) -> list[TrialRecord]:
@@ -178,37 +130,64 @@ class Coordinator:
             images=self._images,
             trials_at_start=self._trials_at_start,
             over_budget=self._refused,
+            most_on_a_device=self._sharing,
         )
 
     # What to do next
 
-    def _next_job(self) -> Job | None:
-        if self._again:
-            again = self._again.popleft()
-            self._running[again.job.key] = again
-            return again.job
+    def _hand_out(self) -> None:
+        """Gives the workers what they have room for, the least busy first."""
+        workers = sorted((w for w in self.pool.workers if w.has_started), key=lambda worker: len(worker.jobs))
+        # The least busy worker gets nothing else before what must run alone.
+        while workers and (alone := next((r for r in self._again if r.job.alone), None)):
+            worker = workers.pop(0)
+            if worker.jobs:
+                break
+            self._again.remove(alone)
+            self._submit(worker, alone)
+        while with_room := [worker for worker in workers if worker.room]:
+            worker = min(with_room, key=lambda worker: len(worker.jobs))
+            trainings = self._next_trainings(worker.joins_seeds)
+            if not trainings:
+                break
+            self._submit(worker, *trainings)
+        if (most := max(len(worker.jobs) for worker in self.pool.workers)) > self._sharing:
+            self._sharing = most
+            self.watcher.say(f"up to {most} trainings share a device")
+
+    def _submit(self, worker: Worker, *trainings: Running) -> None:
+        self._running |= {running.job.key: running for running in trainings}
+        worker.submit(*(running.job for running in trainings))
+
+    def _unfinished(self) -> list[Running]:
+        """What workers are busy with, and what waits to be trained again."""
+        return [*self._running.values(), *self._again]
+
+    def _next_trainings(self, joins_seeds: bool) -> list[Running]:
+        """The next training, or all that a confirmation still needs; none if there is nothing to do."""
+        for again in self._again:
+            if not again.job.alone:
+                self._again.remove(again)
+                return [again]
         if not self._only_confirms:
             if self._target_ends_search():
-                return None
+                return []
             self._plan_confirmations()
         if self._confirm_jobs:
-            job = self._confirm_jobs.popleft()
-            record = self.store.record(job.key[0])
-            self._running[job.key] = Running(job, record.num_params, [])
-            return job
+            count = len(self._confirm_jobs) if joins_seeds else 1
+            jobs = [self._confirm_jobs.popleft() for _ in range(count)]
+            return [Running(job, self.store.record(job.key[0]).num_params, []) for job in jobs]
         while not self._only_confirms and self._may_start_trial():
             started = self._start_trial()
             if started is not None:
-                return started
-        return None
+                return [started]
+        return []
 
     def _may_start_trial(self) -> bool:
         if self._duplicates >= MOST_DUPLICATES or self._time_is_up():
             return False
-        trials = self.settings.trials
-        if trials is None and self.settings.time is None:
-            trials = DEFAULT_TRIALS
-        training = sum(r.job.key[1] is None for r in (*self._running.values(), *self._again))
+        trials = self.settings.most_trials
+        training = sum(not r.job.confirms for r in self._unfinished())
         return trials is None or self._finished_trials() + training < trials
 
     def _finished_trials(self) -> int:
@@ -218,11 +197,9 @@ class Coordinator:
         return self.settings.time is not None and self._clock() - self._started >= self.settings.time
 
     def _target_ends_search(self) -> bool:
-        s = self.settings
-        open_ended = s.trials is None and s.time is None
-        return open_ended and self._met is not None
+        return self.settings.stop_at_first and self._met is not None
 
-    def _start_trial(self) -> Job | None:
+    def _start_trial(self) -> Running | None:
         """Asks for a trial; None where it ended at once: over budget, or trained before."""
         number, genes = self.store.ask()
         found = candidate(self.space, genes)
@@ -237,9 +214,7 @@ class Coordinator:
             return None
         self._known[digest, recipe_digest(recipe)] = number
         self._duplicates = 0
-        job = Job((number, None), found.architecture, recipe, seed, self.store.folder.weights_file(number))
-        self._running[job.key] = Running(job, found.costs.num_params, [])
-        return job
+        return Running(Job((number, None), found.architecture, recipe, seed), found.costs.num_params, [])
 
     def _refuse(self, number: int, found: Candidate | None) -> None:
         """The second gate: whatever proposed it, a network over budget is not built."""
@@ -274,7 +249,7 @@ class Coordinator:
 
     def _plan_confirmations(self) -> None:
         """Queues the next network to confirm, one at a time."""
-        if self._confirm_jobs or any(key[1] is not None for key in self._running):
+        if self._confirm_jobs or any(r.job.confirms for r in self._unfinished()):
             return
         open_records = [r for r in self._records if r.number not in self._given_up]
         s = self.settings
@@ -282,7 +257,7 @@ class Coordinator:
             chosen = next_to_confirm(open_records, s.target, s.seeds, self._validation_images)
         else:
             chosen = None
-            if not self._running and not self._may_start_trial():
+            if not self._unfinished() and not self._may_start_trial():
                 front = validation_front(open_records)[-CONFIRMED_OF_FRONT:]
                 chosen = next((r for r in front if r.confirmed is None), None)
         if chosen is not None:
@@ -298,40 +273,61 @@ class Coordinator:
     # What workers report
 
     def _handle(self, worker: Worker, event: Event) -> None:
-        running = self._running[event.job.key]
-        number, seed = event.job.key
+        running = self._running.get(event.key)
+        if running is None:
+            return  # it went on until it heard that it was stopped
+        number, seed = event.key
         if isinstance(event.what, Epoch):
             running.epochs.append(event.what)
             self._images += event.what.images
-            stop = seed is None and self.store.report(number, event.what.number, event.what.accuracy)
-            worker.reply(not stop)
-            if stop:
-                del self._running[event.job.key]
+            if seed is None and self.store.report(number, event.what.number, event.what.accuracy):
+                worker.stop(event.key)
+                del self._running[event.key]
                 self.store.finish(number, "stopped", running.seconds)
+            return
+        if event.what.weights:
+            self._keep_weights(event.key, event.what.weights)
+        del self._running[event.key]
+        if event.what.reason and self._blame_machine(running, event.what):
+            return
+        if seed is None:
+            self._finish_trial(running, event.what)
         else:
-            del self._running[event.job.key]
-            if event.what.reason and self._blame_machine(running, event.what):
-                return
-            if seed is None:
-                self._finish_trial(running, event.what)
-            else:
-                self._finish_confirmation(running, event.what, seed)
+            self._finish_confirmation(running, event.what, seed)
 
-    def _blame_machine(self, running: Running, end: Finished) -> bool:
-        """Whether it is trained again, since the machine has failed and not the network.
+    def _keep_weights(self, key: JobKey, weights: bytes) -> None:
+        """Writes the file whole or not at all.
 
         Raises:
-            StudyError: the disk has; the next training would fare no better.
+            StudyError: it cannot be written; the next training would fare no better.
         """
-        number, seed = running.job.key
-        what = f"trial {number}" if seed is None else f"a confirmation of trial {number}"
-        if end.cause == "disk":
-            raise StudyError(f"{what} could not be kept: {end.reason}; see to that, then resume with the same command")
-        if end.cause == "training" or running.deaths + 1 >= MOST_DEATHS:
-            return False
-        self.watcher.say(f"{what} is trained again: {end.reason}")
-        self._again.append(replace(running, epochs=[], seconds_before=running.seconds, deaths=running.deaths + 1))
-        return True
+        file = self.store.folder.weights_file(*key)
+        partial = file.with_suffix(".partial")
+        try:
+            partial.write_bytes(weights)
+            partial.replace(file)
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise StudyError(
+                f"{_what(key)} could not be kept: {error.strerror}{where}; see to that, then resume with the same "
+                f"command"
+            ) from None
+
+    def _blame_machine(self, running: Running, end: Finished) -> bool:
+        """Whether it is trained again, since the machine has failed and not the network."""
+        deaths = running.deaths + (end.cause == "worker")
+        # After two deaths it runs alone: it may have been another training on the device that killed the worker.
+        again = {
+            "training": False,
+            "memory": not running.job.alone,
+            "worker": deaths < MOST_DEATHS,
+        }[end.cause]
+        if again:
+            alone = running.job.alone or end.cause == "memory" or deaths == MOST_DEATHS - 1
+            self.watcher.say(f"{_what(running.job.key)} is trained again{', alone' * alone}: {end.reason}")
+            job = replace(running.job, alone=alone)
+            self._again.append(replace(running, job=job, epochs=[], seconds_before=running.seconds, deaths=deaths))
+        return again
 
     def _finish_trial(self, running: Running, end: Finished) -> None:
         number = running.job.key[0]
@@ -355,12 +351,20 @@ class Coordinator:
         self.watcher.say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
         if s.target is not None and is_hopeless(figure, s.target):
             self._confirm_jobs.clear()
+        before = self._met
         self._aim_below_best()
+        if self._met and self._met.digest != (before and before.digest):
+            goes_on = not self._only_confirms and (bool(self._unfinished()) or self._may_start_trial())
+            self.watcher.say(target_met_line(self._met, s, goes_on))
 
     def _aim_below_best(self) -> None:
         s = self.settings
         self._met = smallest_met(self._records, s.target, s.seeds) if s.target is not None else None
         self.store.sampler.below = self._met.num_params if self._met else None
+
+
+def _what(key: JobKey) -> str:
+    return f"trial {key[0]}" if key[1] is None else f"a confirmation of trial {key[0]}"
 
 
 def confirmation_jobs(store: SearchStore, space: Space, settings: StudySettings, record: TrialRecord) -> list[Job]:
@@ -375,11 +379,7 @@ def confirmation_jobs(store: SearchStore, space: Space, settings: StudySettings,
     recipe = _recipe(space, settings, record.genes)
     done = {confirmation.seed for confirmation in record.confirmations}
     seeds = [_seed(settings.seed, record.number, f"confirmation {i}") for i in range(settings.seeds)]
-    return [
-        Job((record.number, seed), found.architecture, recipe, seed, store.folder.weights_file(record.number, seed))
-        for seed in seeds
-        if seed not in done
-    ]
+    return [Job((record.number, seed), found.architecture, recipe, seed) for seed in seeds if seed not in done]
 
 
 def _recipe(space: Space, settings: StudySettings, genes: Genes) -> Recipe:

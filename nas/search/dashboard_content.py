@@ -21,7 +21,7 @@ from nas.search.artifacts import save_artifacts
 from nas.search.store import Store
 
 if TYPE_CHECKING:
-    from nas.search.coordinator import Snapshot, Watcher
+    from nas.search.progress import Snapshot, Watcher
 
 REFRESH_EVERY = 10.0  # seconds at the least between two looks at the trials
 MOST_OF_TIME = 0.02  # that a search spends on what the dashboard shows

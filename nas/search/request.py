@@ -31,6 +31,12 @@ def requested(
     elif name is not None:
         folder = StudyFolder(studies, name)
         base = folder.settings() if folder.exists else None
+    if "warm_start" in changes:
+        # Files by their whole path, so that the study resumes from anywhere.
+        given = changes["warm_start"]
+        names = map(str, [given] if isinstance(given, (str, Path)) else given)
+        whole = tuple(str(Path(name).resolve()) if name.endswith(".toml") else name for name in names)
+        changes = {**changes, "warm_start": whole}
     if base is None and "max_params" not in changes:
         raise UsageError("--max-params is missing; for example: nas search --max-params 8000 --target 99.4")
     settings = _checked(replace(base, **changes) if base is not None else StudySettings(**changes))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,23 +13,27 @@ import torch
 from optuna.storages import BaseStorage
 
 from nas.arch import Input
-from nas.errors import StudyError
+from nas.errors import StudyError, UsageError
 from nas.results.records import TrialRecord
-from nas.search.coordinator import Coordinator, Watcher
+from nas.search.cluster import check_cluster, cluster_workers
+from nas.search.coordinator import Coordinator
 from nas.search.dashboard_content import RefreshingWatcher
 from nas.search.interrupt import Interrupts
+from nas.search.jobs import Parts
+from nas.search.log import DecisionLog
+from nas.search.progress import Watcher
 from nas.search.pruner import ParetoPruner
 from nas.search.sampler import BudgetSampler
 from nas.search.settings import StudyFolder, StudySettings
 from nas.search.storage import StorageAddress, locked
 from nas.search.store import SearchStore
-from nas.search.workers import Parts, Pool
+from nas.search.warm_start import warm_start
+from nas.search.workers import Pool, Worker, local_workers
 from nas.space import KNOWN_IMAGES, Space, load_space, recipe_of, require_reachable
 from nas.train.data import VALIDATION_FRACTION, Dataset, load_dataset, split
 from nas.train.engine import find_device
 
-# Processes that share one GPU take turns on it, so that one computes while another prepares its next step.
-WORKERS_PER_GPU = 2
+MOST_TRIALS_PER_DEVICE = 32  # one thread queues the steps of all of them
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,29 @@ class Machine:
     """Where and with how many workers to train."""
 
     device: str = "auto"
-    workers: int | None = None  # None: one a core on the CPU, WORKERS_PER_GPU on a GPU
+    workers: int | None = None  # None: one a core on the CPU, one a GPU on GPUs
     data_dir: Path | None = None
+    trials_per_device: int | None = None  # each worker's trainings at once; None: by memory on a GPU, one on the CPU
+    cluster: str | None = None  # a Ray cluster: HOST:PORT, 'auto', or 'local' to start one; None: this machine alone
+
+    def check(self) -> None:
+        """Finds what is wrong before any data are read.
+
+        Raises:
+            DeviceError: there is no such device.
+            UsageError: the cluster cannot be asked for in this way.
+        """
+        if self.cluster is None:
+            find_device(self.device)
+        else:
+            check_cluster(self.cluster, self.device)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where a number cannot be."""
+        for name, most in (("workers", 256), ("trials_per_device", MOST_TRIALS_PER_DEVICE)):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= most:
+                raise UsageError(f"{name} = {value}: give a number from 1 to {most}, or leave it out")
 
 
 def search(
@@ -61,7 +88,7 @@ def search(
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
-    device = find_device(machine.device)
+    machine.check()
     if settings.dataset in KNOWN_IMAGES:
         # Judged before any data is read, so that an impossible budget is refused at once.
         space, _ = _open_space(folder, settings, *KNOWN_IMAGES[settings.dataset])
@@ -70,11 +97,19 @@ def search(
     space, space_text = _open_space(folder, settings, Input(*dataset.image_shape), dataset.num_classes)
     require_reachable(space, settings.budget)
     fingerprints = {"space": space.digest, "data": dataset.fingerprint}
+    known = warm_start(settings, space, folder.path.parent) if settings.warm_start and not folder.exists else None
     with locked(folder.lock_file, folder.name):
         folder.compare(settings, fingerprints, storage)
-        with (storage or folder.storage()).coordinating(folder.name) as opened:
+        address = storage or folder.storage()
+        with address.coordinating(folder.name) as opened:
+            if known:
+                for line in known.lines():
+                    watcher.say(line)
+                # Before the folder: a study that exists has them, and needs no look at where they are from.
+                with address.errors(folder.name):
+                    known.enqueue(opened, folder.name)
             folder.create(settings, space_text, fingerprints, storage)
-            return _coordinate(folder, settings, space, dataset, device, machine, watcher, Coordinator.run, opened)
+            return _coordinate(folder, settings, space, dataset, machine, watcher, Coordinator.run, opened)
 
 
 def confirm(folder: StudyFolder, settings: StudySettings, number: int, machine: Machine, watcher: Watcher) -> Outcome:
@@ -83,13 +118,11 @@ def confirm(folder: StudyFolder, settings: StudySettings, number: int, machine: 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
-    device = find_device(machine.device)
+    machine.check()
     dataset = study_dataset(folder, machine.data_dir)
     space = frozen_space(folder, dataset)
     with locked(folder.lock_file, folder.name), folder.storage().coordinating(folder.name) as opened:
-        return _coordinate(
-            folder, settings, space, dataset, device, machine, watcher, lambda c: c.confirm(number), opened
-        )
+        return _coordinate(folder, settings, space, dataset, machine, watcher, lambda c: c.confirm(number), opened)
 
 
 def _coordinate(
@@ -97,7 +130,6 @@ def _coordinate(
     settings: StudySettings,
     space: Space,
     dataset: Dataset,
-    device: torch.device,
     machine: Machine,
     watcher: Watcher,
     task: Callable[[Coordinator], None],
@@ -105,18 +137,37 @@ def _coordinate(
 ) -> Outcome:
     epochs = settings.epochs or recipe_of(space, space.plain_genes).epochs
     sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
-    store = SearchStore(folder, space, sampler, ParetoPruner(epochs), storage)
+    store = SearchStore(folder, space, sampler, ParetoPruner(epochs), storage, DecisionLog(folder.log_file).add)
     parts = parts_of(dataset, settings.seed)
     showing = RefreshingWatcher(watcher, store, machine.data_dir)
     interrupts = Interrupts()
     with interrupts.active():
-        pool = Pool(parts, device, machine.workers or default_workers(device), interrupts)
         try:
-            task(Coordinator(store, space, settings, pool, showing, len(parts.validation), interrupts))
+            with _workers(machine, parts, interrupts, watcher) as workers:
+                pool = Pool(workers)
+                task(Coordinator(store, space, settings, pool, showing, len(parts.validation), interrupts))
+        except KeyboardInterrupt:
+            pass  # while it waited for workers; the signal is remembered in `interrupts`
         finally:
-            pool.close()
             showing.finish()
     return Outcome(store.records(), interrupts.requested)
+
+
+@contextmanager
+def _workers(machine: Machine, parts: Parts, interrupts: Interrupts, watcher: Watcher) -> Iterator[Sequence[Worker]]:
+    """What trains; closed after the body."""
+    if machine.cluster is not None:
+        where = (machine.cluster, machine.device, machine.workers, machine.trials_per_device)
+        with cluster_workers(*where, parts, interrupts, watcher.say) as workers:
+            yield workers
+        return
+    devices = devices_of_workers(find_device(machine.device), machine.workers)
+    local = local_workers(parts, devices, machine.trials_per_device, interrupts)
+    try:
+        yield local
+    finally:
+        for worker in local:
+            worker.close()
 
 
 def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:
@@ -158,6 +209,14 @@ def parts_of(dataset: Dataset, seed: int) -> Parts:
     )
 
 
-def default_workers(device: torch.device) -> int:
-    """One worker a core on the CPU, where a second thread gains less than a second trial; a few on a GPU."""
-    return WORKERS_PER_GPU if device.type == "cuda" else len(os.sched_getaffinity(0))
+def devices_of_workers(device: torch.device, workers: int | None) -> list[torch.device]:
+    """The device of each worker. `cuda` without an index is all GPUs of this machine.
+
+    By default one worker a core on the CPU, where a second thread gains less than a second trial; and one a GPU, which
+    packs trials on it. More workers than GPUs share them, worker by worker.
+    """
+    devices = [device]
+    if device.type == "cuda" and device.index is None:
+        devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+    count = workers or (len(devices) if device.type == "cuda" else len(os.sched_getaffinity(0)))
+    return list(itertools.islice(itertools.cycle(devices), count))

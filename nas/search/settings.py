@@ -16,10 +16,12 @@ from nas.errors import InvalidError, StudyError, UsageError
 if TYPE_CHECKING:
     from nas.search.storage import StorageAddress
 
+DEFAULT_TRIALS = 100  # where neither trials nor time are given
+
 
 @dataclass(frozen=True, slots=True)
 class StudySettings:
-    """What a study file holds; every field but the last four is fixed once the study exists."""
+    """What a study file holds; every field but the last five is fixed once the study exists."""
 
     max_params: Annotated[int, Bounds(1, 1_000_000_000)]  # the hard budget
     max_macs: Annotated[int, Bounds(1, 10**15)] | None = None
@@ -30,7 +32,9 @@ class StudySettings:
     space: str = "separable"  # a shipped space, or a .toml file
     epochs: Annotated[int, Bounds(1, 10_000)] | None = None  # None is what the space says
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
+    warm_start: tuple[str, ...] = ()  # studies, 'reference' or .toml files whose networks are the first trials
     target: Annotated[float, Bounds(0.0, 100.0)] | None = None  # percent of the test set
+    stop_at_first: bool = False  # end at the first network that meets the target, not at the smallest to be found
     trials: Annotated[int, Bounds(1, 1_000_000)] | None = None  # finished trials at which the search ends
     time: Annotated[float, Bounds(0.0, 1e9)] | None = None  # seconds after which this run of the search ends
     seeds: Annotated[int, Bounds(1, 100)] = 3  # trainings of a confirmation
@@ -40,8 +44,13 @@ class StudySettings:
         """The hard budget."""
         return Budget(self.max_params, self.max_macs, self.max_activation_bytes)
 
+    @property
+    def most_trials(self) -> int | None:
+        """Finished trials at which the search ends; None where it is time alone that ends it."""
+        return DEFAULT_TRIALS if self.trials is None and self.time is None else self.trials
 
-_FREE = ("target", "trials", "time", "seeds")
+
+_FREE = ("target", "stop_at_first", "trials", "time", "seeds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +112,11 @@ class StudyFolder:
     def lock_file(self) -> Path:
         """Locked by the one process that works on the study."""
         return self.run / "lock"
+
+    @property
+    def log_file(self) -> Path:
+        """The decisions of the search, in the order in which they were taken."""
+        return self.run / "log.jsonl"
 
     def storage(self) -> StorageAddress:
         """Where the trials are: what the study was created with, by default SQLite in the folder.

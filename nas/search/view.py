@@ -12,11 +12,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nas.results.ledger import fates
 from nas.results.records import TrialRecord
-from nas.results.summary import fates, front_records
+from nas.results.summary import front_records
 
 if TYPE_CHECKING:
-    from nas.search.coordinator import Running, Snapshot
+    from nas.search.progress import Running, Snapshot
 
 LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
 DRAW_EVERY = 0.5  # seconds between two tables on one
@@ -76,7 +77,8 @@ def status_line(snapshot: Snapshot) -> str:
     if confirmed:
         parts.append(f"best test {max(confirmed)[0]:.2f} % at {max(confirmed)[1]:,}")
     if snapshot.seconds > 1 and snapshot.images:
-        parts.append(f"{snapshot.images / snapshot.seconds:,.0f} images/s, {len(snapshot.running)} at once")
+        sharing = f" (up to {snapshot.most_on_a_device} a device)" if snapshot.most_on_a_device > 1 else ""
+        parts.append(f"{snapshot.images / snapshot.seconds:,.0f} images/s, {len(snapshot.running)} at once{sharing}")
     parts.append(_clock(snapshot))
     return "  |  ".join(parts)
 
@@ -89,8 +91,8 @@ def _clock(snapshot: Snapshot) -> str:
         left.append(max(s.time - snapshot.seconds, 0.0))
     done = sum(r.fate in ("completed", "stopped", "failed") for r in snapshot.records)
     fresh = done - snapshot.trials_at_start
-    if s.trials is not None and fresh > 0:
-        left.append((s.trials - done) * snapshot.seconds / fresh)
+    if s.most_trials is not None and fresh > 0:
+        left.append((s.most_trials - done) * snapshot.seconds / fresh)
     return f"{text}, about {duration(min(left))} left" if left else text
 
 

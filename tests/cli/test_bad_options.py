@@ -86,6 +86,7 @@ def test_the_other_budgets_are_refused_too(option: str, what: str, nas: Nas) -> 
         (["--time", "soon"], r"'soon' is no duration; write seconds, or 90s, 30m, 1\.5h"),
         (["--trials", "0"], "Invalid value for '--trials'"),
         (["--workers", "0"], "Invalid value for '--workers'"),
+        (["--trials-per-device", "33"], "Invalid value for '--trials-per-device': .*less than or equal to 32"),
         (["--max-parms", "8000"], "No such option: --max-parms .*--max-params"),
     ],
 )

@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "trials.csv",
     "dashboard": "optuna-dashboard",
     "confirm": "again from scratch with fresh seeds",
+    "replay": "every draw and every early stop of a search again",
     "export": "plain Python module",
     "verify": "claims of an exported file again",
     "arch": "Look at a network described in a file",
@@ -65,9 +66,12 @@ def test_the_flags_of_search_are_these() -> None:
     search = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
     flags = {flag for parameter in search.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     assert flags == {
-        "--max-params", "--max-macs", "--max-activation-bytes", "--target",
+        "--max-params", "--max-macs", "--max-activation-bytes", "--target", "--stop-at-first", "--go-on",
         "--dataset", "--image-size", "--colour", "--grey", "--space", "--study", "--name", "--studies", "--storage",
-        "--trials", "--time", "--epochs", "--seeds", "--seed", "--workers", "--device", "--data-dir", "--json",
+        "--warm-start",
+        "--trials", "--time", "--epochs", "--seeds", "--seed", "--workers", "--trials-per-device",
+        "--cluster",
+        "--device", "--data-dir", "--json",
     }  # fmt: skip
 
 

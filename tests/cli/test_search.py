@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 FINISHED = ("completed", "stopped", "failed")
 RESULT_KEYS = {
-    "study", "answer", "target_confirmed", "trials", "train_seconds", "candidates", "front", "references", "test_set",
+    "study", "answer", "target_confirmed", "trials", "train_seconds", "candidates", "warm_start", "rank_correlations",
+    "front", "references", "test_readings", "test_set",
 }  # fmt: skip
 FRONT_KEYS = {
     "trial", "num_params", "num_macs", "peak_activation_bytes", "validation_accuracy", "test_accuracy", "test_spread",
@@ -46,7 +47,13 @@ def test_a_search_ends_at_its_trials_and_confirms_its_front(digits_study: Study)
     assert result["study"] == "small"
     assert finished(result) == 10
     assert result["target_confirmed"] is None
-    assert result["candidates"].keys() == {"redrawn", "repaired"}
+    drawn = result["candidates"]
+    assert drawn.keys() == {"redrawn", "over_budget", "repaired", "repeated", "duplicates"}
+    assert drawn["duplicates"] == result["trials"].get("duplicate", 0)
+    assert drawn["repaired"] > 0
+    assert result["warm_start"] is None
+    assert [c["epoch"] for c in result["rank_correlations"]] == [1, 2]
+    assert {c["trials"] for c in result["rank_correlations"]} == {result["trials"]["completed"]}
     assert result["references"] == []  # the reference networks are for another data set
     front = result["front"]
     assert {frozenset(row) for row in front} == {frozenset(FRONT_KEYS)}
@@ -60,7 +67,7 @@ def test_a_search_ends_at_its_trials_and_confirms_its_front(digits_study: Study)
     assert f"{best['num_params']:,} parameters reach {best['test_accuracy']:.2f} % ± " in result["answer"]
     readings = re.search(r"The test set was read after (\d+) trainings of (\d+) networks", result["test_set"])
     assert readings is not None
-    assert int(readings[1]) == 2 * int(readings[2])
+    assert int(readings[1]) == 2 * int(readings[2]) == result["test_readings"]
 
 
 def test_what_is_said_while_it_runs_goes_to_standard_error(digits_study: Study) -> None:
@@ -118,6 +125,25 @@ def test_a_met_target_names_the_smallest_network_that_met_it(study_copy: Study) 
     assert ended.json["answer"].endswith(f"the target of {target:g} % is met within 2,000 by trial {met['trial']}.")
 
 
+def test_a_search_begins_with_an_earlier_study_and_ends_at_the_first_that_meets_the_target(study_copy: Study) -> None:
+    settings = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--epochs", 3, "--seeds", 1)
+    asked = ("--warm-start", "small", "--target", 20, "--stop-at-first", "--trials", 50, "--workers", 1, "--json")
+    ended = study_copy.nas("search", *settings, "--name", "next", *asked)
+    assert ended.rc == 0, ended.err
+    assert "warm start: the first trials are trial " in ended.err
+    assert re.search(r"target met: .* reach 20 %; the search ends here, as --stop-at-first asks", ended.err)
+    assert finished(ended.json) < 50
+    assert ended.json["warm_start"]["trials"] >= 1
+    status = study_copy.nas("status", "next")
+    assert re.search(r"^warm start: \d+ known networks taken over, \d+ of them on the front;", status.out, re.MULTILINE)
+    # What the study began with is its own by now; another beginning is another study.
+    resumed = study_copy.nas("search", "--name", "next", "--json")
+    assert (resumed.rc, resumed.json) == (0, ended.json)
+    other = study_copy.nas("search", "--name", "next", "--warm-start", "reference")
+    assert other.rc == 1
+    assert "warm_start was ['small'] and is ['reference']" in other.err
+
+
 def test_a_search_without_the_target_ends_with_exit_code_3(nas: Nas) -> None:
     """From nothing, and by a study file; a flag goes before the file."""
     (nas.cwd / "mine.toml").write_text(
@@ -142,6 +168,7 @@ def test_the_status_shows_the_front_and_the_answer(digits_study: Study) -> None:
     assert "take the best with: nas export small -o net.py" in shown.err
     assert shown.out.rstrip().endswith(result["answer"])
     assert result["test_set"] in shown.out
+    assert f"candidates: {result['candidates']['redrawn']} drawn again for their size, " in shown.out
     for row in result["front"]:
         line = next(line for line in shown.out.splitlines() if line.split()[-1:] == [str(row["trial"])])
         assert line.split()[0] == f"{row['num_params']:,}"

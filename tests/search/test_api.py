@@ -100,6 +100,15 @@ def test_a_study_is_opened_by_its_name_and_resumed(study: Study) -> None:
         nas.open_study("other", studies=folder)
 
 
+def test_an_earlier_study_begins_another(study: Study) -> None:
+    folder, settings = study.folder.path.parent, {**QUICK, "trials": len(study.front)}
+    known = set(study.front["digest"])
+    more = nas.search(**settings, dataset=pairs(), studies=folder, name="more", warm_start="own")  # type: ignore[arg-type]
+    assert more.settings.warm_start == ("own",)
+    assert set(more.trials["digest"]) == known
+    assert more.trials["origin"].str.match(r"trial \d+ of own").all()
+
+
 def test_a_resume_refuses_other_images(study: Study) -> None:
     train, (images, labels) = pairs()
     with pytest.raises(StudyError, match="study 'own' was made with other images; give this search another name"):

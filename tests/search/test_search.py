@@ -12,6 +12,7 @@ import pytest
 
 from nas.errors import BudgetError, StudyError, UsageError
 from nas.results.records import TrialRecord
+from nas.search.confirm import smallest_met
 from nas.search.coordinator import Snapshot
 from nas.search.run import Machine, Outcome, confirm, search
 from nas.search.sampler import distributions_of
@@ -209,12 +210,36 @@ def test_a_trial_left_running_by_a_killed_coordinator_is_trained_again(tmp_path:
     assert Store(folder).records() == outcome.records
 
 
-def test_the_confirmed_target_ends_the_search(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, trials=None, target=30.0, epochs=6)
-    outcome = _search(StudyFolder(tmp_path, "target"), settings)
-    met = [r for r in outcome.records if r.confirmed and r.confirmed.num_seeds == 3 and r.confirmed.mean >= 30.0]
-    assert met
-    assert _finished(outcome) < 30
+def test_the_search_goes_on_below_the_network_that_met_the_target_unless_told_to_stop(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, trials=14, target=30.0, seeds=1, stop_at_first=True)
+    folder, watching = StudyFolder(tmp_path, "target"), Watching()
+    outcome = _search(folder, settings, watching)
+    first = smallest_met(outcome.records, 30.0, 1)
+    assert first is not None
+    assert _finished(outcome) < 14
+    met = f"target met: {first.num_params:,} parameters (trial {first.number}) reach 30 %"
+    assert f"{met}; the search ends here, as --stop-at-first asks" in watching.said
+    # Again: it has ended. Without the flag it goes on from there.
+    assert _search(folder, settings).records == outcome.records
+    watching = Watching()
+    further = _search(folder, replace(settings, stop_at_first=False), watching)
+    assert _finished(further) == 14
+    begun = [r for r in further.records if r.number >= len(outcome.records)]
+    assert begun
+    assert all(r.num_params < first.num_params for r in begun)
+    smallest = smallest_met(further.records, 30.0, 1)
+    assert smallest is not None
+    assert smallest.num_params < first.num_params
+    assert any(
+        line.endswith("reach 30 %; going on for smaller ones (Ctrl-C ends the search and keeps everything)")
+        for line in watching.said
+    )
+
+
+def test_a_target_alone_searches_for_a_hundred_trials() -> None:
+    assert StudySettings(2000, target=30.0).most_trials == 100
+    assert StudySettings(2000, target=30.0, time=60.0).most_trials is None
+    assert StudySettings(2000, target=30.0, time=60.0, trials=7).most_trials == 7
 
 
 def test_time_starts_no_further_trial(tmp_path: Path) -> None:

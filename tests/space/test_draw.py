@@ -16,6 +16,7 @@ from nas.space import (
     SHIPPED,
     Candidate,
     Draw,
+    Genes,
     Space,
     Value,
     candidate,
@@ -27,6 +28,8 @@ from nas.space import (
     most_network,
     random_genes,
 )
+from nas.space.assemble import ascending
+from nas.space.draw import PATIENCE, REDRAWS
 
 IMAGES = {"separable": "mnist", "squeeze_expand": "mnist", "tiny_digits": "digits"}
 BUDGETS = (800, 2_000, 8_000)
@@ -182,6 +185,48 @@ def test_a_ceiling_is_kept() -> None:
         draws = [draw_network(space, Budget(8_000), rng, ceiling=ceiling) for _ in range(50)]
         assert max(draw.candidate.costs.num_params for draw in draws) <= ceiling
     assert draw_network(space, Budget(400), rng, ceiling=9_000).candidate.costs.num_params <= 400
+
+
+def test_a_repair_leaves_no_width_that_could_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = space_of(tmp_path, "block.width = [8, 12, 20, 32]\nblock.growing = true", Input(1, 28, 28), 10)
+    used = []
+    for space, seed in itertools.product((shipped("separable"), shipped("tiny_digits"), listed), range(25)):
+        rng = random.Random(seed)
+        least, genes = least_network(space).costs, random_genes(space, rng)
+        ceiling = rng.randint(least.num_params + 200, 6 * least.num_params + 2_000)
+        budget = Budget(ceiling, max_macs=20 * least.num_macs if seed % 3 == 0 else None)
+        without, filled = (_draw_with(monkeypatch, fill, space, budget, genes) for fill in (False, True))
+        assert budget.admits(filled.candidate.costs)
+        assert filled.candidate.costs.num_params >= without.candidate.costs.num_params
+        assert candidate(space, filled.candidate.genes) == filled.candidate
+        if space.value(filled.candidate.genes, "block.growing"):
+            widths = block_widths(filled.candidate)
+            assert widths == sorted(widths)
+        if filled.repaired and filled.redrawn < REDRAWS:
+            used.append(filled.candidate.costs.num_params - without.candidate.costs.num_params)
+            for name in space.width_genes:
+                domain, value = space.genes[name], filled.candidate.genes[name]
+                above = min((v for v in domain.values() if v > value), default=value)  # type: ignore[operator]
+                raised = fitting(space, ascending(space, {**filled.candidate.genes, name: above}), budget)
+                assert raised is None or raised.costs.num_params <= filled.candidate.costs.num_params
+    assert len(used) > 40
+    assert statistics.fmean(used) > 20
+
+
+def _draw_with(monkeypatch: pytest.MonkeyPatch, fill: bool, space: Space, budget: Budget, genes: Genes) -> Draw:
+    monkeypatch.setattr("nas.space.draw.FILL", fill)
+    return draw_network(space, budget, random.Random(0), propose=lambda: genes, ceiling=budget.max_params)
+
+
+def test_draws_over_the_budget_are_counted() -> None:
+    space = shipped("separable")
+    most = most_network(space).genes
+    assert draw_network(space, Budget(5_000), random.Random(0), lambda: most, 5_000).over_budget == PATIENCE + 1
+    small = least_network(space).genes
+    far_below = draw_network(space, Budget(5_000), random.Random(0), lambda: small, 5_000)
+    assert (far_below.redrawn, far_below.repaired, far_below.over_budget) == (PATIENCE, True, 0)
+    # Above the ceiling is not over the budget.
+    assert draw_network(space, Budget(10**9), random.Random(0), lambda: most, 5_000).over_budget == 0
 
 
 def test_foreign_genes_are_refused() -> None:
