@@ -182,7 +182,7 @@ def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespa
     store._write = pool.timed("storage of trials", store._write)  # type: ignore[method-assign]
     write_epoch = pool.timed("storage of epochs", store._storage.set_trial_intermediate_value)
     store._storage.set_trial_intermediate_value = write_epoch  # type: ignore[method-assign]
-    coordinator = Coordinator(store, space, settings, pool, Silent(), 10_000, interrupts, lambda: pool.now)
+    coordinator = Coordinator(store, space, settings, pool, Silent(), 10_000, 10_000, interrupts, lambda: pool.now)
     coordinator.run()
     assert pool.began is not None
     spent = time.process_time() - pool.began[0]

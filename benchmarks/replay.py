@@ -153,6 +153,7 @@ class Ours:
                 pool,  # type: ignore[arg-type]
                 _Silent(),
                 table.settings.validation_images,
+                table.settings.validation_images,  # nothing is confirmed here
                 pool.interrupts,
                 lambda: pool.now,
             )

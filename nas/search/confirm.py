@@ -13,7 +13,7 @@ from statistics import NormalDist
 from nas.results.records import ConfirmedFigure, TrialRecord
 
 LIKELY = 0.25  # the least chance worth three trainings, and what they teach about the offset
-NOISE = 0.15  # points: below this a difference between two single runs says nothing (two standard errors at 99.4 %)
+HOPELESS = 2.0  # standard errors of one reading of the test set below the target
 # What is believed before the first confirmation: a sixth more images to train on help a little.
 PRIOR_OFFSET = NormalDist(0.1, 0.2)  # points, confirmed minus validation
 
@@ -48,9 +48,9 @@ def meets(figure: ConfirmedFigure, target: float, seeds: int) -> bool:
     return figure.num_seeds >= seeds and figure.mean >= target
 
 
-def is_hopeless(figure: ConfirmedFigure, target: float) -> bool:
+def is_hopeless(figure: ConfirmedFigure, target: float, test_images: int) -> bool:
     """Whether the seeds so far are too far below the target for the rest to be trained."""
-    return figure.mean < target - NOISE
+    return figure.mean < target - HOPELESS * standard_error(target, test_images)
 
 
 def smallest_met(records: list[TrialRecord], target: float, seeds: int) -> TrialRecord | None:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from nas.arch import Recipe, recipe_digest
 from nas.errors import StudyError, TrainingError
 from nas.results.front import validation_front
-from nas.results.records import Confirmation, TrialRecord, last_epochs_mean
+from nas.results.records import Confirmation, ConfirmedFigure, TrialRecord, last_epochs_mean
 from nas.search.answer import target_met_line
 from nas.search.confirm import is_hopeless, next_to_confirm, smallest_met
 from nas.search.interrupt import Interrupts
@@ -41,6 +41,7 @@ class Coordinator:
         pool: Pool,
         watcher: Watcher,
         validation_images: int,
+        test_images: int,
         interrupts: Interrupts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -49,7 +50,7 @@ class Coordinator:
         self.settings = settings
         self.pool = pool
         self.watcher = watcher
-        self._validation_images = validation_images
+        self._validation_images, self._test_images = validation_images, test_images
         self._interrupts = interrupts
         self._clock = clock
         self._started = clock()
@@ -244,8 +245,13 @@ class Coordinator:
             figure = record.confirmed
             if figure is None or figure.num_seeds >= self.settings.seeds:
                 continue
-            if self.settings.target is None or not is_hopeless(figure, self.settings.target):
+            if not self._is_hopeless(figure):
                 self._queue_confirmation(record)
+
+    def _is_hopeless(self, figure: ConfirmedFigure) -> bool:
+        """Whether further seeds would be trained in vain; a person who asks for a confirmation gets all of them."""
+        target = self.settings.target
+        return target is not None and not self._only_confirms and is_hopeless(figure, target, self._test_images)
 
     def _plan_confirmations(self) -> None:
         """Queues the next network to confirm, one at a time."""
@@ -349,7 +355,7 @@ class Coordinator:
         assert figure is not None
         seeds = f"{figure.num_seeds} of {s.seeds} seeds"
         self.watcher.say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
-        if s.target is not None and is_hopeless(figure, s.target):
+        if self._is_hopeless(figure):
             self._confirm_jobs.clear()
         before = self._met
         self._aim_below_best()

@@ -145,7 +145,8 @@ def _coordinate(
         try:
             with _workers(machine, parts, interrupts, watcher) as workers:
                 pool = Pool(workers)
-                task(Coordinator(store, space, settings, pool, showing, len(parts.validation), interrupts))
+                counts = len(parts.validation), len(parts.test)
+                task(Coordinator(store, space, settings, pool, showing, *counts, interrupts))
         except KeyboardInterrupt:
             pass  # while it waited for workers; the signal is remembered in `interrupts`
         finally:

@@ -67,8 +67,11 @@ def test_best_epoch_decides_nothing() -> None:
 
 
 def test_seeds_far_below_the_target_are_hopeless() -> None:
-    assert is_hopeless(ConfirmedFigure((Confirmation(0, (99.2, 99.2, 99.2), 1.0),)), 99.4)
-    assert not is_hopeless(ConfirmedFigure((Confirmation(0, (99.3, 99.3, 99.3), 1.0),)), 99.4)
+    assert is_hopeless(ConfirmedFigure((Confirmation(0, (99.2, 99.2, 99.2), 1.0),)), 99.4, 10_000)
+    assert not is_hopeless(ConfirmedFigure((Confirmation(0, (99.3, 99.3, 99.3), 1.0),)), 99.4, 10_000)
+    # 359 images tell less: one of them is 0.28 points.
+    assert not is_hopeless(ConfirmedFigure((Confirmation(0, (93.6, 93.6, 93.6), 1.0),)), 95.0, 359)
+    assert is_hopeless(ConfirmedFigure((Confirmation(0, (92.0, 92.0, 92.0), 1.0),)), 95.0, 359)
 
 
 def test_offset_is_learnt_from_confirmations() -> None:

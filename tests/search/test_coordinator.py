@@ -77,7 +77,7 @@ def _search(
     storage = optuna.storages.InMemoryStorage()
     store = SearchStore(StudyFolder(tmp_path, "a"), space, sampler, ParetoPruner(1), storage)
     worker = Mortal(deaths, trials_per_device)
-    Coordinator(store, space, SETTINGS, Pool([worker]), Silent(), 360, Interrupts()).run()
+    Coordinator(store, space, SETTINGS, Pool([worker]), Silent(), 360, 360, Interrupts()).run()
     return store, worker
 
 
@@ -126,7 +126,7 @@ def test_what_must_run_alone_waits_for_an_empty_worker(tmp_path: Path) -> None:
             shared.extend(set(w.jobs) for w in workers if any(job.alone for job in w.jobs.values()))
 
     settings = replace(SETTINGS, trials=20)
-    Coordinator(store, space, settings, Pool(workers), Watching(), 360, Interrupts()).run()
+    Coordinator(store, space, settings, Pool(workers), Watching(), 360, 360, Interrupts()).run()
     assert [r.fate for r in store.records()] == ["completed"] * 20
     assert shared
     assert all(len(jobs) == 1 for jobs in shared)
