@@ -1,0 +1,75 @@
+"""Trials an hour with several local workers against one: the same `nas search`, whole commands, in turn.
+
+    python benchmarks/workers.py --rounds 3 --json
+
+Each run is one of a new study, from the command's first instruction to its last, starting its processes included. The
+trials are those that the search draws before its history guides it, one epoch each, so that all runs train the same
+networks; no target is near, so that nothing is confirmed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nas.search.sampler import STARTUP_TRIALS
+
+
+def trials_an_hour(workers: int, trials: int, more: list[str]) -> float:
+    """Of one whole command with that many workers."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [Path(sys.executable).with_name("nas"), "search", "--name", "timed", "--studies", folder]
+        command += ["--max-params", "8000", "--target", "100", "--epochs", "1"]
+        command += ["--workers", str(workers), "--trials", str(trials), "--json", *more]
+        started = time.monotonic()
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - started
+    if ended.returncode != 3:  # the target cannot be met
+        raise SystemExit(ended.stderr)
+    fates = json.loads(ended.stdout)["trials"]
+    assert fates == {"completed": trials}, fates
+    return trials / seconds * 3600
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--trials", type=int, default=STARTUP_TRIALS)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
+    parser.add_argument("more", nargs="*", help="further options of `nas search`, behind --")
+    options = parser.parse_args()
+    found: dict[int, list[float]] = {1: [], options.workers: []}
+    for number in range(options.rounds):
+        for workers, rates in found.items():
+            rates.append(trials_an_hour(workers, options.trials, options.more))
+            print(f"round {number + 1}: {workers} workers, {rates[-1]:.0f} trials an hour", file=sys.stderr, flush=True)
+    ratios = [several / one for one, several in zip(*found.values(), strict=True)]
+    document: dict[str, Any] = {
+        "date": date.today().isoformat(),
+        "hardware": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "trials": options.trials,
+        "trials_an_hour": {str(workers): [round(rate) for rate in rates] for workers, rates in found.items()},
+        "ratios": [round(ratio, 2) for ratio in ratios],
+        "median_ratio": round(statistics.median(ratios), 2),
+    }
+    text = f"{options.workers} workers against 1: {document['median_ratio']} times the trials an hour (median)"
+    print(json.dumps(document, indent=2) if options.json else text)
+
+
+if __name__ == "__main__":
+    main()
