@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import numpy as np
 import optuna
@@ -23,6 +24,18 @@ def rungs_of(epochs: int) -> tuple[int, ...]:
     return tuple(sorted({rung for f in RUNG_FRACTIONS if 1 <= (rung := round(f * epochs)) < epochs}))
 
 
+_TRAINED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+
+
+@dataclass
+class _Seen:
+    """The finished trials that came to a rung: among thousands, a look at each would cost more than the decision."""
+
+    numbers: set[int] = field(default_factory=set)  # of all finished ones, wherever they came to
+    stopped: list[tuple[float, float]] = field(default_factory=list)  # parameters, accuracy at the rung
+    completed: list[tuple[float, float, float]] = field(default_factory=list)  # and the final accuracy
+
+
 class ParetoPruner(BasePruner):
     """Stops a trial at a rung when it is not going to move the front of (parameters, final accuracy).
 
@@ -37,7 +50,7 @@ class ParetoPruner(BasePruner):
     Halving, section 3.2, in the stopping form of Li et al. 2020).
 
     The best epoch so far counts, since under a high learning rate a single epoch dips by several points now and then.
-    It reads the user attribute `num_params`, set before the first report.
+    It serves one study, and reads the user attribute `num_params`, set before the first report.
     """
 
     def __init__(
@@ -48,27 +61,33 @@ class ParetoPruner(BasePruner):
         self.doubt = doubt
         self.least_completed = least_completed
         self.least_peers = least_peers
-        self._finished: dict[int, dict[int, tuple[float, float]]] = {}  # points by rung and number
+        self._seen: dict[int, _Seen] = {}  # by rung
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether `trial`, which has just reported, should stop."""
         rung = trial.last_step
         if rung not in self.rungs:
             return False
-        states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-        there = [
-            peer
-            for peer in study.get_trials(deepcopy=False, states=states)
-            if peer.number != trial.number and rung in peer.intermediate_values and "num_params" in peer.user_attrs
-        ]
-        if len(there) < self.least_peers:
-            return False
+        seen = self._seen.setdefault(rung, _Seen())
+        running = []
+        for peer in study.get_trials(deepcopy=False, states=_TRAINED):
+            if peer.number in seen.numbers or peer.number == trial.number:
+                continue
+            there = rung in peer.intermediate_values and "num_params" in peer.user_attrs
+            if peer.state.is_finished():
+                seen.numbers.add(peer.number)
+            elif there:
+                running.append(_point(peer, rung))
+            if peer.state == TrialState.PRUNED and there:
+                seen.stopped.append(_point(peer, rung))
+            elif peer.state == TrialState.COMPLETE and there:
+                seen.completed.append((*_point(peer, rung), float(peer.value or 0.0)))
         point = _point(trial, rung)
-        completed = [peer for peer in there if peer.state == TrialState.COMPLETE and peer.value is not None]
-        if len(completed) < self.least_completed:
-            return _in_lower_half(point, [self._point_of(peer, rung) for peer in there])
-        points = np.array([(*self._point_of(peer, rung), peer.value) for peer in completed], dtype=float)
-        return self._falls_short(point, points)
+        if len(seen.stopped) + len(seen.completed) + len(running) < self.least_peers:
+            return False
+        if len(seen.completed) < self.least_completed:
+            return _in_lower_half(point, [*seen.stopped, *(row[:2] for row in seen.completed), *running])
+        return self._falls_short(point, np.array(seen.completed))
 
     def _falls_short(
         self, point: tuple[float, float], completed: np.ndarray[tuple[int, int], np.dtype[np.float64]]
@@ -87,14 +106,6 @@ class ParetoPruner(BasePruner):
         deviation = math.sqrt(float(residuals @ residuals) / (len(final) - 2))
         predicted = final.mean() + slope * (_log_odds(np.array(point[1])) - at_rung.mean())
         return bool(predicted + self.doubt * deviation < rivals.max())
-
-    def _point_of(self, peer: FrozenTrial, rung: int) -> tuple[float, float]:
-        if not peer.state.is_finished():
-            return _point(peer, rung)
-        known = self._finished.setdefault(rung, {})
-        if peer.number not in known:
-            known[peer.number] = _point(peer, rung)
-        return known[peer.number]
 
 
 def _point(trial: FrozenTrial, rung: int) -> tuple[float, float]:

@@ -42,6 +42,10 @@ def _distribution(domain: Domain) -> BaseDistribution:
     return FloatDistribution(domain.low, domain.high, log=domain.log)
 
 
+def _num_params(trial: FrozenTrial) -> float:
+    return float(trial.user_attrs["num_params"])
+
+
 class BudgetSampler(BaseSampler):
     """Evolution of the front that never proposes a network over budget.
 
@@ -51,7 +55,7 @@ class BudgetSampler(BaseSampler):
     scaled to it; so what wins at one size is tried at the others. With a target, ceilings stay in the upper half of
     what is left: the budget, until a network met the target, and what is `below` that network from then on.
 
-    It reads the user attributes `num_params` and `digest` of the trials.
+    It serves one study, and reads the user attributes `num_params` and `digest` of its trials.
     """
 
     def __init__(self, space: Space, budget: Budget, seed: int, has_target: bool = False) -> None:
@@ -62,6 +66,11 @@ class BudgetSampler(BaseSampler):
         self.below: int | None = None  # parameters of the smallest network that met the target
         self.last_draw: Draw | None = None
         self._distributions = distributions_of(space)
+        # What `_learn` took in of the study:
+        self._learned: set[int] = set()  # numbers of finished trials
+        self._tried: set[tuple[Any, ...]] = set()
+        self._num_trained = 0  # to the end, or stopped early
+        self._front: list[FrozenTrial] = []  # of parameters and validation accuracy
         self._recipe_genes = [name for name, key in space.keys.items() if key.startswith("recipe.")]
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -90,20 +99,32 @@ class BudgetSampler(BaseSampler):
 
     def tried(self, study: optuna.Study) -> set[tuple[Any, ...]]:
         """Networks with their recipes that need no second training."""
-        return {
-            self._identity(t.user_attrs["digest"], t.params)
-            for t in study.get_trials(deepcopy=False)
-            if "digest" in t.user_attrs and t.params.keys() == self._distributions.keys()
-        }
+        self._learn(study)
+        return self._tried
 
     def proposals(self, study: optuna.Study, trial: FrozenTrial, rng: random.Random) -> Callable[[], Genes] | None:
         """What makes proposals from the history; None where it is too short for more than random draws."""
-        if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) < STARTUP_TRIALS:
+        self._learn(study)
+        if self._num_trained < STARTUP_TRIALS or not self._front:
             return None
-        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        sized = [t for t in completed if "num_params" in t.user_attrs and t.params.keys() == self._distributions.keys()]
-        parents = pareto_front(sized, lambda t: float(t.user_attrs["num_params"]), lambda t: float(t.value or 0.0))
-        return (lambda: self._mutated(rng.choice(parents).params, rng)) if parents else None
+        return lambda: self._mutated(rng.choice(self._front).params, rng)
+
+    def _learn(self, study: optuna.Study) -> None:
+        """Takes in what is new in `study`: among thousands of trials, a look at each would cost more than the draw."""
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number in self._learned:
+                continue
+            described = trial.user_attrs.keys() >= {"digest", "num_params"}
+            described = described and trial.params.keys() == self._distributions.keys()
+            if described:
+                self._tried.add(self._identity(trial.user_attrs["digest"], trial.params))
+            if trial.state.is_finished():
+                self._learned.add(trial.number)
+                self._num_trained += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+                if described and trial.state == TrialState.COMPLETE:
+                    # By number, so that of two equal ones the same stays, in whatever order they ended.
+                    known = sorted([*self._front, trial], key=lambda t: t.number)
+                    self._front = pareto_front(known, _num_params, lambda t: float(t.value or 0.0))
 
     def _mutated(self, genes: Genes, rng: random.Random) -> Genes:
         """`genes` with one of them drawn again, and now and then another."""
