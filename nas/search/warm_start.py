@@ -73,6 +73,8 @@ def warm_start(settings: StudySettings, space: Space, studies: Path) -> WarmStar
         if not known:
             found.left_out[name] = "no trial of that study has completed"
         for origin, architecture, recipe in known:
+            while origin in found.networks or origin in found.left_out:
+                origin += "'"  # another file of that name
             genes, reason = _genes(space, settings.budget, architecture, recipe)
             if not reason:
                 same = (digest_of(lower(architecture)), recipe_of(space, genes))
@@ -111,7 +113,8 @@ def _known(name: str, studies: Path) -> Iterator[_Known]:
             yield _Known(f"{REFERENCE} {path.stem}", file.architecture, file.recipe)
     elif name.endswith(".toml"):
         file = read_architecture(Path(name))
-        yield _Known(name, file.architecture, file.recipe)
+        # Reports and tables are shown around: without the folders of a person's machine.
+        yield _Known(Path(name).name, file.architecture, file.recipe)
     else:
         yield from _front_of(name, studies)
 

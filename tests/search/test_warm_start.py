@@ -140,7 +140,18 @@ def test_a_file_is_tried_with_its_own_recipe_and_once(tmp_path: Path) -> None:
     files = tuple(str(tmp_path / f"{name}.toml") for name in "abc")
     found = warm_start(replace(SETTINGS, warm_start=files), DIGITS, tmp_path)
     assert [genes["recipe.learning_rate"] for genes in found.networks.values()] == [0.011, 0.012]
-    assert found.left_out == {files[1]: f"it is the same as {files[0]}"}
+    assert list(found.networks) == ["a.toml", "c.toml"]
+    assert found.left_out == {"b.toml": "it is the same as a.toml"}
+
+
+def test_files_of_one_name_are_told_apart_and_their_folders_stay_private(tmp_path: Path) -> None:
+    files = []
+    for folder, rate in (("mine", "0.011"), ("yours", "0.012")):
+        (tmp_path / folder).mkdir()
+        files.append(tmp_path / folder / "net.toml")
+        files[-1].write_text(EXAMPLE.format(head="").replace("0.011", rate))
+    found = warm_start(replace(SETTINGS, warm_start=tuple(map(str, files))), DIGITS, tmp_path)
+    assert list(found.networks) == ["net.toml", "net.toml'"]
 
 
 def test_what_is_no_study_is_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -163,7 +174,7 @@ def test_a_start_that_was_cut_off_is_made_up_for_and_an_opened_study_is_left_alo
     warm_start(replace(SETTINGS, warm_start=files[:1]), DIGITS, tmp_path).enqueue(memory, "new")
     both.enqueue(memory, "new")
     study = optuna.load_study(study_name="new", storage=memory)
-    assert [t.user_attrs["origin"] for t in study.trials] == list(files)
+    assert [t.user_attrs["origin"] for t in study.trials] == ["a.toml", "b.toml"]
     opened = optuna.create_study(study_name="opened", storage=memory)
     opened.set_user_attr("folder", "of somebody else")
     both.enqueue(memory, "opened")
