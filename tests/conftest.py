@@ -19,6 +19,10 @@ DIGITS = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", "2000
 NOWHERE = "http://127.0.0.1:9"  # refuses at once
 NO_NETWORK = {key: NOWHERE for name in ("http_proxy", "https_proxy", "all_proxy") for key in (name, name.upper())}
 
+# A shell has what it runs in the background ignore Ctrl-C, and every command under test would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 
 @dataclass(frozen=True)
 class Finished:

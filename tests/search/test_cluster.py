@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 needs_ray = pytest.mark.usefixtures("ray_installed")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 
-TRIALS = 8
+TRIALS = 24  # enough for an actor to be killed while it trains
 LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")  # as in /proc/net
 
 
@@ -92,7 +92,7 @@ def listening(pids: set[int]) -> list[str]:
 
 @needs_ray
 @needs_proc
-def test_a_killed_coordinator_and_a_killed_actor_lose_nothing(nas: Nas, folder: Path) -> None:
+def test_a_killed_coordinator_and_killed_actors_lose_nothing(nas: Nas, folder: Path) -> None:
     process = start(nas, folder)
     wait_for(lambda: weights(nas))
     all_of_it = family(process.pid)
@@ -105,8 +105,8 @@ def test_a_killed_coordinator_and_a_killed_actor_lose_nothing(nas: Nas, folder: 
 
     process = start(nas, folder)
     wait_for(lambda: len(weights(nas)) > finished)
-    before = actors(family(process.pid))
-    os.kill(before[0], signal.SIGKILL)
+    for actor in actors(family(process.pid)):  # of two, one is surely at work
+        os.kill(actor, signal.SIGKILL)
     ended = nas.finish(process)
     assert ended.rc == 0, ended.err
     assert ended.json["study"] == killed.NAME  # Ray writes nothing beside it
