@@ -107,6 +107,16 @@ def test_worse_witness_leaves_more_doubt() -> None:
     assert not _prunes(_study_that_completed(wild), 8500, 96.5, 3)
 
 
+@pytest.mark.parametrize(("power", "error", "stops"), [
+    (2.0, 2.9, True),  # a little worse at the rung is a lot worse at the end
+    (0.02, 6.0, False),  # much worse at the rung is hardly worse at the end
+])  # fmt: skip
+def test_how_much_the_rung_tells_of_the_end_is_learnt(power: float, error: float, stops: bool) -> None:
+    luck = (1.03, 0.97, 1.02, 0.98, 1.01, 0.99, 1.02, 0.98)
+    ended = [(n, a, 100 - 0.02 * (100 - a) ** power * x) for (n, a, _), x in zip(HALVING, luck, strict=True)]
+    assert _prunes(_study_that_completed(ended), 8500, 100 - error, 3) is stops
+
+
 def test_rung_that_tells_nothing_apart_stops_nothing() -> None:
     same = [(num_params, 90.0, final) for num_params, _, final in HALVING]
     assert not _prunes(_study_that_completed(same), 8500, 90.0, 3)
