@@ -2,14 +2,15 @@
 
     python benchmarks/workers.py --rounds 3 --json
 
-Each run is one of a new study, from the command's first instruction to its last, starting its processes included. The
-trials are those that the search draws before its history guides it, one epoch each, so that all runs train the same
-networks; no target is near, so that nothing is confirmed.
+Each run is one of a new study, from the command's first instruction to its last, starting its processes included. All
+train the same networks, drawn at random beforehand and enqueued, for one epoch each; no target is near, so that nothing
+is confirmed.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -24,14 +25,32 @@ from typing import Any
 
 import torch
 
-from nas.search.sampler import STARTUP_TRIALS
+from nas.arch import Budget
+from nas.search.settings import StudyFolder
+from nas.search.warm_start import WarmStart
+from nas.space import KNOWN_IMAGES, Genes, draw_networks, load_space
+
+NAME = "timed"
+MAX_PARAMS = 8000
+
+
+def enqueue(folder: Path, trials: int) -> None:
+    """Makes the same networks the first trials of a new study in `folder`."""
+    draws = draw_networks(load_space("separable", *KNOWN_IMAGES["mnist"]), Budget(MAX_PARAMS), 0)
+    networks: dict[str, Genes] = {
+        f"network {i}": draw.candidate.genes for i, draw in enumerate(itertools.islice(draws, trials))
+    }
+    study = StudyFolder(folder, NAME)
+    study.run.mkdir(parents=True)
+    WarmStart(networks, {}).enqueue(study.storage().open(NAME), NAME)
 
 
 def trials_an_hour(workers: int, trials: int, more: list[str]) -> float:
     """Of one whole command with that many workers."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [Path(sys.executable).with_name("nas"), "search", "--name", "timed", "--studies", folder]
-        command += ["--max-params", "8000", "--target", "100", "--epochs", "1"]
+        enqueue(Path(folder), trials)
+        command = [str(Path(sys.executable).with_name("nas")), "search", "--name", NAME, "--studies", folder]
+        command += ["--max-params", str(MAX_PARAMS), "--target", "100", "--epochs", "1"]
         command += ["--workers", str(workers), "--trials", str(trials), "--json", *more]
         started = time.monotonic()
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -46,7 +65,7 @@ def trials_an_hour(workers: int, trials: int, more: list[str]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--trials", type=int, default=STARTUP_TRIALS)
+    parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
     parser.add_argument("more", nargs="*", help="further options of `nas search`, behind --")
