@@ -13,6 +13,7 @@ from statistics import NormalDist
 from nas.results.records import ConfirmedFigure, TrialRecord
 
 LIKELY = 0.25  # the least chance worth three trainings, and what they teach about the offset
+WORTHWHILE = 0.95  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
 HOPELESS = 2.0  # standard errors of one reading of the test set below the target
 # What is believed before the first confirmation: a sixth more images to train on help a little.
 PRIOR_OFFSET = NormalDist(0.1, 0.2)  # points, confirmed minus validation
@@ -59,17 +60,30 @@ def smallest_met(records: list[TrialRecord], target: float, seeds: int) -> Trial
     return min(met, key=lambda r: r.num_params, default=None)
 
 
+def worthwhile_below(num_params: int) -> int:
+    """What a network must have fewer parameters than, once one of `num_params` has met the target."""
+    return math.ceil(WORTHWHILE * num_params)
+
+
 def next_to_confirm(
     records: list[TrialRecord], target: float, seeds: int, validation_images: int
 ) -> TrialRecord | None:
-    """The unconfirmed trial most likely to meet the target with fewer parameters than any that did; None if none is."""
+    """The unconfirmed trial that is worth a confirmation most; None if none is.
+
+    Before any network has met the target that is the one most likely to; from then on the one expected to save the
+    largest share of the parameters of the smallest that has: chance times log ratio.
+    """
     best = smallest_met(records, target, seeds)
     offset = offset_belief(records, validation_images)
     confirmed = {r.digest for r in records if r.confirmations}
-    candidates = [
-        (chance(r, target, offset, validation_images), -r.num_params, r.number, r)
-        for r in records
-        if r.fate == "completed" and r.digest not in confirmed and (best is None or r.num_params < best.num_params)
-    ]
-    likely = [c for c in candidates if c[0] >= LIKELY]
-    return max(likely)[-1] if likely else None
+    candidates = []
+    for r in records:
+        if r.fate != "completed" or r.digest in confirmed:
+            continue
+        if best and r.num_params >= worthwhile_below(best.num_params):
+            continue
+        likely = chance(r, target, offset, validation_images)
+        if likely >= LIKELY:
+            worth = likely * math.log(best.num_params / r.num_params) if best else likely
+            candidates.append((worth, -r.num_params, r.number, r))
+    return max(candidates)[-1] if candidates else None

@@ -13,7 +13,7 @@ from nas.errors import StudyError, TrainingError
 from nas.results.front import validation_front
 from nas.results.records import Confirmation, ConfirmedFigure, TrialRecord, last_epochs_mean
 from nas.search.answer import target_met_line
-from nas.search.confirm import is_hopeless, next_to_confirm, smallest_met
+from nas.search.confirm import is_hopeless, next_to_confirm, smallest_met, worthwhile_below
 from nas.search.interrupt import Interrupts
 from nas.search.jobs import Event, Finished, Job, JobKey
 from nas.search.progress import Running, Snapshot, Watcher
@@ -366,7 +366,7 @@ class Coordinator:
     def _aim_below_best(self) -> None:
         s = self.settings
         self._met = smallest_met(self._records, s.target, s.seeds) if s.target is not None else None
-        self.store.sampler.below = self._met.num_params if self._met else None
+        self.store.sampler.below = worthwhile_below(self._met.num_params) if self._met else None
 
 
 def _what(key: JobKey) -> str:

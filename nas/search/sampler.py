@@ -53,7 +53,8 @@ class BudgetSampler(BaseSampler):
     2019, Lamarckian evolution, section 4; parents are chosen evenly). Sizes are part of the search: each draw aims just
     below a ceiling, spread evenly over all sizes that the budget leaves, and a proposal of another size has its widths
     scaled to it; so what wins at one size is tried at the others. With a target, ceilings stay in the upper half of
-    what is left: the budget, until a network met the target, and what is `below` that network from then on.
+    what is left: the budget, until a network met the target, and what is `below` that network by enough to be worth a
+    confirmation from then on.
 
     It serves one study, and reads the user attributes `num_params` and `digest` of its trials.
     """
@@ -63,7 +64,7 @@ class BudgetSampler(BaseSampler):
         self.budget = budget
         self.seed = seed
         self.has_target = has_target
-        self.below: int | None = None  # parameters of the smallest network that met the target
+        self.below: int | None = None  # draws have fewer parameters, once a network met the target
         self.last_draw: Draw | None = None
         self._distributions = distributions_of(space)
         # What `_learn` took in of the study:

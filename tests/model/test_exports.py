@@ -47,16 +47,15 @@ def compiled_logits(folder: Path, prefixes: Sequence[str], samples: Sequence[Sam
     return result
 
 
-def check_c(folder: Path, samples: Sequence[Sampled]) -> None:
+def check_c(folder: Path, samples: Sequence[Sampled]) -> float:
+    """Checks C against exact arithmetic; returns its largest difference from torch's float32."""
     prefixes = [f"net{number}" for number in range(len(samples))]
     for prefix, s in zip(prefixes, samples, strict=True):
         write_c(s.architecture, s.weights, s.mean, s.std, {}, folder / f"{prefix}.h", prefix=prefix)
-    for logits, sample in zip(compiled_logits(folder, prefixes, samples), samples, strict=True):
-        # The bound that matters: 1e-6 from what exact arithmetic gives. Torch's own float32 is up to 0.7e-6 away from
-        # that on the other side, and so the bound between the two is a sum.
+    computed = compiled_logits(folder, prefixes, samples)
+    for logits, sample in zip(computed, samples, strict=True):
         assert difference(logits, sample.exact_logits) < 1e-6
-        own_error = difference(sample.logits, sample.exact_logits)
-        assert difference(logits, sample.logits) < 1e-6 + own_error
+    return max(difference(logits, sample.logits) for logits, sample in zip(computed, samples, strict=True))
 
 
 def check_quantised_c(folder: Path, samples: Sequence[Sampled]) -> None:
@@ -97,7 +96,7 @@ def test_onnx_computes_what_torch_does(tmp_path: Path) -> None:
 
 
 def test_c_computes_what_torch_does(tmp_path: Path) -> None:
-    check_c(tmp_path, sampled_networks())
+    assert check_c(tmp_path, sampled_networks()) < 1e-6
 
 
 def test_c_in_8_bits_computes_exactly_what_torch_does(tmp_path: Path) -> None:
@@ -109,7 +108,7 @@ def test_float_formats_on_1000_networks(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     samples = sampled_networks(1000)
     check_onnx(tmp_path, samples)
-    check_c(tmp_path, samples)
+    assert check_c(tmp_path, samples) < 2e-6  # among so many, torch's own float32 is once 0.7e-6 from the exact result
 
 
 @pytest.mark.slow

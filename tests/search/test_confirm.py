@@ -15,6 +15,7 @@ from nas.search.confirm import (
     offset_belief,
     smallest_met,
     standard_error,
+    worthwhile_below,
 )
 
 
@@ -100,6 +101,20 @@ def test_only_a_likely_completed_smaller_network_is_confirmed() -> None:
     assert next_to_confirm([weak, strong, met], 99.4, 3, 10_000) is None  # strong is larger than what met the target
     smaller = trial(4, 3500, 99.35)
     assert next_to_confirm([strong, met, smaller], 99.4, 3, 10_000) == smaller
+
+
+def test_network_that_would_save_next_to_nothing_is_not_confirmed() -> None:
+    met = trial(0, 4000, 99.4, (99.5,) * 3)
+    assert worthwhile_below(4000) == 3800
+    assert next_to_confirm([met, trial(1, 3800, 99.5)], 99.4, 3, 10_000) is None
+    assert next_to_confirm([met, trial(1, 3799, 99.5)], 99.4, 3, 10_000) is not None
+    assert all(worthwhile_below(n) <= n for n in range(1, 100))
+
+
+def test_what_may_save_most_is_confirmed_first_once_the_target_is_met() -> None:
+    sure, small = trial(1, 3700, 99.5), trial(2, 2000, 99.3)
+    assert next_to_confirm([sure, small], 99.4, 3, 10_000) == sure
+    assert next_to_confirm([trial(0, 4000, 99.4, (99.5,) * 3), sure, small], 99.4, 3, 10_000) == small
 
 
 def test_smallest_that_met_the_target_is_the_answer() -> None:
