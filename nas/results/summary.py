@@ -160,11 +160,12 @@ def test_set_note(records: Sequence[TrialRecord]) -> str:
     readings = test_readings(list(records))
     if not readings:
         return "The test set was not read."
-    text = f"The test set was read after {readings} trainings of {len(confirmed)} networks"
+    text = f"The test set was read after {_counted(readings, 'training')} of {_counted(len(confirmed), 'network')}"
     spreads = [f.spread for f in confirmed if f.num_seeds > 1]
     if not spreads:
         return (
-            f"{text}. On 10,000 images at 99.4 % a difference below about 0.15 points between two single runs is noise."
+            f"{text}. With one seed each, how far two runs differ by luck is not known; on 10,000 images at 99.4 % it "
+            f"is about 0.15 points."
         )
     spread = sum(spreads) / len(spreads)
     if len(confirmed) > 1:
@@ -176,6 +177,10 @@ def test_set_note(records: Sequence[TrialRecord]) -> str:
     # Twice the standard deviation of a difference of two.
     noise = 2 * 2**0.5 * spread
     return f"{text}. Going by the seeds, a difference below about {noise:.2f} points between two single runs is noise."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
