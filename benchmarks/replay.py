@@ -270,7 +270,6 @@ METHODS: dict[str, Ours | PlainOptuna] = {
     "ours": Ours(),
     "ours, no pruning": Ours(pruner=lambda epochs: NopPruner()),
     "ours, halving": Ours(pruner=lambda epochs: ParetoPruner(epochs, least_completed=NEVER)),
-    "ours, MedianPruner": Ours(pruner=lambda epochs: MedianPruner()),
     "ours, whole budget": Ours(sampler=WholeBudget),
     "ours, random proposals": Ours(sampler=Unguided),
     "ours, TPE proposals": Ours(sampler=Modelled),
