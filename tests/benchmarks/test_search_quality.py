@@ -17,7 +17,9 @@ def table() -> Table:
     return read_table("digits")
 
 
-def test_the_table_holds_every_network_within_its_budget(table: Table) -> None:
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_a_table_holds_every_network_within_its_budget(name: str) -> None:
+    table = read_table(name)
     s = table.settings
     sizes = {key: network.costs.num_params for key, network in networks(table.space, s.epochs).items()}
     assert {key: size for key, size in sizes.items() if size <= s.max_params} == {
