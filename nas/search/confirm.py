@@ -74,16 +74,14 @@ def next_to_confirm(
     largest share of the parameters of the smallest that has: chance times log ratio.
     """
     best = smallest_met(records, target, seeds)
+    below = worthwhile_below(best.num_params) if best else math.inf
     offset = offset_belief(records, validation_images)
     confirmed = {r.digest for r in records if r.confirmations}
     candidates = []
     for r in records:
-        if r.fate != "completed" or r.digest in confirmed:
-            continue
-        if best and r.num_params >= worthwhile_below(best.num_params):
-            continue
-        likely = chance(r, target, offset, validation_images)
-        if likely >= LIKELY:
-            worth = likely * math.log(best.num_params / r.num_params) if best else likely
-            candidates.append((worth, -r.num_params, r.number, r))
+        if r.fate == "completed" and r.digest not in confirmed and r.num_params < below:
+            likely = chance(r, target, offset, validation_images)
+            if likely >= LIKELY:
+                worth = likely * math.log(best.num_params / r.num_params) if best else likely
+                candidates.append((worth, -r.num_params, r.number, r))
     return max(candidates)[-1] if candidates else None

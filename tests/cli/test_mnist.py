@@ -25,7 +25,7 @@ def test_a_reduced_search_on_mnist(nas: Nas, mnist_dir: Path) -> None:
     assert best["num_params"] <= 3000
     assert abs(best["test_accuracy"] - best["validation_accuracy"]) < 2  # so far apart, one of them would be wrong
     assert {reference["num_params"] for reference in result["references"]} >= {7788, 9596, 26314}
-    assert re.search(r"The test set was read after \d+ training", result["test_set"])
+    assert re.search(r"The test set was read after \d+ trainings? of \d+ networks?", result["test_set"])
 
     exported = nas("export", "reduced", "--trial", best["trial"], "-o", "net.py", "--json", env=environment)
     assert exported.rc == 0, exported.err

@@ -96,7 +96,7 @@ def test_what_the_sections_say() -> None:
     readings = sum(len(r.confirmations) for r in RECORDS)
     assert f"trainings after which the test set was read {readings}" in sections["ledger"]
     assert readings
-    assert f"The test set was read after {readings} training" in sections["test-set"]
+    assert f"The test set was read after {readings} trainings" in sections["test-set"]
     assert re.search(
         r"On 10,000 test images at 99\.\d\d %, a single run has a standard error of 0\.0\d", sections["test-set"]
     )

@@ -92,6 +92,7 @@ def test_test_set_note_counts_readings_and_what_choosing_does() -> None:
     assert "difference below about 0.05 points" in note  # 2 * sqrt(2) * 0.019
     alone = test_set_note([trial(0, 1000, 99.0, (99.0,))])  # one seed has no spread
     assert "after 1 training of 1 network. With one seed each" in alone
+    assert "10,000 images at 99.4 %" in alone
 
 
 def test_trials_table_has_a_row_a_trial_and_a_column_a_gene() -> None:

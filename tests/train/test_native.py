@@ -94,8 +94,10 @@ def test_equals_torch_in_float64(chain: str, channels: int, images: int, height:
         assert exact.grad is not None
         assert (mine.grad.double() - exact.grad).abs().max() < 100 * ROUNDING * (1 + exact.grad.abs().max()), name
     for (name, mine), exact in zip(network.named_buffers(), plain.buffers(), strict=True):
-        # A mean may cancel to nearly nothing.
-        assert (mine.double() - exact).abs().max() < ROUNDING * (1 + exact.abs().max()), name
+        if name.endswith("running_mean"):  # it may cancel to nearly nothing
+            assert (mine.double() - exact).abs().max() < ROUNDING * (1 + exact.abs().max()), name
+        else:
+            assert distance(mine, exact.double()) < ROUNDING, name
     network.eval()
     fast.eval()
     plain.eval()
