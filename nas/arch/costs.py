@@ -71,9 +71,12 @@ def _peak_activations(layers: list[Layer]) -> int:
             buffer_of[index] = index
             size[index] = prod(layer.output_shape)
         last_use[buffer_of[index]] = index
-    peak, live = size[IMAGE], {IMAGE}
+    ends: dict[int, int] = {}  # elements whose last reader is the layer at an index
+    for buffer, index in last_use.items():
+        ends[index] = ends.get(index, 0) + size[buffer]
+    peak = live = size[IMAGE]
     for index in range(len(layers)):
-        live.add(buffer_of[index])
-        peak = max(peak, sum(size[buffer] for buffer in live))
-        live = {buffer for buffer in live if last_use[buffer] > index}
+        live += size.get(index, 0)
+        peak = max(peak, live)
+        live -= ends.get(index, 0)
     return peak

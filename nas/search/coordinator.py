@@ -58,6 +58,7 @@ class Coordinator:
         self._again: deque[Running] = deque()  # their workers died, or ran out of memory
         self._confirm_jobs: deque[Job] = deque()
         self._given_up: set[int] = set()  # trials whose confirmation failed in this run
+        self._may_deserve_confirmation = True  # some trial; not while nothing is new since a look found none
         self._only_confirms = False
         self._images = 0
         self._sharing = 1  # most trainings that a worker had at once
@@ -192,7 +193,7 @@ class Coordinator:
         return trials is None or self._finished_trials() + training < trials
 
     def _finished_trials(self) -> int:
-        return sum(record.fate in ("completed", "stopped", "failed") for record in self._records)
+        return sum(self.store.fates[fate] for fate in ("completed", "stopped", "failed"))
 
     def _time_is_up(self) -> bool:
         return self.settings.time is not None and self._clock() - self._started >= self.settings.time
@@ -257,17 +258,19 @@ class Coordinator:
         """Queues the next network to confirm, one at a time."""
         if self._confirm_jobs or any(r.job.confirms for r in self._unfinished()):
             return
-        open_records = [r for r in self._records if r.number not in self._given_up]
-        s = self.settings
-        if s.target is not None:
-            chosen = next_to_confirm(open_records, s.target, s.seeds, self._validation_images)
-        else:
-            chosen = None
+        s, chosen = self.settings, None
+        if s.target is None:
             if not self._unfinished() and not self._may_start_trial():
-                front = validation_front(open_records)[-CONFIRMED_OF_FRONT:]
+                front = validation_front(self._open_records())[-CONFIRMED_OF_FRONT:]
                 chosen = next((r for r in front if r.confirmed is None), None)
+        elif self._may_deserve_confirmation:
+            chosen = next_to_confirm(self._open_records(), s.target, s.seeds, self._validation_images)
+            self._may_deserve_confirmation = chosen is not None
         if chosen is not None:
             self._queue_confirmation(chosen)
+
+    def _open_records(self) -> list[TrialRecord]:
+        return [record for record in self._records if record.number not in self._given_up]
 
     def _queue_confirmation(self, record: TrialRecord) -> None:
         self.watcher.say(
@@ -342,9 +345,11 @@ class Coordinator:
             self.store.finish(number, "failed", running.seconds, reason=end.reason)
         else:
             self.store.finish(number, "completed", running.seconds, last_epochs_mean(running.accuracies))
+            self._may_deserve_confirmation = True
 
     def _finish_confirmation(self, running: Running, end: Finished, seed: int) -> None:
         number, s = running.job.key[0], self.settings
+        self._may_deserve_confirmation = True
         if end.reason:
             self._given_up.add(number)
             self._confirm_jobs.clear()

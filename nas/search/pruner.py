@@ -11,6 +11,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.results.front import ranks
+from nas.search.history import History
 
 RUNG_FRACTIONS = (0.2, 0.4, 0.67)  # of all epochs
 LEAST_COMPLETED = 8  # trials from which a prediction of the end is worth something
@@ -24,16 +25,16 @@ def rungs_of(epochs: int) -> tuple[int, ...]:
     return tuple(sorted({rung for f in RUNG_FRACTIONS if 1 <= (rung := round(f * epochs)) < epochs}))
 
 
-_TRAINED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
 @dataclass
 class _Seen:
-    """The finished trials that came to a rung: among thousands, a look at each would cost more than the decision."""
+    """The finished trials that came to a rung."""
 
-    numbers: set[int] = field(default_factory=set)  # of all finished ones, wherever they came to
+    history: History = field(default_factory=History)
     stopped: list[tuple[float, float]] = field(default_factory=list)  # parameters, accuracy at the rung
-    completed: list[tuple[float, float, float]] = field(default_factory=list)  # and the final accuracy
+    completed: Array = field(default_factory=lambda: np.empty((0, 3)))  # and the final accuracy
 
 
 class ParetoPruner(BasePruner):
@@ -70,28 +71,25 @@ class ParetoPruner(BasePruner):
             return False
         seen = self._seen.setdefault(rung, _Seen())
         running = []
-        for peer in study.get_trials(deepcopy=False, states=_TRAINED):
-            if peer.number in seen.numbers or peer.number == trial.number:
+        for peer in seen.history.unread(study):
+            if peer.number == trial.number or rung not in peer.intermediate_values:
                 continue
-            there = rung in peer.intermediate_values and "num_params" in peer.user_attrs
-            if peer.state.is_finished():
-                seen.numbers.add(peer.number)
-            elif there:
+            if "num_params" not in peer.user_attrs:
+                continue
+            if peer.state == TrialState.RUNNING:
                 running.append(_point(peer, rung))
-            if peer.state == TrialState.PRUNED and there:
+            elif peer.state == TrialState.PRUNED:
                 seen.stopped.append(_point(peer, rung))
-            elif peer.state == TrialState.COMPLETE and there:
-                seen.completed.append((*_point(peer, rung), float(peer.value or 0.0)))
+            elif peer.state == TrialState.COMPLETE:
+                seen.completed = np.vstack([seen.completed, (*_point(peer, rung), float(peer.value or 0.0))])
         point = _point(trial, rung)
         if len(seen.stopped) + len(seen.completed) + len(running) < self.least_peers:
             return False
         if len(seen.completed) < self.least_completed:
-            return _in_lower_half(point, [*seen.stopped, *(row[:2] for row in seen.completed), *running])
-        return self._falls_short(point, np.array(seen.completed))
+            return _in_lower_half(point, [*seen.stopped, *map(tuple, seen.completed[:, :2].tolist()), *running])
+        return self._falls_short(point, seen.completed)
 
-    def _falls_short(
-        self, point: tuple[float, float], completed: np.ndarray[tuple[int, int], np.dtype[np.float64]]
-    ) -> bool:
+    def _falls_short(self, point: tuple[float, float], completed: Array) -> bool:
         """Whether `point` (parameters, accuracy at the rung) will stay below the front of `completed`.
 
         Rows of `completed` are (parameters, accuracy at the rung, final accuracy).
@@ -120,9 +118,7 @@ def _in_lower_half(point: tuple[float, float], peers: list[tuple[float, float]])
     return better >= len(all_ranks) / 2
 
 
-def _log_odds(
-    accuracy: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _log_odds(accuracy: Array) -> Array:
     """Of percent; nothing is taken for certain beyond what 2,000 images could show."""
     share = np.clip(accuracy / 100, 0.0005, 0.9995)
     return np.asarray(np.log(share / (1 - share)))

@@ -21,6 +21,7 @@ from nas.search.pruner import ParetoPruner
 from nas.search.sampler import BudgetSampler
 from nas.search.settings import StudyFolder, StudySettings
 from nas.search.store import SearchStore, Store
+from nas.search.trials import fate_of
 from nas.space import Space, candidate, load_space, recipe_of
 
 _FIXED = "fixed_params"  # Optuna's system attribute of a trial that was enqueued
@@ -184,7 +185,7 @@ class _Again:
     def _end(self, event: Ended) -> None:
         there = self._stored.get(event.trial)
         if there is not None:
-            _compare(event.trial, "its fate", there.user_attrs.get("fate"), event.fate)
+            _compare(event.trial, "its fate", fate_of(there), event.fate)
             if there.state == TrialState.COMPLETE:
                 _compare(event.trial, "its value", there.value, event.value)
         self._store.finish(event.trial, event.fate, 0.0, event.value)

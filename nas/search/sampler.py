@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.arch import Budget
 from nas.results.front import pareto_front
+from nas.search.history import History
 from nas.space import Choice, Domain, Draw, Genes, IntRange, Space, draw_network, least_network
 
 STARTUP_TRIALS = 8  # drawn at random before the front guides the draws
@@ -68,7 +69,7 @@ class BudgetSampler(BaseSampler):
         self.last_draw: Draw | None = None
         self._distributions = distributions_of(space)
         # What `_learn` took in of the study:
-        self._learned: set[int] = set()  # numbers of finished trials
+        self._history = History()
         self._tried: set[tuple[Any, ...]] = set()
         self._num_trained = 0  # to the end, or stopped early
         self._front: list[FrozenTrial] = []  # of parameters and validation accuracy
@@ -111,16 +112,13 @@ class BudgetSampler(BaseSampler):
         return lambda: self._mutated(rng.choice(self._front).params, rng)
 
     def _learn(self, study: optuna.Study) -> None:
-        """Takes in what is new in `study`: among thousands of trials, a look at each would cost more than the draw."""
-        for trial in study.get_trials(deepcopy=False):
-            if trial.number in self._learned:
-                continue
+        """Takes in what is new in `study`."""
+        for trial in self._history.unread(study):
             described = trial.user_attrs.keys() >= {"digest", "num_params"}
             described = described and trial.params.keys() == self._distributions.keys()
             if described:
                 self._tried.add(self._identity(trial.user_attrs["digest"], trial.params))
             if trial.state.is_finished():
-                self._learned.add(trial.number)
                 self._num_trained += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
                 if described and trial.state == TrialState.COMPLETE:
                     # By number, so that of two equal ones the same stays, in whatever order they ended.

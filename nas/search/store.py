@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from nas.search.log import Asked, Began, Confirmed, Ended, Interrupted, Note, Re
 from nas.search.sampler import BudgetSampler, distributions_of
 from nas.search.settings import StudyFolder
 from nas.search.storage import StorageError
-from nas.search.trials import CONFIRMATION, confirmations_of, records_of
+from nas.search.trials import CONFIRMATION, FATES, confirmations_of, records_of
 from nas.space import Candidate, Space
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -70,6 +71,7 @@ class _Running:
 
     trial: optuna.Trial  # in memory
     seconds_before: float  # of training, in attempts that were cut off
+    written: bool  # the storage may hold it
     id: int = -1  # in the storage; none before it is described
     epochs: int = 0  # reported by this attempt
 
@@ -117,6 +119,7 @@ class SearchStore(Store):
             began = self._open()
             self._confirmations = confirmations_of(self._attributes)
             self._records = records_of(self._copy.get_trials(deepcopy=False), self._confirmations)
+        self.fates = Counter(record.fate for record in self._records)
         note(began)
 
     def _open(self) -> Began:
@@ -142,7 +145,7 @@ class SearchStore(Store):
             if trial.state == TrialState.RUNNING:  # under a coordinator that was killed
                 trial = copy.copy(trial)
                 trial.state = TrialState.WAITING
-                self._storage.set_trial_state_values(self._stored_id(trial.number), TrialState.WAITING)
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             self._copy.add_trial(trial)
         waiting = tuple(_waiting(t) for t in self._copy.get_trials(deepcopy=False) if t.state == TrialState.WAITING)
         return Began(len(trials), waiting, self.sampler.has_target, versions())
@@ -169,8 +172,11 @@ class SearchStore(Store):
         trial = self._trial(number)
         if "num_params" in trial.user_attrs:
             index = self._index(number)
-            there = self._records[index : index + 1] and self._records[index].number == number
-            self._records[index : index + bool(there)] = records_of([trial], self._confirmations)
+            before = [record for record in self._records[index : index + 1] if record.number == number]
+            now = records_of([trial], self._confirmations)
+            self._records[index : index + len(before)] = now
+            self.fates.subtract(record.fate for record in before)
+            self.fates.update(record.fate for record in now)
 
     def _trial(self, number: int) -> FrozenTrial:
         return self._memory.get_trial(self._memory_id(number))
@@ -179,20 +185,27 @@ class SearchStore(Store):
         study_id = self._memory.get_study_id_from_name(self.folder.name)
         return self._memory.get_trial_id_from_study_id_trial_number(study_id, number)
 
-    def _stored_id(self, number: int) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+    def _find(self, number: int) -> int | None:
+        """The id of a trial in the storage."""
+        try:
+            return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        except KeyError:
+            return None
 
     def ask(self) -> tuple[int, dict[str, Any]]:
         """The next trial's number and genes, every gene suggested; first those that were cut off, or enqueued."""
         self._write(self._adopt_enqueued)
+        known = len(self._copy.get_trials(deepcopy=False))
         trial = self._copy.ask(self._distributions)
-        self._running[trial.number] = _Running(trial, trial.user_attrs.get("train_seconds", 0.0))
+        begun = self._trial(trial.number)  # `trial` itself would copy all that it is asked for
+        seconds_before = begun.user_attrs.get("train_seconds", 0.0)
+        self._running[trial.number] = _Running(trial, seconds_before, written=trial.number < known)
         draw = self.sampler.last_draw
-        if draw is not None and draw.candidate.genes == trial.params:
+        if draw is not None and draw.candidate.genes == begun.params:
             for name in ("redrawn", "over_budget", "repaired", "repeated"):
                 trial.set_user_attr(name, getattr(draw, name))
         self._note(Asked(trial.number, self.sampler.below))
-        return trial.number, trial.params
+        return trial.number, dict(begun.params)
 
     def describe(self, number: int, candidate: Candidate, digest: str, seed: int) -> None:
         """What is known before training. Ahead of the first report, since the pruner compares by size."""
@@ -220,11 +233,13 @@ class SearchStore(Store):
     ) -> None:
         """Tells what became of a trial."""
         running = self._running[number]
-        states = {"completed": TrialState.COMPLETE, "stopped": TrialState.PRUNED}
+        states = {fate: state for state, fate in FATES.items()}
         state = states.get(fate, TrialState.FAIL)
         if fate == "duplicate" and value is not None:
             state = TrialState.COMPLETE
-        attributes: dict[str, Any] = {"fate": fate, "train_seconds": round(running.seconds_before + train_seconds, 3)}
+        attributes: dict[str, Any] = {"train_seconds": round(running.seconds_before + train_seconds, 3)}
+        if fate != FATES.get(state):
+            attributes["fate"] = fate
         if reason:
             attributes["reason"] = reason
         if len(self._trial(number).intermediate_values) > running.epochs:
@@ -274,23 +289,26 @@ class SearchStore(Store):
     def _adopt_enqueued(self) -> None:
         """Takes over what somebody has enqueued in the storage meanwhile."""
         known = len(self._copy.get_trials(deepcopy=False))
+        if self._find(known) is None:
+            return  # nothing is new; to read all that is there would cost more than the trial
         for trial in self.study.get_trials(deepcopy=False)[known:]:
             if trial.state == TrialState.WAITING:
                 self._copy.add_trial(trial)
 
     def _begin(self, number: int) -> None:
         trial, running = self._trial(number), self._running[number]
-        try:
-            running.id = self._stored_id(number)
-        except KeyError:
+        found = self._find(number) if running.written else None
+        if found is None:
+            running.written = True
             running.id = self._storage.create_new_trial(self._study_id, trial)
-            made = self._storage.get_trial_number_from_id(running.id)
-            if made != number:
+            if self._find(number) != running.id:
+                made = self._storage.get_trial_number_from_id(running.id)
                 raise StudyError(
                     f"another program writes to study {self.folder.name!r}: trial {number} came out as {made}; "
                     f"end it, and resume this search"
-                ) from None
+                )
             return
+        running.id = found
         stored = self._storage.get_trial(running.id)
         for name in trial.params.keys() - stored.params.keys():  # of a trial that was enqueued
             gene = trial.distributions[name]

@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.decode import Bounds, decode
 from nas.results.records import Confirmation, Fate, TrialRecord
 
+FATES: Mapping[TrialState, Fate] = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "stopped"}
 CONFIRMATION = "confirmation:"  # with number and seed, the study attribute that holds one
 
 
@@ -69,7 +70,7 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> Tria
     curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
     return TrialRecord(
         number=trial.number,
-        fate=_fate(trial, attributes),
+        fate=fate_of(trial),
         num_params=attributes.num_params,
         num_macs=attributes.num_macs,
         peak_activation_bytes=attributes.peak_activation_bytes,
@@ -88,8 +89,11 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> Tria
     )
 
 
-def _fate(trial: FrozenTrial, attributes: _Attributes) -> Fate:
-    """The fate that was told; a trial that waits, or ended without one, was cut off."""
+def fate_of(trial: FrozenTrial) -> Fate:
+    """What became of a trial: told by its state, or by an attribute where that says less; else it was cut off."""
     if trial.state == TrialState.RUNNING:
         return "running"
-    return attributes.fate or "interrupted" if trial.state.is_finished() else "interrupted"
+    if not trial.state.is_finished():
+        return "interrupted"
+    fate: Fate = trial.user_attrs.get("fate") or FATES.get(trial.state, "interrupted")
+    return fate

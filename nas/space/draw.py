@@ -142,14 +142,14 @@ def _resize(space: Space, found: Candidate, limit: Budget) -> Candidate | None:
 
 
 def _filled(space: Space, found: Candidate, limit: Budget) -> Candidate:
-    """`found` with single widths raised while that stays within `limit`, the raise that takes most of it first."""
-    best, names = found, list(space.width_genes)
-    while names:
-        raised = {name: _raised(space, best, name, limit) for name in names}
-        # What is too much now, or makes no difference, will be so after other raises.
-        larger = {n: r for n, r in raised.items() if r is not None and r.costs.num_params > best.costs.num_params}
-        names = list(larger)
-        best = max(larger.values(), key=lambda r: r.costs.num_params, default=best)
+    """`found` with single widths raised while that stays within `limit`, those of the last stages first."""
+    best = found
+    for name in reversed(space.width_genes):
+        while best.costs.num_params < CLOSE * limit.max_params:
+            raised = _raised(space, best, name, limit)
+            if raised is None or raised.costs.num_params <= best.costs.num_params:
+                break  # too much, or a width that this network does not have
+            best = raised
     return best
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nas.search.trials import fate_of
+
 if TYPE_CHECKING:
     from conftest import Finished, Nas, Study
 
@@ -124,7 +126,7 @@ def trial_with(fate: str, study: Study) -> Any:
     import optuna
 
     stored = optuna.load_study(study_name="small", storage=f"sqlite:///{study.path / 'run/study.db'}")
-    found = [trial.number for trial in stored.trials if trial.user_attrs.get("fate") == fate]
+    found = [trial.number for trial in stored.trials if fate_of(trial) == fate]
     assert found, f"the shared study has no {fate} trial; give it other settings"
     return found[0]
 

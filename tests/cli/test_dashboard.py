@@ -125,7 +125,7 @@ def test_any_dashboard_shows_what_was_found(address: str, study_copy: Study) -> 
     assert int(attribute(best, "num_params")) <= 2000
     for trial in study["trials"]:
         known = {a["key"] for a in trial["user_attrs"]}
-        assert {"num_params", "num_macs", "digest", "fate", "seed"} <= known
+        assert {"num_params", "num_macs", "digest", "seed", "train_seconds"} <= known
         assert {"recipe.learning_rate", "stage1.block1.width"} <= {p["name"] for p in trial["params"]}
     confirmed = {row["trial"] for row in result["front"] if row["seeds"]}
     kept = {t["number"]: {a["filename"]: a for a in t["artifacts"]} for t in study["trials"] if t["artifacts"]}

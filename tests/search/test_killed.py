@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial
 from nas.results.front import pareto_front
 from nas.results.records import last_epochs_mean
 from nas.search.storage import StorageAddress
+from nas.search.trials import fate_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -133,7 +134,7 @@ def check(nas: Nas, address: StorageAddress, trials: int) -> None:
     by_fate: dict[str, list[FrozenTrial]] = {}
     for trial in found.values():
         assert trial.state.is_finished(), f"trial {trial.number} is {trial.state.name}"
-        by_fate.setdefault(trial.user_attrs["fate"], []).append(trial)
+        by_fate.setdefault(fate_of(trial), []).append(trial)
     assert by_fate.keys() <= {"completed", "stopped", "failed", "duplicate"}
     trained = [t for fate in ("completed", "stopped", "failed") for t in by_fate.get(fate, [])]
     assert len(trained) == trials

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 import postgres
 import pytest
+import sqlalchemy
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
 
 from nas.errors import StudyError, UsageError
 from nas.search import coordinator
@@ -251,6 +254,55 @@ def test_an_answer_that_is_lost_on_its_way_changes_nothing_twice(tmp_path: Path)
         assert genes == found.candidate.genes
     assert [t.state.name for t in store.study.trials] == ["COMPLETE", "PRUNED", "FAIL"]
     assert [r.fate for r in store.records()] == ["completed", "stopped", "failed"]
+
+
+def _rows(storage: optuna.storages.RDBStorage) -> dict[str, list[Any]]:
+    """What the tables of trials hold, but for the moments."""
+    tables = sqlalchemy.MetaData()
+    tables.reflect(storage.engine)
+    with storage.engine.connect() as connection:
+        return {
+            name: sorted(
+                repr({k: v for k, v in row._mapping.items() if not k.startswith("datetime")})
+                for row in connection.execute(sqlalchemy.select(table))
+            )
+            for name, table in tables.tables.items()
+            if name.startswith("trial")
+        }
+
+
+def _check_trials_are_written_as_optuna_writes_them(address: StorageAddress, rival: str) -> None:
+    trials = [
+        create_trial(
+            state=TrialState.RUNNING,
+            params={"a": "x", "b": 3, "c": 0.5, "d": True},
+            distributions={
+                "a": CategoricalDistribution(("w", "x")),
+                "b": IntDistribution(1, 9, step=2),
+                "c": FloatDistribution(0.1, 1.0, log=True),
+                "d": CategoricalDistribution((False, True)),
+            },
+            user_attrs={"num_params": 9, "digest": "ü", "nothing": None, "reason": "a 'quote'"},
+            system_attrs={"why": [1, 2]},
+        ),
+        create_trial(state=TrialState.RUNNING),
+        create_trial(state=TrialState.COMPLETE, value=1.5, intermediate_values={1: 0.5}),
+    ]
+    rows = []
+    for storage in (address.open("a")._backend, optuna.storages.RDBStorage(rival)):  # type: ignore[attr-defined]
+        study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "a")
+        for trial in trials:
+            storage.create_new_trial(study, trial)
+        rows.append(_rows(storage))
+        storage.engine.dispose()
+    assert rows[0] == rows[1]
+    assert len(rows[0]["trial_params"]) == 4
+
+
+def test_trials_are_written_as_optuna_writes_them(tmp_path: Path) -> None:
+    _check_trials_are_written_as_optuna_writes_them(
+        StorageAddress.of_file(tmp_path / "ours.db"), f"sqlite:///{tmp_path / 'theirs.db'}"
+    )
 
 
 # PostgreSQL
