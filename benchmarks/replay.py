@@ -234,7 +234,9 @@ class WholeBudget(BudgetSampler):
 class Unguided(BudgetSampler):
     """Every draw is random, spread over all sizes."""
 
-    def proposals(self, study: optuna.Study, trial: FrozenTrial, rng: random.Random) -> Callable[[], Genes] | None:
+    def proposals(
+        self, study: optuna.Study, trial: FrozenTrial, rng: random.Random, screened: int
+    ) -> Callable[[], Genes] | None:
         return None
 
 
@@ -255,11 +257,30 @@ class Repeating(BudgetSampler):
         return set()
 
 
+class Halving(ParetoPruner):
+    """Stops the worse half, by non-dominated rank, at three rungs, and predicts nothing."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(epochs, least_completed=NEVER)
+        self.rungs = self.rungs[1::3]
+
+
+class Unscreened(BudgetSampler):
+    """The first mutation is proposed."""
+
+    def proposals(
+        self, study: optuna.Study, trial: FrozenTrial, rng: random.Random, screened: int
+    ) -> Callable[[], Genes] | None:
+        return super().proposals(study, trial, rng, 1)
+
+
 class Modelled(BudgetSampler):
     """TPE proposes where a network of the front would be mutated."""
 
-    def proposals(self, study: optuna.Study, trial: FrozenTrial, rng: random.Random) -> Callable[[], Genes] | None:
-        if super().proposals(study, trial, rng) is None:
+    def proposals(
+        self, study: optuna.Study, trial: FrozenTrial, rng: random.Random, screened: int
+    ) -> Callable[[], Genes] | None:
+        if super().proposals(study, trial, rng, screened) is None:
             return None
         genes = distributions_of(self.space)
         model = TPESampler(multivariate=True, seed=rng.randrange(2**32))
@@ -269,9 +290,10 @@ class Modelled(BudgetSampler):
 METHODS: dict[str, Ours | PlainOptuna] = {
     "ours": Ours(),
     "ours, no pruning": Ours(pruner=lambda epochs: NopPruner()),
-    "ours, halving": Ours(pruner=lambda epochs: ParetoPruner(epochs, least_completed=NEVER)),
+    "ours, halving": Ours(pruner=Halving),
     "ours, whole budget": Ours(sampler=WholeBudget),
     "ours, random proposals": Ours(sampler=Unguided),
+    "ours, mutations not screened": Ours(sampler=Unscreened),
     "ours, TPE proposals": Ours(sampler=Modelled),
     "ours, budget not filled": Ours(sampler=Unfilled),
     "ours, repeating": Ours(sampler=Repeating),

@@ -6,6 +6,7 @@ seed, the trial's number and the history alone, so a resumed study goes on exact
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,10 +24,12 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.arch import Budget
 from nas.results.front import pareto_front
 from nas.search.history import History
+from nas.search.predict import LinearModel, gene_inputs, log_odds
 from nas.space import Choice, Domain, Draw, Genes, IntRange, Space, draw_network, least_network
 
 STARTUP_TRIALS = 8  # drawn at random before the front guides the draws
 MUTATIONS = 1.5  # genes that a mutation draws again, on average; one at least
+SCREENED = 8  # mutations of which one is proposed
 FRESH_DRAWS = 8  # after which a network that was tried before is let through
 
 
@@ -73,6 +76,10 @@ class BudgetSampler(BaseSampler):
         self._tried: set[tuple[Any, ...]] = set()
         self._num_trained = 0  # to the end, or stopped early
         self._front: list[FrozenTrial] = []  # of parameters and validation accuracy
+        # Of validation accuracy. Widths are left out: a proposal is scaled to the size that the draw aims at.
+        self._judged = {n: d for n, d in self._distributions.items() if n not in space.width_genes}
+        num_genes = len(gene_inputs(space.plain_genes, self._judged))
+        self._model = LinearModel([1.0] + [float(num_genes)] * num_genes)
         self._recipe_genes = [name for name, key in space.keys.items() if key.startswith("recipe.")]
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -85,9 +92,10 @@ class BudgetSampler(BaseSampler):
         """Every gene of a network within the budget, one that was not tried before where that can be."""
         rng = random.Random(f"{self.seed}:{trial.number}")
         tried = self.tried(study)
-        propose = self.proposals(study, trial, rng)
         draws: list[Draw] = []
-        for _ in range(FRESH_DRAWS):
+        for attempt in range(FRESH_DRAWS):
+            # What seems best again and again was tried: look less far.
+            propose = self.proposals(study, trial, rng, max(1, SCREENED >> attempt))
             draws.append(draw_network(self.space, self.budget, rng, propose, self.ceiling(rng)))
             genes = draws[-1].candidate.genes
             if self._identity(draws[-1].candidate.digest, genes) not in tried:
@@ -104,12 +112,23 @@ class BudgetSampler(BaseSampler):
         self._learn(study)
         return self._tried
 
-    def proposals(self, study: optuna.Study, trial: FrozenTrial, rng: random.Random) -> Callable[[], Genes] | None:
-        """What makes proposals from the history; None where it is too short for more than random draws."""
+    def proposals(
+        self, study: optuna.Study, trial: FrozenTrial, rng: random.Random, screened: int
+    ) -> Callable[[], Genes] | None:
+        """What makes proposals from the history, each the one of `screened` mutations that seems best.
+
+        None where the history is too short for more than random draws.
+        """
         self._learn(study)
         if self._num_trained < STARTUP_TRIALS or not self._front:
             return None
-        return lambda: self._mutated(rng.choice(self._front).params, rng)
+        weights = self._model.draw_weights(rng)[1:]
+
+        def propose() -> Genes:
+            mutants = [self._mutated(rng.choice(self._front).params, rng) for _ in range(screened)]
+            return max(mutants, key=lambda genes: float(weights @ gene_inputs(genes, self._judged)))
+
+        return propose
 
     def _learn(self, study: optuna.Study) -> None:
         """Takes in what is new in `study`."""
@@ -121,9 +140,14 @@ class BudgetSampler(BaseSampler):
             if trial.state.is_finished():
                 self._num_trained += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
                 if described and trial.state == TrialState.COMPLETE:
-                    # By number, so that of two equal ones the same stays, in whatever order they ended.
-                    known = sorted([*self._front, trial], key=lambda t: t.number)
-                    self._front = pareto_front(known, _num_params, lambda t: float(t.value or 0.0))
+                    self._learn_end(trial, float(trial.value or 0.0))
+
+    def _learn_end(self, trial: FrozenTrial, accuracy: float) -> None:
+        # By number, so that of two equal ones the same stays, in whatever order they ended.
+        known = sorted([*self._front, trial], key=lambda t: t.number)
+        self._front = pareto_front(known, _num_params, lambda t: float(t.value or 0.0))
+        inputs = [math.log(_num_params(trial)), *gene_inputs(trial.params, self._judged)]
+        self._model.learn(inputs, log_odds(accuracy))
 
     def _mutated(self, genes: Genes, rng: random.Random) -> Genes:
         """`genes` with one of them drawn again, and now and then another."""

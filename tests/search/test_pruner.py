@@ -8,7 +8,15 @@ from nas.search.pruner import ParetoPruner, rungs_of
 
 
 @pytest.mark.parametrize(
-    ("epochs", "rungs"), [(1, ()), (2, (1,)), (3, (1, 2)), (6, (1, 2, 4)), (15, (3, 6, 10)), (20, (4, 8, 13))]
+    ("epochs", "rungs"),
+    [
+        (1, ()),
+        (2, (1,)),
+        (3, (1, 2)),
+        (6, (1, 2, 3, 4, 5)),
+        (15, (2, 3, 4, 6, 8, 9, 10, 12)),
+        (20, (2, 4, 6, 8, 10, 12, 14, 16)),
+    ],
 )
 def test_rungs(epochs: int, rungs: tuple[int, ...]) -> None:
     assert rungs_of(epochs) == rungs
@@ -54,7 +62,7 @@ def test_better_half_by_rank_goes_on() -> None:
 
 
 def test_nothing_is_stopped_between_rungs_or_among_few() -> None:
-    assert not _prunes(_study_with(LARGE, 4), 8000, 10.0, 4)
+    assert not _prunes(_study_with(LARGE, 5), 8000, 10.0, 5)
     assert not _prunes(_study_with(LARGE[:3], 3), 8000, 10.0, 3)
 
 
@@ -95,7 +103,7 @@ HALVING = [
     (8500, 2.8, False),  # within the doubt
     (8500, 3.5, True),  # the better half of all, but not going to beat the network of 8,000
     (5500, 3.5, False),  # at this size it would
-    (1500, 20.0, True),
+    (1500, 30.0, True),
     (900, 60.0, False),  # smaller than all: nothing to beat
 ])  # fmt: skip
 def test_trial_stops_where_it_is_predicted_to_stay_below_the_front(num_params: int, error: float, stops: bool) -> None:
@@ -124,3 +132,22 @@ def test_rung_that_tells_nothing_apart_stops_nothing() -> None:
 
 def test_small_network_that_completed_is_not_beaten_by_larger_ones() -> None:
     assert not _prunes(_study_that_completed(HALVING), 1000, 84.0, 3)
+
+
+@pytest.mark.parametrize(("rate", "stops"), [(0.001, False), (0.1, True)])
+def test_slow_starter_is_known_by_its_genes(rate: float, stops: bool) -> None:
+    """A low learning rate ends as well as a high one, and stands at 80 % where that stands at 90 %."""
+    study = optuna.create_study(direction="maximize")
+    genes = {"rate": optuna.distributions.FloatDistribution(0.001, 0.1, log=True)}
+    for number in range(16):
+        low, luck = number % 2 == 0, number // 2 % 4
+        study.enqueue_trial({"rate": 0.001 if low else 0.1})
+        trial = study.ask(genes)
+        trial.set_user_attr("num_params", 1000)
+        trial.report((80.0 if low else 90.0) + 2 * luck, 3)
+        study.tell(trial, 92.0 + luck)
+    study.enqueue_trial({"rate": rate})
+    trial = study.ask(genes)
+    trial.set_user_attr("num_params", 1000)
+    trial.report(88.0, 3)
+    assert ParetoPruner(epochs=15).prune(study, study.get_trials()[trial.number]) is stops

@@ -119,13 +119,28 @@ def test_stopped_and_failed_trials_are_nobodys_parents(space: Space) -> None:
     trial = study.ask(distributions_of(space))
     rng = random.Random(0)
     frozen = study.get_trials()[trial.number]
-    assert sampler.proposals(study, frozen, rng) is None
+    assert sampler.proposals(study, frozen, rng, 1) is None
     (parent,) = _run(study, space, Budget(2000), 1)
-    propose = sampler.proposals(study, frozen, rng)
+    propose = sampler.proposals(study, frozen, rng, 1)
     assert propose is not None
     differing = [sum(parent[name] != value for name, value in propose().items()) for _ in range(200)]
     assert max(differing) <= 5
     assert 0.8 < sum(differing) / 200 < 1.5  # of 1.5 genes drawn again some come out as they were
+
+
+def test_screened_mutations_have_the_genes_that_good_networks_had(space: Space) -> None:
+    def accuracy(found: Candidate) -> float:
+        return 70.0 + 20.0 * (found.genes["dress.activation"] == "hardswish")
+
+    def share(screened: int) -> float:
+        sampler = BudgetSampler(space, Budget(2000), seed=0)
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        _run(study, space, Budget(2000), STARTUP_TRIALS + 10, accuracy)
+        propose = sampler.proposals(study, study.get_trials()[-1], random.Random(0), screened)
+        assert propose is not None
+        return sum(propose()["dress.activation"] == "hardswish" for _ in range(100)) / 100
+
+    assert share(1) < 0.97 < share(8)  # some mutations lose what their parent had
 
 
 def test_no_network_twice_while_there_are_others(space: Space) -> None:
