@@ -6,9 +6,7 @@ driver alone.
 
 from __future__ import annotations
 
-import copy
 import fcntl
-import json
 import os
 import re
 import time
@@ -22,14 +20,11 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
 import optuna
-from optuna.distributions import distribution_to_json
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial
-from sqlalchemy.orm import Session
 
 from nas.errors import NasError, StudyError, UsageError
+from nas.search.database import Database
 
 _POSTGRES = re.compile(
     r"postgres(?:ql)?(?:\+psycopg)?://(?:(?P<user>[^:@/?#\s]+)(?::(?P<password>[^:@/?#\s]*))?@)?"
@@ -125,7 +120,7 @@ class StorageAddress:
                 assert self.file is not None
                 lock = _JournalLock(self.file)
                 return JournalStorage(JournalFileBackend(str(self.file), lock))  # type: ignore[arg-type]
-            return _with_end(_Database(self._engine_url, self._engine_options("")))
+            return _with_end(Database(self._engine_url, self._engine_options("")))
 
     @contextmanager
     def coordinating(self, study: str) -> Iterator[BaseStorage]:
@@ -141,7 +136,7 @@ class StorageAddress:
             return
         with self.errors(study):
             options = self._engine_options(study)
-            database = _Database(self._engine_url, options, skip_compatibility_check=True)
+            database = Database(self._engine_url, options, skip_compatibility_check=True)
         try:
             yield optuna.storages.get_storage(database)
         finally:
@@ -190,41 +185,6 @@ class StorageAddress:
             if "password" in text:
                 text += "; give it by PGPASSWORD, in ~/.pgpass, or with --storage again"
             raise StorageError(f"the storage of study {study!r} ({self}) failed: {text}") from None
-
-
-class _Database(RDBStorage):
-    """Optuna's database, in which a trial that is created whole costs a tenth.
-
-    Optuna writes every parameter and attribute by two or three statements of its own, a hundred and more a trial. Here
-    they are one statement for all of a kind; what is in the tables afterwards is the same, and a test compares it.
-    """
-
-    def _get_prepared_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None, session: Session
-    ) -> models.TrialModel:
-        if template_trial is None:
-            return super()._get_prepared_new_trial(study_id, None, session)
-        bare = copy.copy(template_trial)
-        bare.params, bare.user_attrs = {}, {}
-        trial = super()._get_prepared_new_trial(study_id, bare, session)
-        params = [
-            {
-                "trial_id": trial.trial_id,
-                "param_name": name,
-                "param_value": distribution.to_internal_repr(template_trial.params[name]),
-                "distribution_json": distribution_to_json(distribution),
-            }
-            for name, distribution in template_trial.distributions.items()
-        ]
-        attributes = [
-            {"trial_id": trial.trial_id, "key": key, "value_json": json.dumps(value)}
-            for key, value in template_trial.user_attrs.items()
-        ]
-        if params:
-            session.execute(models.TrialParamModel.__table__.insert(), params)
-        if attributes:
-            session.execute(models.TrialUserAttributeModel.__table__.insert(), attributes)
-        return trial
 
 
 def _with_end(database: RDBStorage) -> BaseStorage:

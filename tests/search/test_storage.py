@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -291,12 +292,22 @@ def _check_trials_are_written_as_optuna_writes_them(address: StorageAddress, riv
     rows = []
     for storage in (address.open("a")._backend, optuna.storages.RDBStorage(rival)):  # type: ignore[attr-defined]
         study = storage.create_new_study([optuna.study.StudyDirection.MAXIMIZE], "a")
-        for trial in trials:
-            storage.create_new_trial(study, trial)
+        ids = [storage.create_new_trial(study, trial) for trial in trials]
+        for step, value in ((1, 0.5), (2, math.nan), (3, math.inf), (1, 0.25)):
+            storage.set_trial_intermediate_value(ids[0], step, value)
+        for key, attribute in (("fate", "failed"), ("digest", [1, None]), ("fate", "duplicate")):
+            storage.set_trial_user_attr(ids[0], key, attribute)
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            storage.set_trial_intermediate_value(ids[2], 2, 0.5)
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            storage.set_trial_user_attr(ids[2], "fate", "failed")
+        assert [storage.get_trial_id_from_study_id_trial_number(study, n) for n in range(3)] == ids
+        with pytest.raises(KeyError):
+            storage.get_trial_id_from_study_id_trial_number(study, 3)
         rows.append(_rows(storage))
         storage.engine.dispose()
     assert rows[0] == rows[1]
-    assert len(rows[0]["trial_params"]) == 4
+    assert [len(rows[0][name]) for name in ("trial_params", "trial_intermediate_values")] == [4, 4]
 
 
 def test_trials_are_written_as_optuna_writes_them(tmp_path: Path) -> None:
