@@ -56,6 +56,12 @@ class LinearModel:
         self._products = np.zeros((len(penalties) + 1,) * 2)
         self._is_fitted = False
 
+    @classmethod
+    def of_genes(cls, others: int, num_inputs: int) -> LinearModel:
+        """For inputs of which all but the first `others` are of genes: the more those are, the less each will tell."""
+        num_genes = num_inputs - others
+        return cls([1.0] * others + [float(num_genes)] * num_genes)
+
     def learn(self, inputs: list[float], outcome: float) -> None:
         """Takes in one observation."""
         row = np.array([*inputs, outcome])

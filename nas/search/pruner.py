@@ -99,9 +99,7 @@ class ParetoPruner(BasePruner):
         for rung, point in points.items():
             inputs = _inputs(trial, point, genes)
             if rung not in self._models:
-                # Of the accuracy and the size much is expected, and of each gene the less, the more there are.
-                num_genes = len(inputs) - 2
-                self._models[rung] = LinearModel([1.0, 1.0] + [float(num_genes)] * num_genes)
+                self._models[rung] = LinearModel.of_genes(2, len(inputs))
             self._models[rung].learn(inputs, end)
         front = [*self._front, (float(trial.user_attrs["num_params"]), end)]
         self._front = pareto_front(front, lambda p: p[0], lambda p: p[1])

@@ -54,11 +54,14 @@ class BudgetSampler(BaseSampler):
     """Evolution of the front that never proposes a network over budget.
 
     A proposal is a network of the front with a gene or two drawn anew (the mutation and the elitism of Elsken et al.
-    2019, Lamarckian evolution, section 4; parents are chosen evenly). Sizes are part of the search: each draw aims just
-    below a ceiling, spread evenly over all sizes that the budget leaves, and a proposal of another size has its widths
-    scaled to it; so what wins at one size is tried at the others. With a target, ceilings stay in the upper half of
-    what is left: the budget, until a network met the target, and what is `below` that network by enough to be worth a
-    confirmation from then on.
+    2019, Lamarckian evolution, section 4; parents are chosen evenly): of several such mutations the one that a linear
+    model of the genes, learnt from the completed trials, likes best by a draw of its weights (mutations screened by a
+    surrogate: White et al. 2021, BANANAS, section 4; by a draw: Thompson 1933).
+
+    Sizes are part of the search: each draw aims just below a ceiling, spread evenly over all sizes that the budget
+    leaves, and a proposal of another size has its widths scaled to it; so what wins at one size is tried at the others.
+    With a target, ceilings stay in the upper half of what is left: the budget, until a network met the target, and what
+    is `below` that network by enough to be worth a confirmation from then on.
 
     It serves one study, and reads the user attributes `num_params` and `digest` of its trials.
     """
@@ -78,8 +81,7 @@ class BudgetSampler(BaseSampler):
         self._front: list[FrozenTrial] = []  # of parameters and validation accuracy
         # Of validation accuracy. Widths are left out: a proposal is scaled to the size that the draw aims at.
         self._judged = {n: d for n, d in self._distributions.items() if n not in space.width_genes}
-        num_genes = len(gene_inputs(space.plain_genes, self._judged))
-        self._model = LinearModel([1.0] + [float(num_genes)] * num_genes)
+        self._model = LinearModel.of_genes(1, 1 + len(gene_inputs(space.plain_genes, self._judged)))
         self._recipe_genes = [name for name, key in space.keys.items() if key.startswith("recipe.")]
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
