@@ -258,11 +258,11 @@ class Repeating(BudgetSampler):
 
 
 class Halving(ParetoPruner):
-    """Stops the worse half, by non-dominated rank, at three rungs, and predicts nothing."""
+    """Stops the worse half, by non-dominated rank, at every other rung, and predicts nothing."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__(epochs, least_completed=NEVER)
-        self.rungs = self.rungs[1::3]
+        self.rungs = self.rungs[::2]
 
 
 class Unscreened(BudgetSampler):

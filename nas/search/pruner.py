@@ -12,7 +12,7 @@ from nas.results.front import pareto_front, ranks
 from nas.search.history import History
 from nas.search.predict import Distributions, LinearModel, gene_inputs, log_odds
 
-RUNG_FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of all epochs
+RUNG_FRACTIONS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)  # of all epochs
 LEAST_COMPLETED = 8  # trials from which a prediction of the end is worth something
 # Standard deviations that a trial may be predicted short of the front. Chosen on tables of learning curves, see
 # benchmarks/search_quality.py: less saves more training and loses networks of the front, more the other way round.
