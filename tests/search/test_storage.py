@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -297,6 +298,15 @@ def _check_trials_are_written_as_optuna_writes_them(address: StorageAddress, riv
             storage.set_trial_intermediate_value(ids[0], step, value)
         for key, attribute in (("fate", "failed"), ("digest", [1, None]), ("fate", "duplicate")):
             storage.set_trial_user_attr(ids[0], key, attribute)
+        assert storage.set_trial_state_values(ids[0], TrialState.PRUNED, [math.inf])
+        assert storage.set_trial_state_values(ids[1], TrialState.WAITING)
+        assert storage.set_trial_state_values(ids[1], TrialState.RUNNING)
+        assert storage.set_trial_state_values(ids[1], TrialState.COMPLETE, [0.75])
+        ended = storage.get_trial(ids[1]).datetime_complete
+        assert ended is not None
+        assert abs(ended - datetime.now()) < timedelta(minutes=1)
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            storage.set_trial_state_values(ids[1], TrialState.FAIL)
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
             storage.set_trial_intermediate_value(ids[2], 2, 0.5)
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
