@@ -50,6 +50,10 @@ def _num_params(trial: FrozenTrial) -> float:
     return float(trial.user_attrs["num_params"])
 
 
+def _accuracy(trial: FrozenTrial) -> float:
+    return float(trial.value or 0.0)
+
+
 class BudgetSampler(BaseSampler):
     """Evolution of the front that never proposes a network over budget.
 
@@ -142,14 +146,14 @@ class BudgetSampler(BaseSampler):
             if trial.state.is_finished():
                 self._num_trained += trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
                 if described and trial.state == TrialState.COMPLETE:
-                    self._learn_end(trial, float(trial.value or 0.0))
+                    self._learn_end(trial)
 
-    def _learn_end(self, trial: FrozenTrial, accuracy: float) -> None:
+    def _learn_end(self, trial: FrozenTrial) -> None:
         # By number, so that of two equal ones the same stays, in whatever order they ended.
         known = sorted([*self._front, trial], key=lambda t: t.number)
-        self._front = pareto_front(known, _num_params, lambda t: float(t.value or 0.0))
+        self._front = pareto_front(known, _num_params, _accuracy)
         inputs = [math.log(_num_params(trial)), *gene_inputs(trial.params, self._judged)]
-        self._model.learn(inputs, log_odds(accuracy))
+        self._model.learn(inputs, log_odds(_accuracy(trial)))
 
     def _mutated(self, genes: Genes, rng: random.Random) -> Genes:
         """`genes` with one of them drawn again, and now and then another."""

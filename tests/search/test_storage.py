@@ -273,7 +273,8 @@ def _rows(storage: optuna.storages.RDBStorage) -> dict[str, list[Any]]:
         }
 
 
-def _check_trials_are_written_as_optuna_writes_them(address: StorageAddress, rival: str) -> None:
+def test_trials_are_written_as_optuna_writes_them(tmp_path: Path) -> None:
+    address, rival = StorageAddress.of_file(tmp_path / "ours.db"), f"sqlite:///{tmp_path / 'theirs.db'}"
     trials = [
         create_trial(
             state=TrialState.RUNNING,
@@ -318,12 +319,6 @@ def _check_trials_are_written_as_optuna_writes_them(address: StorageAddress, riv
         storage.engine.dispose()
     assert rows[0] == rows[1]
     assert [len(rows[0][name]) for name in ("trial_params", "trial_intermediate_values")] == [4, 4]
-
-
-def test_trials_are_written_as_optuna_writes_them(tmp_path: Path) -> None:
-    _check_trials_are_written_as_optuna_writes_them(
-        StorageAddress.of_file(tmp_path / "ours.db"), f"sqlite:///{tmp_path / 'theirs.db'}"
-    )
 
 
 # PostgreSQL
