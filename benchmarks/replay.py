@@ -7,6 +7,7 @@ refuses to train (over budget, or known already to a method that looks).
 
 from __future__ import annotations
 
+import bisect
 import random
 import tempfile
 from collections.abc import Callable, Sequence
@@ -221,9 +222,6 @@ class PlainOptuna:
             return trial, Job((trial.number, None), network.architecture, recipe, 0), num_params
 
 
-NEVER = 10**9  # trials
-
-
 class WholeBudget(BudgetSampler):
     """Every draw aims at the whole budget."""
 
@@ -257,12 +255,51 @@ class Repeating(BudgetSampler):
         return set()
 
 
-class Halving(ParetoPruner):
-    """Stops the worse half, by non-dominated rank, at every other rung, and predicts nothing."""
+class Halving(BasePruner):
+    """Stops the worse half at four rungs, better meaning a lower non-dominated rank, and predicts nothing.
 
-    def __init__(self, epochs: int) -> None:
-        super().__init__(epochs, least_completed=NEVER)
-        self.rungs = self.rungs[::2]
+    Schmucker et al. 2021, Multi-objective Asynchronous Successive Halving, section 3.2, in the stopping form of Li et
+    al. 2020. The best epoch so far counts.
+    """
+
+    def __init__(self, epochs: int, least_peers: int = 4) -> None:
+        """Nothing is stopped at a rung until `least_peers` others have come there."""
+        self.rungs = sorted({rung for part in (0.2, 0.4, 0.6, 0.8) if 1 <= (rung := round(part * epochs)) < epochs})
+        self.least_peers = least_peers
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        rung = trial.last_step
+        if rung not in self.rungs:
+            return False
+        came = [t for t in study.get_trials(deepcopy=False) if rung in t.intermediate_values]
+        peers = [self._point(peer, rung) for peer in came if peer.number != trial.number]
+        found = ranks([self._point(trial, rung), *peers])
+        return len(peers) >= self.least_peers and sum(rank < found[0] for rank in found) >= len(found) / 2
+
+    @staticmethod
+    def _point(trial: FrozenTrial, rung: int) -> tuple[float, float]:
+        best = max(accuracy for epoch, accuracy in trial.intermediate_values.items() if epoch <= rung)
+        return float(trial.user_attrs["num_params"]), best
+
+
+def ranks(points: Sequence[tuple[float, float]]) -> list[int]:
+    """The non-dominated rank, from 0, of each (size, accuracy) point (Deb et al. 2002, NSGA-II, section III.A).
+
+    Two objectives need one pass by size (Jensen 2003, section III): a point belongs to the first front whose best
+    accuracy so far is below its own. Later fronts have lower ones, so that it is found by bisection.
+    """
+    result = [0] * len(points)
+    losses: list[float] = []  # the best accuracy so far of each front, negative, ascending
+    previous = -1
+    for index in sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1])):
+        if previous >= 0 and points[index] == points[previous]:
+            result[index] = result[previous]
+        else:
+            rank = bisect.bisect_right(losses, -points[index][1])
+            losses[rank : rank + 1] = [-points[index][1]]
+            result[index] = rank
+        previous = index
+    return result
 
 
 class Unscreened(BudgetSampler):

@@ -1,19 +1,19 @@
-"""What a trial will come to: a linear model of its genes, size and learning curve, learnt from completed trials.
+"""What a trial will come to: linear models of its genes, its size and its learning curve, learnt from other trials.
 
 Performance prediction from what a network is and how far its training has come: Baker et al. 2017, Accelerating Neural
-Architecture Search using Performance Prediction, sections 3 and 4. A linear model is enough for the few dozen trials of
-a study; and what it does not know, it says.
+Architecture Search using Performance Prediction, sections 3 and 4. Linear models are enough for the few dozen trials of
+a study; and what they do not know, they say.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Distributions = Mapping[str, BaseDistribution]
@@ -29,15 +29,24 @@ def log_odds(accuracy: float) -> float:
 
 
 def gene_inputs(genes: Mapping[str, Any], distributions: Distributions) -> list[float]:
-    """The genes of `distributions` as numbers: one for a number, one for each choice but the first."""
+    """The genes of `distributions` from 0 to 1: one input for a number, one for each choice but the first."""
     inputs = []
     for name, distribution in distributions.items():
         value = genes[name]
         if isinstance(distribution, CategoricalDistribution):
             inputs += [float(value == choice) for choice in distribution.choices[1:]]
-        else:
-            inputs.append(math.log(value) if distribution.log else float(value))  # type: ignore[attr-defined]
+        elif isinstance(distribution, IntDistribution | FloatDistribution):
+            inputs.append(_share_of_range(float(value), distribution))
     return inputs
+
+
+def _share_of_range(value: float, distribution: IntDistribution | FloatDistribution) -> float:
+    low, high = float(distribution.low), float(distribution.high)
+    if low == high:
+        return 0.0
+    if distribution.log:
+        return math.log(value / low) / math.log(high / low)
+    return (value - low) / (high - low)
 
 
 class LinearModel:
@@ -47,6 +56,8 @@ class LinearModel:
     regression, Hoerl and Kennard 1970; its posterior: Bishop 2006, section 3.3). The prior is scaled to the noise,
     which is estimated from the residuals.
     """
+
+    LEAST_SCALE = 0.1  # of an input that has hardly varied yet: what it does is in doubt, but not without bounds
 
     def __init__(self, penalties: list[float]) -> None:
         """`penalties` has one for each input: the precision of its weight's prior, in observations."""
@@ -76,7 +87,7 @@ class LinearModel:
         n, mean = self.count, self._sum / self.count
         covariance = self._products / n - np.outer(mean, mean)
         self._means, self._mean = mean[:-1], mean[-1]
-        self._scales = np.sqrt(np.maximum(np.diag(covariance)[:-1], 1e-12))
+        self._scales = np.sqrt(np.maximum(np.diag(covariance)[:-1], self.LEAST_SCALE**2))
         gram = n * covariance[:-1, :-1] / np.outer(self._scales, self._scales)
         moments = n * covariance[:-1, -1] / self._scales
         self._posterior = np.linalg.inv(gram + np.diag(self._penalties))
@@ -84,14 +95,22 @@ class LinearModel:
         squares = n * covariance[-1, -1] - 2 * self._weights @ moments + self._weights @ gram @ self._weights
         freedom = n - 1 - float(np.trace(self._posterior @ gram))  # what the weights leave (Hastie et al. 2009, 3.4.1)
         self._noise = math.sqrt(max(float(squares), 1e-12) / max(freedom, 1.0))
+        # Known from so few, it makes predictions of a Student t distribution (Bishop 2006, section 2.3.7).
+        self._doubt = math.sqrt(freedom / (freedom - 2)) if freedom > 2 else math.inf
         self._is_fitted = True
 
     def predict(self, inputs: list[float]) -> tuple[float, float]:
-        """The mean and the standard deviation of the outcome at `inputs`."""
+        """The mean and the standard deviation of the outcome at `inputs`; infinite while too little is known to say."""
         self._fit()
         z = (np.array(inputs) - self._means) / self._scales
-        deviation = self._noise * math.sqrt(1 + 1 / self.count + float(z @ self._posterior @ z))
+        deviation = self._doubt * self._noise * math.sqrt(1 + 1 / self.count + float(z @ self._posterior @ z))
         return float(self._mean + z @ self._weights), deviation
+
+    @property
+    def slopes(self) -> Array:
+        """How much the outcome is expected to rise with each input, by one of its units."""
+        self._fit()
+        return np.asarray(self._weights / self._scales)
 
     def draw_weights(self, rng: random.Random) -> Array:
         """One draw of the weights, for inputs that are not standardised, from what is believed of them.
@@ -102,3 +121,43 @@ class LinearModel:
         luck = np.array([rng.gauss(0, 1) for _ in self._weights])
         drawn = self._weights + self._noise * np.linalg.cholesky(self._posterior) @ luck
         return np.asarray(drawn / self._scales)
+
+
+class CurveModel:
+    """Where a learning curve will end: a chain of linear models, each of a point given the two before it and the genes.
+
+    It learns from curves that were broken off too. What is missing of a curve is missing from some point on, and
+    whether to break off was decided by the points seen, so the likelihood falls into one regression for each point,
+    learnt from all curves that came so far (Little and Rubin 2002, Statistical Analysis with Missing Data, chapter 7).
+    Learnt from completed curves alone, it would know survivors only, and expect too much of everyone else.
+    """
+
+    PAST = 2  # points that the next one is predicted from: where a curve stands, and its last gain
+
+    def __init__(self, points: int, others: int, num_inputs: int) -> None:
+        """For curves of `points`, the last of which is their end; inputs as in `LinearModel.of_genes`."""
+        pasts = [min(self.PAST, point) for point in range(points)]
+        # The first point is given; nobody asks for it.
+        self._models = [LinearModel.of_genes(past + others, past + num_inputs) for past in pasts]
+
+    def learn(self, curve: Sequence[float], inputs: Sequence[float]) -> None:
+        """Takes in the points seen of one curve."""
+        for point in range(1, len(curve)):
+            self._models[point].learn([*curve[:point][-self.PAST :], *inputs], curve[point])
+
+    def predict(self, curve: Sequence[float], inputs: Sequence[float]) -> tuple[float, float]:
+        """The mean and the standard deviation of the end of a curve that begins with `curve`."""
+        points, first, last = list(curve), len(curve), len(self._models) - 1
+        deviations = {}
+        for point in range(first, last + 1):
+            mean, deviations[point] = self._models[point].predict([*points[-self.PAST :], *inputs])
+            points.append(mean)
+        effects = {last: 1.0}  # of an error at a point on the end
+        for point in reversed(range(first, last)):
+            later = range(point + 1, min(point + self.PAST, last) + 1)
+            effects[point] = sum(effects[p] * self._reaction(p, point) for p in later)
+        return points[-1], math.hypot(*(effects[point] * deviations[point] for point in effects))
+
+    def _reaction(self, point: int, to: int) -> float:
+        """How much `point` rises with the point `to` of its past, which its model has first, in ascending order."""
+        return float(self._models[point].slopes[min(self.PAST, point) - (point - to)])

@@ -27,7 +27,7 @@ from nas.search.history import History
 from nas.search.predict import LinearModel, gene_inputs, log_odds
 from nas.space import Choice, Domain, Draw, Genes, IntRange, Space, draw_network, least_network
 
-STARTUP_TRIALS = 8  # drawn at random before the front guides the draws
+STARTUP_TRIALS = 4  # drawn at random before the front guides the draws
 MUTATIONS = 1.5  # genes that a mutation draws again, on average; one at least
 SCREENED = 8  # mutations of which one is proposed
 FRESH_DRAWS = 8  # after which a network that was tried before is let through
@@ -62,10 +62,10 @@ class BudgetSampler(BaseSampler):
     model of the genes, learnt from the completed trials, likes best by a draw of its weights (mutations screened by a
     surrogate: White et al. 2021, BANANAS, section 4; by a draw: Thompson 1933).
 
-    Sizes are part of the search: each draw aims just below a ceiling, spread evenly over all sizes that the budget
-    leaves, and a proposal of another size has its widths scaled to it; so what wins at one size is tried at the others.
-    With a target, ceilings stay in the upper half of what is left: the budget, until a network met the target, and what
-    is `below` that network by enough to be worth a confirmation from then on.
+    Sizes are part of the search: each draw aims just below a ceiling, spread over all sizes that the budget leaves, and
+    a proposal of another size has its widths scaled to it; so what wins at one size is tried at the others. With a
+    target, ceilings stay in the upper half of what is left: the budget, until a network met the target, and what is
+    `below` that network by enough to be worth a confirmation from then on.
 
     It serves one study, and reads the user attributes `num_params` and `digest` of its trials.
     """

@@ -8,6 +8,7 @@ as the ceiling allows, what whole numbers leave over included; what a model prop
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -64,8 +65,10 @@ def draw_network(
     least = require_reachable(space, budget)
     if ceiling is None:
         most = min(budget.max_params, most_network(space).costs.num_params)
-        # A tenth beyond the upper end, so that the very largest networks come up as well.
-        ceiling = min(round(rng.uniform(least.costs.num_params, 1.1 * most)), most)
+        # Even in the square root: more often small, where a parameter is worth more, but not as often as in the
+        # logarithm. A tenth beyond the upper end, so that the very largest networks come up as well.
+        low, high = math.sqrt(least.costs.num_params), math.sqrt(1.1 * most)
+        ceiling = min(round(rng.uniform(low, high) ** 2), most)
     ceiling = max(min(ceiling, budget.max_params), least.costs.num_params)
     limit = replace(budget, max_params=ceiling)
     floor = WINDOW * ceiling

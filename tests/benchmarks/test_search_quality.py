@@ -8,7 +8,9 @@ import curves
 import numpy as np
 import pytest
 from curves import Curve, Table, networks, read_table
-from replay import METHODS, Trained, replay, typical_seconds
+from hypothesis import given
+from hypothesis import strategies as st
+from replay import METHODS, Trained, ranks, replay, typical_seconds
 from search_quality import Measure, first_time, kept, rank_correlations, ratio_of_times, readable, run, saved
 
 
@@ -109,3 +111,15 @@ def test_a_table_goes_on_where_it_was_cut_off(
     assert len(read_table("digits", tmp_path).curves) == 3
     with pytest.raises(SystemExit, match=r"was made with .*epochs=1.*; remove it, or give another --name"):
         make("--max-params", "500")
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), max_size=25))
+def test_ranks_peel_one_front_after_another(items: list[tuple[int, int]]) -> None:
+    found = ranks([(float(a), float(b)) for a, b in items])
+    for point, rank in zip(items, found, strict=True):
+        better = [r for q, r in zip(items, found, strict=True) if q != point and q[0] <= point[0] and q[1] >= point[1]]
+        assert rank == (max(better) + 1 if better else 0)
+
+
+def test_equal_points_share_a_rank() -> None:
+    assert ranks([(1.0, 1.0), (1.0, 1.0), (2.0, 1.0)]) == [0, 0, 1]

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.results.front import pareto_front, ranks
+from nas.results.front import pareto_front
 
 points = st.lists(st.tuples(st.integers(1, 30), st.integers(0, 30)), max_size=25)
 
@@ -18,15 +18,3 @@ def test_front_is_what_nothing_dominates(items: list[tuple[int, int]]) -> None:
     assert set(front) == {p for p in items if not any(_dominates(q, p) for q in items)}
     assert front == sorted(front)
     assert len(set(front)) == len(front)
-
-
-@given(points)
-def test_ranks_peel_one_front_after_another(items: list[tuple[int, int]]) -> None:
-    found = ranks([(float(a), float(b)) for a, b in items])
-    for point, rank in zip(items, found, strict=True):
-        better = [r for q, r in zip(items, found, strict=True) if _dominates(q, point)]
-        assert rank == (max(better) + 1 if better else 0)
-
-
-def test_equal_points_share_a_rank() -> None:
-    assert ranks([(1.0, 1.0), (1.0, 1.0), (2.0, 1.0)]) == [0, 0, 1]

@@ -227,7 +227,7 @@ def test_images_of_ones_own_are_looked_at_once(folder: StudyFolder, tmp_path: Pa
 def test_a_search_keeps_the_figure_fresh_while_it_runs(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dashboard_content, "REFRESH_EVERY", 0.0)
     monkeypatch.setattr(dashboard_content, "MOST_OF_TIME", 1.0)
-    monkeypatch.setattr(pruner, "RUNG_FRACTIONS", ())  # every trial is completed, and so seen in the figure
+    monkeypatch.setattr(pruner, "MOST_RUNGS", 1)  # every trial is completed, and so seen in the figure
     shown = []
 
     class Watcher:
