@@ -22,7 +22,7 @@ class RankCorrelation(NamedTuple):
 
 
 def rank_correlations(records: Sequence[TrialRecord], rungs: Sequence[int]) -> list[RankCorrelation]:
-    """Spearman's correlation of the best accuracy up to each rung, which is compared there, with that of the end.
+    """Spearman's correlation of the best accuracy up to each rung with that of the end, which is predicted from it.
 
     Over the trials that completed. Those that were stopped have no end to compare with; they were the weak ones of
     their size, so that the figure says what it would over all trials only if these would have agreed as well.

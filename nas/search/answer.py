@@ -58,7 +58,7 @@ def target_met_line(met: TrialRecord, settings: StudySettings, goes_on: bool) ->
 
 
 def rungs_reached(records: Sequence[TrialRecord]) -> tuple[int, ...]:
-    """The epochs at which the study compares trials, going by the longest training that completed."""
+    """The epochs after which the study may stop a trial, going by the longest training that completed."""
     return rungs_of(max((len(r.validation_curve) for r in records if r.fate == "completed"), default=0))
 
 
