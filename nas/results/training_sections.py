@@ -30,7 +30,7 @@ def curves_section(records: Sequence[TrialRecord], rungs: Sequence[int]) -> str:
     text, where = "No trial was stopped early.", ""
     if stopped:
         started = len(stopped) + len(lengths)
-        text = f"{len(stopped)} of {started} trials were stopped early: none was likely to beat all of its size or smaller."
+        text = f"{len(stopped)} of {started} trials were stopped early, as none was likely to beat all of its size."
         if lengths:
             trained, whole = sum(len(r.validation_curve) for r in stopped), max(lengths) * len(stopped)
             text += f" They took {trained:,} epochs in place of up to {whole:,}."
