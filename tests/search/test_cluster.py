@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 needs_ray = pytest.mark.usefixtures("ray_installed")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
 
-TRIALS = 24  # enough for an actor to be killed while it trains
+TRIALS = 60  # enough for an actor to be killed while it trains, and for some trials to be stopped
 LOOPBACK = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")  # as in /proc/net
 
 
