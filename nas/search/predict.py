@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial
 
 Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 Distributions = Mapping[str, BaseDistribution]
@@ -47,6 +48,11 @@ def _share_of_range(value: float, distribution: IntDistribution | FloatDistribut
     if distribution.log:
         return math.log(value / low) / math.log(high / low)
     return (value - low) / (high - low)
+
+
+def trial_inputs(trial: FrozenTrial, distributions: Distributions) -> list[float]:
+    """The size of a trial's network, as the logarithm of its parameters, and its genes of `distributions`."""
+    return [math.log(trial.user_attrs["num_params"]), *gene_inputs(trial.params, distributions)]
 
 
 class LinearModel:

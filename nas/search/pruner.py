@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import accumulate
 
 import optuna
@@ -11,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.results.front import pareto_front
 from nas.search.history import History
-from nas.search.predict import CurveModel, Distributions, gene_inputs, log_odds
+from nas.search.predict import CurveModel, Distributions, log_odds, trial_inputs
 
 MOST_RUNGS = 20
 # Standard deviations that a trial may be predicted short of the front. Chosen on tables of learning curves, see
@@ -58,7 +57,7 @@ class ParetoPruner(BasePruner):
         rivals = [accuracy for other, accuracy in self._front if other <= size]
         if not rivals or self._model is None:
             return False
-        expected, deviation = self._model.predict(self._curve(trial), _inputs(trial, trial.distributions))
+        expected, deviation = self._model.predict(self._curve(trial), trial_inputs(trial, trial.distributions))
         return expected + self.doubt * deviation < max(rivals)
 
     def _learn(self, study: optuna.Study, genes: Distributions) -> None:
@@ -69,7 +68,7 @@ class ParetoPruner(BasePruner):
                 self._learn_trial(trial, genes)
 
     def _learn_trial(self, trial: FrozenTrial, genes: Distributions) -> None:
-        curve, inputs = self._curve(trial), _inputs(trial, genes)
+        curve, inputs = self._curve(trial), trial_inputs(trial, genes)
         if trial.state == TrialState.COMPLETE:
             curve.append(log_odds(float(trial.value or 0.0)))
             front = [*self._front, (float(trial.user_attrs["num_params"]), curve[-1])]
@@ -82,7 +81,3 @@ class ParetoPruner(BasePruner):
         """The best accuracy up to each rung that `trial` has come to."""
         best = list(accumulate((trial.intermediate_values[step] for step in sorted(trial.intermediate_values)), max))
         return [log_odds(best[rung - 1]) for rung in self.rungs if rung <= len(best)]
-
-
-def _inputs(trial: FrozenTrial, genes: Distributions) -> list[float]:
-    return [math.log(trial.user_attrs["num_params"]), *gene_inputs(trial.params, genes)]

@@ -6,7 +6,6 @@ seed, the trial's number and the history alone, so a resumed study goes on exact
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.arch import Budget
 from nas.results.front import pareto_front
 from nas.search.history import History
-from nas.search.predict import LinearModel, gene_inputs, log_odds
+from nas.search.predict import LinearModel, gene_inputs, log_odds, trial_inputs
 from nas.space import Choice, Domain, Draw, Genes, IntRange, Space, draw_network, least_network
 
 STARTUP_TRIALS = 4  # drawn at random before the front guides the draws
@@ -152,8 +151,7 @@ class BudgetSampler(BaseSampler):
         # By number, so that of two equal ones the same stays, in whatever order they ended.
         known = sorted([*self._front, trial], key=lambda t: t.number)
         self._front = pareto_front(known, _num_params, _accuracy)
-        inputs = [math.log(_num_params(trial)), *gene_inputs(trial.params, self._judged)]
-        self._model.learn(inputs, log_odds(_accuracy(trial)))
+        self._model.learn(trial_inputs(trial, self._judged), log_odds(_accuracy(trial)))
 
     def _mutated(self, genes: Genes, rng: random.Random) -> Genes:
         """`genes` with one of them drawn again, and now and then another."""
