@@ -35,7 +35,7 @@ from nas.space import KNOWN_IMAGES, draw_network, load_space
 from nas.train.arrays import save
 from nas.train.data import load_dataset
 
-SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, trials=10, target=60.0, seeds=1, seed=3)
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, trials=24, target=60.0, seeds=1, seed=3)
 ENQUEUED = 3
 
 
@@ -72,7 +72,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> StudyFolder:
     folder = StudyFolder(tmp_path_factory.mktemp("studies"), "searched")
 
     def interrupt(snapshot: Snapshot) -> None:
-        if sum(r.fate in ("completed", "stopped") for r in snapshot.records) >= 5:
+        if sum(r.fate in ("completed", "stopped") for r in snapshot.records) >= 14:
             os.kill(os.getpid(), signal.SIGINT)
 
     assert _search(folder, SETTINGS, 2, interrupt).interrupted
