@@ -138,7 +138,7 @@ def digits_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
     """One small finished search, shared by all tests: look, and leave it as it is. Some of its trials were stopped."""
     folder = tmp_path_factory.mktemp("digits")
     nas = Nas(folder, folder / "home")
-    arguments = ("--trials", 16, "--epochs", 3, "--seeds", 2, "--workers", 1, "--name", "small", "--json")
+    arguments = ("--trials", 28, "--epochs", 3, "--seeds", 2, "--workers", 1, "--name", "small", "--json")
     search = nas("search", *DIGITS, *arguments, timeout=300)
     assert search.rc == 0, search.err
     before = search.json

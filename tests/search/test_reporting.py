@@ -240,6 +240,6 @@ def test_a_search_keeps_the_figure_fresh_while_it_runs(folder: StudyFolder, monk
             completed = sum(r.fate == "completed" for r in snapshot.records)
             shown.append((len(trials["x"]), completed))
 
-    search(folder, replace(folder.settings(), trials=20), Machine("cpu", 1), Watcher())
+    search(folder, replace(folder.settings(), trials=32), Machine("cpu", 1), Watcher())
     assert shown[-1][1] > shown[0][1]
     assert all(before == completed for (_, completed), (before, _) in itertools.pairwise(shown))
