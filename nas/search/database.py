@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,11 +18,12 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Connection, Table, select
-from sqlalchemy.orm import Session
 
 
 class Database(RDBStorage):
     """An `RDBStorage` that finds a trial by its number, begins one and writes to one in few statements."""
+
+    _connection: Connection | None = None  # of `at_once`, within its body
 
     def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
         """Optuna looks at every trial of the study. An id is larger than the trial's number: few are left with that."""
@@ -51,57 +52,81 @@ class Database(RDBStorage):
             _set(connection, table, {"trial_id": trial_id, "key": key}, {"value_json": json.dumps(value)})
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        """The end of a trial; whatever else becomes of one is rare, and left to Optuna."""
-        if not state.is_finished():
-            return super().set_trial_state_values(trial_id, state, values)
+        """A trial's state and values; whether they were changed: a trial that runs cannot be begun."""
         trials, model = models.TrialModel.__table__, models.TrialValueModel
+        change, now = trials.update().where(trials.c.trial_id == trial_id).values(state=state), _utc(datetime.now())
+        if state.is_finished():
+            change = change.values(datetime_complete=now)
+        elif state == TrialState.RUNNING:
+            change = change.values(datetime_start=now).where(trials.c.state == TrialState.WAITING)
         with self._changing(trial_id) as connection:
             for objective, number in enumerate(values or ()):
                 value, kind = model.value_to_stored_repr(number)
                 place = {"trial_id": trial_id, "objective": objective}
                 _set(connection, model.__table__, place, {"value": value, "value_type": kind})
-            now = datetime.now(UTC).replace(tzinfo=None)
-            connection.execute(
-                trials.update().where(trials.c.trial_id == trial_id).values(state=state, datetime_complete=now)
-            )
-        return True
+            return bool(connection.execute(change).rowcount)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What the body writes to trials is one transaction: all of it is kept, or nothing."""
+        with self.engine.begin() as self._connection:
+            try:
+                yield
+            finally:
+                self._connection = None
 
     @contextmanager
     def _changing(self, trial_id: int) -> Iterator[Connection]:
         """A transaction on a trial that has not finished."""
         trials = models.TrialModel.__table__.c
-        with self.engine.begin() as connection:
+        with self.engine.begin() if self._connection is None else nullcontext(self._connection) as connection:
             state = connection.execute(select(trials.state).where(trials.trial_id == trial_id)).scalar_one()
             self.check_trial_is_updatable(trial_id, state)
             yield connection
 
-    def _get_prepared_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None, session: Session
-    ) -> models.TrialModel:
-        if template_trial is None:
-            return super()._get_prepared_new_trial(study_id, None, session)
-        # Optuna writes every parameter and attribute by two or three statements of its own, a hundred and more a trial.
-        bare = copy.copy(template_trial)
-        bare.params, bare.user_attrs = {}, {}
-        trial = super()._get_prepared_new_trial(study_id, bare, session)
-        params = [
-            {
-                "trial_id": trial.trial_id,
-                "param_name": name,
-                "param_value": distribution.to_internal_repr(template_trial.params[name]),
-                "distribution_json": distribution_to_json(distribution),
-            }
-            for name, distribution in template_trial.distributions.items()
-        ]
-        attributes = [
-            {"trial_id": trial.trial_id, "key": key, "value_json": json.dumps(value)}
-            for key, value in template_trial.user_attrs.items()
-        ]
-        if params:
-            session.execute(models.TrialParamModel.__table__.insert(), params)
-        if attributes:
-            session.execute(models.TrialUserAttributeModel.__table__.insert(), attributes)
-        return trial
+    def _create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> FrozenTrial:
+        """Optuna writes every parameter and attribute by two or three statements of its own, a hundred and more."""
+        new = template_trial
+        if new is None or new.state != TrialState.RUNNING or new.system_attrs or new.intermediate_values:
+            return super()._create_new_trial(study_id, new)
+        trials, studies = models.TrialModel.__table__, models.StudyModel.__table__.c
+        began = new.datetime_start and _utc(new.datetime_start)
+        with self.engine.begin() as connection:
+            # Locks the study where the database can, as Optuna does: whoever comes next counts this trial.
+            study = select(studies.study_id).where(studies.study_id == study_id).with_for_update()
+            if connection.execute(study).first() is None:
+                raise KeyError(f"there is no study {study_id}")
+            row = {"study_id": study_id, "state": new.state, "datetime_start": began}
+            trial_id: int = connection.execute(trials.insert().values(row).returning(trials.c.trial_id)).scalar_one()
+            of_study = select(trials.c.number).where(trials.c.study_id == study_id, trials.c.trial_id < trial_id)
+            last = connection.execute(of_study.order_by(trials.c.trial_id.desc()).limit(1)).scalar()
+            number = 0 if last is None else last + 1
+            connection.execute(trials.update().where(trials.c.trial_id == trial_id).values(number=number))
+            params = [
+                {
+                    "trial_id": trial_id,
+                    "param_name": name,
+                    "param_value": distribution.to_internal_repr(new.params[name]),
+                    "distribution_json": distribution_to_json(distribution),
+                }
+                for name, distribution in new.distributions.items()
+            ]
+            attributes = [
+                {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
+                for key, value in new.user_attrs.items()
+            ]
+            if params:
+                connection.execute(models.TrialParamModel.__table__.insert(), params)
+            if attributes:
+                connection.execute(models.TrialUserAttributeModel.__table__.insert(), attributes)
+        made = copy.copy(new)
+        made.number, made._trial_id = number, trial_id
+        return made
+
+
+def _utc(local: datetime) -> datetime:
+    """As Optuna keeps times in a database."""
+    return local.astimezone(UTC).replace(tzinfo=None)
 
 
 def _set(connection: Connection, table: Table, place: dict[str, Any], row: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ from nas.results.records import Confirmation, Fate, TrialRecord
 from nas.search.log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting, versions
 from nas.search.sampler import BudgetSampler, distributions_of
 from nas.search.settings import StudyFolder
-from nas.search.storage import StorageError
+from nas.search.storage import StorageError, at_once
 from nas.search.trials import CONFIRMATION, FATES, confirmations_of, records_of
 from nas.space import Candidate, Space
 
@@ -323,9 +323,10 @@ class SearchStore(Store):
         try:
             if running.id < 0:
                 self._begin(number)
-            for name, value in attributes.items():
-                self._storage.set_trial_user_attr(running.id, name, value)
-            self._storage.set_trial_state_values(running.id, state, values)
+            with at_once(self._storage):
+                for name, value in attributes.items():
+                    self._storage.set_trial_user_attr(running.id, name, value)
+                self._storage.set_trial_state_values(running.id, state, values)
         except optuna.exceptions.UpdateFinishedTrialError:
             pass  # it has ended already: the answer to the change that did it was lost
 

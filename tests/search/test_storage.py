@@ -30,7 +30,7 @@ from nas.search.pruner import ParetoPruner
 from nas.search.run import Machine, Outcome, search
 from nas.search.sampler import BudgetSampler
 from nas.search.settings import StudyFolder, StudySettings
-from nas.search.storage import BusyError, StorageAddress, StorageError, locked
+from nas.search.storage import BusyError, StorageAddress, StorageError, at_once, locked
 from nas.search.store import SearchStore, Store
 from nas.space import KNOWN_IMAGES, load_space
 
@@ -286,10 +286,10 @@ def test_trials_are_written_as_optuna_writes_them(tmp_path: Path) -> None:
                 "d": CategoricalDistribution((False, True)),
             },
             user_attrs={"num_params": 9, "digest": "ü", "nothing": None, "reason": "a 'quote'"},
-            system_attrs={"why": [1, 2]},
         ),
         create_trial(state=TrialState.RUNNING),
-        create_trial(state=TrialState.COMPLETE, value=1.5, intermediate_values={1: 0.5}),
+        create_trial(state=TrialState.COMPLETE, value=1.5, intermediate_values={1: 0.5}, system_attrs={"why": [1, 2]}),
+        create_trial(state=TrialState.RUNNING, intermediate_values={1: 0.5}, user_attrs={"digest": "a"}),
     ]
     rows = []
     for storage in (address.open("a")._backend, optuna.storages.RDBStorage(rival)):  # type: ignore[attr-defined]
@@ -302,23 +302,49 @@ def test_trials_are_written_as_optuna_writes_them(tmp_path: Path) -> None:
         assert storage.set_trial_state_values(ids[0], TrialState.PRUNED, [math.inf])
         assert storage.set_trial_state_values(ids[1], TrialState.WAITING)
         assert storage.set_trial_state_values(ids[1], TrialState.RUNNING)
+        assert not storage.set_trial_state_values(ids[1], TrialState.RUNNING)  # it is under way
         assert storage.set_trial_state_values(ids[1], TrialState.COMPLETE, [0.75])
-        ended = storage.get_trial(ids[1]).datetime_complete
-        assert ended is not None
-        assert abs(ended - datetime.now()) < timedelta(minutes=1)
+        for trial in map(storage.get_trial, ids[:2]):
+            assert trial.datetime_start is not None
+            assert trial.datetime_complete is not None
+            assert abs(trial.datetime_start - datetime.now()) < timedelta(minutes=1)
+            assert abs(trial.datetime_complete - datetime.now()) < timedelta(minutes=1)
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
             storage.set_trial_state_values(ids[1], TrialState.FAIL)
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
             storage.set_trial_intermediate_value(ids[2], 2, 0.5)
         with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
             storage.set_trial_user_attr(ids[2], "fate", "failed")
-        assert [storage.get_trial_id_from_study_id_trial_number(study, n) for n in range(3)] == ids
+        assert [storage.get_trial_id_from_study_id_trial_number(study, n) for n in range(4)] == ids
         with pytest.raises(KeyError):
-            storage.get_trial_id_from_study_id_trial_number(study, 3)
+            storage.get_trial_id_from_study_id_trial_number(study, 4)
+        with pytest.raises(KeyError):
+            storage.create_new_trial(study + 1, trials[0])
         rows.append(_rows(storage))
         storage.engine.dispose()
     assert rows[0] == rows[1]
-    assert [len(rows[0][name]) for name in ("trial_params", "trial_intermediate_values")] == [4, 4]
+    assert [len(rows[0][name]) for name in ("trial_params", "trial_intermediate_values")] == [4, 5]
+
+
+def test_writes_at_once_are_kept_together_or_not_at_all(tmp_path: Path) -> None:
+    storage = StorageAddress.of_file(tmp_path / "study.db").open("a")
+    study = optuna.create_study(study_name="a", storage=storage)
+    number = study.ask().number
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study._study_id, number)
+
+    def end(state: TrialState, reason: object) -> None:
+        with at_once(storage):
+            storage.set_trial_user_attr(trial_id, "train_seconds", 1.5)
+            storage.set_trial_user_attr(trial_id, "reason", reason)
+            storage.set_trial_state_values(trial_id, state)
+
+    with pytest.raises(TypeError):
+        end(TrialState.FAIL, object())
+    assert (study.trials[0].state, study.trials[0].user_attrs) == (TrialState.RUNNING, {})
+    for state in (TrialState.WAITING, TrialState.RUNNING, TrialState.FAIL):
+        end(state, state.name)
+        assert study.trials[0].state == state
+        assert study.trials[0].user_attrs == {"train_seconds": 1.5, "reason": state.name}
 
 
 # PostgreSQL
