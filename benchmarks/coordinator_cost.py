@@ -29,6 +29,7 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
+from nas.arch import costs_of, lower
 from nas.errors import NasError
 from nas.search.coordinator import Coordinator
 from nas.search.interrupt import Interrupts
@@ -105,7 +106,8 @@ class SimulatedWorker(Worker):
     def _send(self, orders: Orders) -> None:
         for job in orders.start:
             self._done = 0
-            self._accuracies = curve(self._pool.rng.randint(1_000, 8_000), self._pool.rng, job.recipe.epochs)
+            num_params = costs_of(lower(job.architecture)).num_params
+            self._accuracies = curve(num_params, self._pool.rng, job.recipe.epochs)
             self.next += 1.0
 
     def _receive(self) -> News:
