@@ -14,7 +14,6 @@ from nas.results.records import ConfirmedFigure, TrialRecord
 
 LIKELY = 0.25  # the least chance worth three trainings, and what they teach about the offset
 WORTHWHILE = 0.95  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
-HOPELESS = 2.0  # standard errors of one reading of the test set below the target
 # What is believed before the first confirmation: a sixth more images to train on help a little.
 PRIOR_OFFSET = NormalDist(0.1, 0.2)  # points, confirmed minus validation
 
@@ -49,9 +48,18 @@ def meets(figure: ConfirmedFigure, target: float, seeds: int) -> bool:
     return figure.num_seeds >= seeds and figure.mean >= target
 
 
-def is_hopeless(figure: ConfirmedFigure, target: float, test_images: int) -> bool:
-    """Whether the seeds so far are too far below the target for the rest to be trained."""
-    return figure.mean < target - HOPELESS * standard_error(target, test_images)
+def is_hopeless(figure: ConfirmedFigure, target: float, seeds: int, test_images: int) -> bool:
+    """Whether the seeds that are left are less likely to lift `figure` to the target than a confirmation need be.
+
+    That is `LIKELY` for all `seeds`, and their share of it for those that are left. One training is taken to differ
+    from another by the standard error of a reading of the test set.
+    """
+    done, left = figure.num_seeds, seeds - figure.num_seeds
+    if left <= 0:
+        return False
+    needed = (seeds * target - done * figure.mean) / left  # the mean of those that are left
+    spread = standard_error(target, test_images) * math.sqrt(1 / done + 1 / left)
+    return 1 - NormalDist(figure.mean, spread).cdf(needed) < LIKELY * left / seeds
 
 
 def smallest_met(records: list[TrialRecord], target: float, seeds: int) -> TrialRecord | None:

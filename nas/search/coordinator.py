@@ -251,12 +251,12 @@ class Coordinator:
 
     def _is_hopeless(self, figure: ConfirmedFigure) -> bool:
         """Whether further seeds would be trained in vain; a person who asks for a confirmation gets all of them."""
-        target = self.settings.target
-        return target is not None and not self._only_confirms and is_hopeless(figure, target, self._test_images)
+        target, seeds = self.settings.target, self.settings.seeds
+        return target is not None and not self._only_confirms and is_hopeless(figure, target, seeds, self._test_images)
 
     def _plan_confirmations(self) -> None:
         """Queues the next network to confirm, one at a time."""
-        if self._confirm_jobs or any(r.job.confirms for r in self._unfinished()):
+        if self._is_confirming():
             return
         s, chosen = self.settings, None
         if s.target is None:
@@ -268,6 +268,9 @@ class Coordinator:
             self._may_deserve_confirmation = chosen is not None
         if chosen is not None:
             self._queue_confirmation(chosen)
+
+    def _is_confirming(self) -> bool:
+        return bool(self._confirm_jobs) or any(r.job.confirms for r in self._unfinished())
 
     def _open_records(self) -> list[TrialRecord]:
         return [record for record in self._records if record.number not in self._given_up]
@@ -356,12 +359,15 @@ class Coordinator:
             self.watcher.say(f"confirmation of trial {number} failed: {end.reason}")
             return
         self.store.add_confirmation(number, Confirmation(seed, running.accuracies, running.seconds))
-        figure = self.store.record(number).confirmed
+        record = self.store.record(number)
+        figure = record.confirmed
         assert figure is not None
         seeds = f"{figure.num_seeds} of {s.seeds} seeds"
         self.watcher.say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
         if self._is_hopeless(figure):
             self._confirm_jobs.clear()
+        elif figure.num_seeds < s.seeds and not self._is_confirming() and number not in self._given_up:
+            self._queue_confirmation(record)  # one seed made it seem in vain, and the next did not
         before = self._met
         self._aim_below_best()
         if self._met and self._met.digest != (before and before.digest):

@@ -67,12 +67,23 @@ def test_best_epoch_decides_nothing() -> None:
     assert not meets(ConfirmedFigure((lucky,) * 3), 99.4, 3)
 
 
-def test_seeds_far_below_the_target_are_hopeless() -> None:
-    assert is_hopeless(ConfirmedFigure((Confirmation(0, (99.2, 99.2, 99.2), 1.0),)), 99.4, 10_000)
-    assert not is_hopeless(ConfirmedFigure((Confirmation(0, (99.3, 99.3, 99.3), 1.0),)), 99.4, 10_000)
+def _figure(*tests: float) -> ConfirmedFigure:
+    return ConfirmedFigure(tuple(Confirmation(seed, (test,) * 3, 1.0) for seed, test in enumerate(tests)))
+
+
+def test_seeds_are_hopeless_where_those_left_would_have_to_be_much_better() -> None:
+    def hopeless(*tests: float) -> bool:
+        return is_hopeless(_figure(*tests), 99.4, 3, 10_000)
+
+    # A training differs from another by sqrt(0.994 * 0.006 / 10,000) = 0.077 points, so what is needed of those left
+    # from what is known of those done by 0.077 * sqrt(1/1 + 1/2) = 0.077 * sqrt(1/2 + 1/1) = 0.094 points.
+    assert hopeless(99.2)  # 99.5 of two: 3.2 deviations away
+    assert not hopeless(99.35)  # 99.425 of two: 0.8 deviations, a chance of 21 %, where two thirds of LIKELY are 17
+    assert hopeless(99.34, 99.36)  # 99.5 of one: 1.6 deviations, a chance of 6 %, where a third of LIKELY is 8
+    assert not hopeless(99.34, 99.42)  # 99.44 of one: 0.6 deviations, a chance of 26 %
+    assert not hopeless(99.0, 99.0, 99.0)  # nothing is left that could be in vain
     # 359 images tell less: one of them is 0.28 points.
-    assert not is_hopeless(ConfirmedFigure((Confirmation(0, (93.6, 93.6, 93.6), 1.0),)), 95.0, 359)
-    assert is_hopeless(ConfirmedFigure((Confirmation(0, (92.0, 92.0, 92.0), 1.0),)), 95.0, 359)
+    assert [is_hopeless(_figure(test), 95.0, 3, 359) for test in (92.0, 94.6)] == [True, False]
 
 
 def test_offset_is_learnt_from_confirmations() -> None:

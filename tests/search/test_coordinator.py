@@ -1,4 +1,4 @@
-"""What the coordinator does about workers that die."""
+"""What the coordinator does about workers that die, and about seeds that disappoint."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Self
 
 import optuna
+import pytest
 
 from nas.search.coordinator import MOST_DEATHS, Coordinator
 from nas.search.interrupt import Interrupts
@@ -54,13 +55,30 @@ class Mortal(Worker):
             if number == 2 and self.begun.count(what) <= self._deaths.get(what, 0):
                 self.beside.append({number for number, _ in self.jobs})
                 raise WorkerDied(DIED)
-            events.append(Event(key, Epoch(number, 0.0, 10.0 * number, 1.0, 100)))
+            events.append(Event(key, Epoch(number, 0.0, self._accuracy(key, number), 1.0, 100)))
             if number == job.recipe.epochs:
                 events.append(Event(key, Finished()))
         return News(tuple(events), self._first_capacity)
 
+    def _accuracy(self, key: JobKey, epoch: int) -> float:
+        return 10.0 * epoch
+
     def _restart(self) -> None:
         self._epochs.clear()
+
+
+class Seeds(Mortal):
+    """Two trainings at once; the seeds of a confirmation come to the given accuracies, in the order of their ends."""
+
+    def __init__(self, accuracies: list[float]) -> None:
+        super().__init__({}, trials_per_device=2)
+        self._accuracies = accuracies
+        self._places: dict[JobKey, int] = {}
+
+    def _accuracy(self, key: JobKey, epoch: int) -> float:
+        if key[1] is None:
+            return super()._accuracy(key, epoch)
+        return self._accuracies[self._places.setdefault(key, len(self._places))]
 
 
 class Silent:
@@ -103,6 +121,26 @@ def test_a_confirmation_whose_worker_died_is_begun_again(tmp_path: Path) -> None
     confirmed = [r for r in store.records() if r.confirmed]
     assert confirmed
     assert all(worker.begun.count((r.number, True)) == 2 and len(r.confirmations) == 1 for r in confirmed)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "trained"),
+    [
+        ([14.0, 14.0, 20.0], 2),  # the third would have to come to 32
+        ([14.0, 26.0, 20.0], 3),  # the second makes good what the first did
+        ([19.0, 20.0, 21.0], 3),
+    ],
+)
+def test_seeds_are_trained_while_they_may_meet_the_target(
+    tmp_path: Path, accuracies: list[float], trained: int
+) -> None:
+    settings = replace(SETTINGS, target=20.0, trials=1, seeds=3)
+    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    sampler, storage = BudgetSampler(space, settings.budget, 0, has_target=True), optuna.storages.InMemoryStorage()
+    store = SearchStore(StudyFolder(tmp_path, "a"), space, sampler, ParetoPruner(1), storage)
+    Coordinator(store, space, settings, Pool([Seeds(accuracies)]), Silent(), 360, 360, Interrupts()).run()
+    (record,) = store.records()
+    assert sorted(c.figure for c in record.confirmations) == sorted(accuracies[:trained])
 
 
 def test_a_training_that_kills_its_workers_takes_no_others_with_it(tmp_path: Path) -> None:
