@@ -1,11 +1,11 @@
-"""Trial 1 of the nas study 'mnist-8000' on mnist.
+"""Trial 0 of the nas study 'mnist-separable-8000' on mnist.
 
 Confirmed by 3 trainings from scratch on the whole training set: the figure is the mean over seeds of the mean of the
-last 3 epochs, with a spread of 0.067 points. The weights beside this file are those of the first seed after its last
+last 3 epochs, with a spread of 0.057 points. The weights beside this file are those of the first seed after its last
 epoch.
 
-7,991 parameters, 680,624 multiply-accumulates an image, 27,440 bytes of activations at most; confirmed test accuracy
-99.407 % on mnist, the mean over 3 seeds.
+6,177 parameters, 2,375,304 multiply-accumulates an image, 103,488 bytes of activations at most; confirmed test accuracy
+99.409 % on mnist, the mean over 3 seeds.
 """
 
 import torch
@@ -13,17 +13,17 @@ from torch import nn
 
 # What this module says of itself, for a machine to derive again.
 CLAIMS = {
-    "num_params": 7991,
-    "num_macs": 680624,
-    "peak_activation_bytes": 27440,
-    "digest": "f985cc83941db981",
+    "num_params": 6177,
+    "num_macs": 2375304,
+    "peak_activation_bytes": 103488,
+    "digest": "98594fd26fb72486",
     "dataset": "mnist",
     "data_fingerprint": "e0130f111822ed58",
-    "validation_accuracy": 99.41,
-    "test_accuracy": 99.4067,
-    "test_spread": 0.0674,
+    "validation_accuracy": 99.3167,
+    "test_accuracy": 99.4089,
+    "test_spread": 0.0572,
     "seeds": 3,
-    "weights_test_accuracy": 99.49,
+    "weights_test_accuracy": 99.38,
 }
 
 INPUT_SHAPE = (1, 28, 28)  # channels, height, width
@@ -38,67 +38,61 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.convblock1 = nn.Sequential(
-            nn.Conv2d(1, 7, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(7),
-            nn.Hardswish(),
+            nn.Conv2d(1, 15, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(15),
         )
-        self.pool1 = nn.MaxPool2d(2)
+        self.shortcut1 = nn.Conv2d(1, 15, kernel_size=1, bias=False)
+        self.tail1 = nn.Hardswish()
         self.convblock2 = nn.Sequential(
-            nn.Conv2d(7, 7, kernel_size=3, padding=1, groups=7, bias=False),
-            nn.BatchNorm2d(7),
-            nn.Conv2d(7, 7, kernel_size=1, bias=False),
-            nn.BatchNorm2d(7),
+            nn.Conv2d(15, 16, kernel_size=3, padding=1, bias=False),
+            nn.BatchNorm2d(16),
             nn.Hardswish(),
         )
         self.convblock3 = nn.Sequential(
-            nn.Conv2d(7, 10, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(10),
-        )
-        self.shortcut3 = nn.Conv2d(7, 10, kernel_size=1, bias=False)
-        self.tail3 = nn.Hardswish()
-        self.convblock4 = nn.Sequential(
-            nn.Conv2d(10, 11, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(11),
+            nn.Conv2d(16, 16, kernel_size=3, padding=1, groups=16, bias=False),
+            nn.BatchNorm2d(16),
+            nn.Conv2d(16, 17, kernel_size=1, bias=False),
+            nn.BatchNorm2d(17),
             nn.Hardswish(),
         )
+        self.pool1 = nn.MaxPool2d(2)
+        self.convblock4 = nn.Sequential(
+            nn.Conv2d(17, 17, kernel_size=3, padding=1, groups=17, bias=False),
+            nn.BatchNorm2d(17),
+            nn.Conv2d(17, 18, kernel_size=1, bias=False),
+            nn.BatchNorm2d(18),
+        )
+        self.shortcut4 = nn.Conv2d(17, 18, kernel_size=1, bias=False)
+        self.tail4 = nn.Hardswish()
         self.pool2 = nn.MaxPool2d(2)
         self.convblock5 = nn.Sequential(
-            nn.Conv2d(11, 15, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(15),
+            nn.Conv2d(18, 18, kernel_size=3, padding=1, groups=18, bias=False),
+            nn.BatchNorm2d(18),
+            nn.Conv2d(18, 22, kernel_size=1, bias=False),
+            nn.BatchNorm2d(22),
+            nn.Hardswish(),
         )
-        self.shortcut5 = nn.Conv2d(11, 15, kernel_size=1, bias=False)
-        self.tail5 = nn.Hardswish()
         self.convblock6 = nn.Sequential(
-            nn.Conv2d(15, 20, kernel_size=3, padding=1, bias=False),
-            nn.BatchNorm2d(20),
+            nn.Conv2d(22, 22, kernel_size=3, padding=1, groups=22, bias=False),
+            nn.BatchNorm2d(22),
+            nn.Conv2d(22, 47, kernel_size=1, bias=False),
+            nn.BatchNorm2d(47),
+            nn.Hardswish(),
         )
-        self.shortcut6 = nn.Conv2d(15, 20, kernel_size=1, bias=False)
-        self.tail6 = nn.Hardswish()
-        self.convblock7 = nn.Sequential(
-            nn.Conv2d(20, 20, kernel_size=3, padding=1, groups=20, bias=False),
-            nn.BatchNorm2d(20),
-            nn.Conv2d(20, 21, kernel_size=1, bias=False),
-            nn.BatchNorm2d(21),
-        )
-        self.shortcut7 = nn.Conv2d(20, 21, kernel_size=1, bias=False)
-        self.tail7 = nn.Hardswish()
         self.gap = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(21, 10)
+        self.fc = nn.Linear(47, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.convblock1(x)
-        x = self.pool1(x)
+        x = self.convblock1(x) + self.shortcut1(x)
+        x = self.tail1(x)
         x = self.convblock2(x)
-        x = self.convblock3(x) + self.shortcut3(x)
-        x = self.tail3(x)
-        x = self.convblock4(x)
+        x = self.convblock3(x)
+        x = self.pool1(x)
+        x = self.convblock4(x) + self.shortcut4(x)
+        x = self.tail4(x)
         x = self.pool2(x)
-        x = self.convblock5(x) + self.shortcut5(x)
-        x = self.tail5(x)
-        x = self.convblock6(x) + self.shortcut6(x)
-        x = self.tail6(x)
-        x = self.convblock7(x) + self.shortcut7(x)
-        x = self.tail7(x)
+        x = self.convblock5(x)
+        x = self.convblock6(x)
         x = self.gap(x)
         return self.fc(x.flatten(1))
 
