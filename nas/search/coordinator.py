@@ -243,11 +243,13 @@ class Coordinator:
     def _resume_confirmations(self) -> None:
         """Queues the seeds that an interrupted run still owed."""
         for record in self._records:
-            figure = record.confirmed
-            if figure is None or figure.num_seeds >= self.settings.seeds:
-                continue
-            if not self._is_hopeless(figure):
+            if self._owes_seeds(record):
                 self._queue_confirmation(record)
+
+    def _owes_seeds(self, record: TrialRecord) -> bool:
+        """Whether its confirmation has begun, is not whole, and may still meet the target."""
+        figure = record.confirmed
+        return figure is not None and figure.num_seeds < self.settings.seeds and not self._is_hopeless(figure)
 
     def _is_hopeless(self, figure: ConfirmedFigure) -> bool:
         """Whether further seeds would be trained in vain; a person who asks for a confirmation gets all of them."""
@@ -366,7 +368,7 @@ class Coordinator:
         self.watcher.say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
         if self._is_hopeless(figure):
             self._confirm_jobs.clear()
-        elif figure.num_seeds < s.seeds and not self._is_confirming() and number not in self._given_up:
+        elif self._owes_seeds(record) and not self._is_confirming() and number not in self._given_up:
             self._queue_confirmation(record)  # one seed made it seem in vain, and the next did not
         before = self._met
         self._aim_below_best()
