@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
-import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nas.compiler import compiler_command
 from nas.errors import ExportError, VerificationError
 from nas.model.c_source import METADATA
 from nas.model.portable import LoadedExport, Metadata, checked_images, in_batches, read_metadata
@@ -108,18 +107,18 @@ def load_c(path: Path) -> CNetwork:
 
 
 def _compiled(path: Path, header: str, source: str) -> Any:
-    compiler = os.environ.get("CC") or next(filter(shutil.which, ("cc", "gcc", "clang")), None)
+    compiler = compiler_command()
     if not compiler:
         raise ExportError("a C header is read by compiling it, and there is no C compiler; install gcc, or set CC")
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "network.h").write_text(header)
         Path(folder, "network.c").write_text(source)
         library = str(Path(folder, "network.so"))
-        command = [compiler, *FLAGS, "-shared", "-fPIC", "-o", library, str(Path(folder, "network.c")), "-lm"]
+        command = [*compiler, *FLAGS, "-shared", "-fPIC", "-o", library, str(Path(folder, "network.c")), "-lm"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise ExportError(f"the C compiler {compiler!r} does not start: {error.strerror}; set CC") from None
+            raise ExportError(f"the C compiler {compiler[0]!r} does not start: {error.strerror}; set CC") from None
         if done.returncode:
             raise VerificationError(f"{path} does not compile: {done.stderr.strip()[:2000]}")
         return ctypes.CDLL(library)

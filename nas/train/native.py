@@ -12,8 +12,6 @@ import functools
 import hashlib
 import os
 import platform
-import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nas.compiler import compiler_command
 from nas.train.torchvision_sets import cache_folder
 
 SOURCE = Path(__file__).with_name("kernels.c")
@@ -54,9 +53,7 @@ _TYPES: dict[str, Any] = {
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, from the cache folder after the first time; None where they cannot be had."""
-    compiler = shlex.split(os.environ.get("CC", "")) or next(
-        ([found] for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), []
-    )
+    compiler = compiler_command()
     if os.environ.get("NAS_NATIVE") == "0" or not compiler or sys.platform == "win32":
         return None
     target = cache_folder() / "native" / f"kernels-{_fingerprint(compiler)}.so"

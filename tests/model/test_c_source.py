@@ -169,6 +169,14 @@ def test_no_compiler_says_so(header: Path, monkeypatch: pytest.MonkeyPatch) -> N
         load_c(header)
 
 
+def test_compiler_may_have_arguments(header: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -DUNUSED")
+    assert load_c(header).claims == CLAIMS
+    monkeypatch.setenv("CC", "cc -DNAS_HEIGHT=1")
+    with pytest.raises(VerificationError, match=r"(?s)does not compile: .*NAS_HEIGHT"):
+        load_c(header)
+
+
 def test_other_files_are_refused(header: Path, tmp_path: Path) -> None:
     path = tmp_path / "net.h"
     with pytest.raises(VerificationError, match="cannot read"):
