@@ -93,7 +93,11 @@ def _clock(snapshot: Snapshot) -> str:
     fresh = done - snapshot.trials_at_start
     if s.most_trials is not None and fresh > 0:
         left.append((s.most_trials - done) * snapshot.seconds / fresh)
-    return f"{text}, about {duration(min(left))} left" if left else text
+    if not left:
+        return text
+    if min(left) <= 0:
+        return f"{text}, no new trials: ends with what runs and what is left to confirm"
+    return f"{text}, {'at most' if s.stop_at_first else 'about'} {duration(min(left))} left"
 
 
 def duration(seconds: float) -> str:
