@@ -139,6 +139,9 @@ class CurveModel:
     """
 
     PAST = 2  # points that the next one is predicted from: where a curve stands, and its last gain
+    # The part of where a curve stands that is believed to persist at its next point, until curves tell. With nothing of
+    # it every curve is expected to fall back to the mean of all; with all of it, every stroke of luck is to last.
+    PERSISTENCE = 0.5
 
     def __init__(self, points: int, others: int, num_inputs: int) -> None:
         """For curves of `points`, the last of which is their end; inputs as in `LinearModel.of_genes`."""
@@ -149,15 +152,16 @@ class CurveModel:
     def learn(self, curve: Sequence[float], inputs: Sequence[float]) -> None:
         """Takes in the points seen of one curve."""
         for point in range(1, len(curve)):
-            self._models[point].learn([*curve[:point][-self.PAST :], *inputs], curve[point])
+            beyond = curve[point] - self.PERSISTENCE * curve[point - 1]
+            self._models[point].learn([*curve[:point][-self.PAST :], *inputs], beyond)
 
     def predict(self, curve: Sequence[float], inputs: Sequence[float]) -> tuple[float, float]:
         """The mean and the standard deviation of the end of a curve that begins with `curve`."""
         points, first, last = list(curve), len(curve), len(self._models) - 1
         deviations = {}
         for point in range(first, last + 1):
-            mean, deviations[point] = self._models[point].predict([*points[-self.PAST :], *inputs])
-            points.append(mean)
+            beyond, deviations[point] = self._models[point].predict([*points[-self.PAST :], *inputs])
+            points.append(self.PERSISTENCE * points[-1] + beyond)
         effects = {last: 1.0}  # of an error at a point on the end
         for point in reversed(range(first, last)):
             later = range(point + 1, min(point + self.PAST, last) + 1)
@@ -166,4 +170,5 @@ class CurveModel:
 
     def _reaction(self, point: int, to: int) -> float:
         """How much `point` rises with the point `to` of its past, which its model has first, in ascending order."""
-        return float(self._models[point].slopes[min(self.PAST, point) - (point - to)])
+        learnt = float(self._models[point].slopes[min(self.PAST, point) - (point - to)])
+        return learnt + (self.PERSISTENCE if to == point - 1 else 0.0)

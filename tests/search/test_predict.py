@@ -148,3 +148,11 @@ def test_weak_curves_that_were_broken_off_leave_the_prediction_unbiased() -> Non
     survivors, _ = _curve_model(curves[~weak], inputs[~weak]).predict([0.5], [0.0])
     assert expected == pytest.approx(0.5 + 4 * 0.5, abs=0.06)
     assert survivors > expected + 0.2
+
+
+def test_half_of_where_a_curve_stands_persists_until_curves_tell() -> None:
+    """Three curves that are all alike tell nothing of what one does that stands elsewhere."""
+    model = _curve_model([np.array([1.0, 2.0, 3.0])] * 3, np.zeros((3, 1)), points=3)
+    assert model.predict([1.0], [0.0])[0] == pytest.approx(3.0)
+    assert model.predict([1.4], [0.0])[0] == pytest.approx(3.0 + 0.4 / 2 / 2)
+    assert model.predict([1.0, 2.4], [0.0])[0] == pytest.approx(3.0 + 0.4 / 2)
