@@ -6,8 +6,19 @@ import os
 import shlex
 import shutil
 
+from nas.errors import UsageError
+
 
 def compiler_command() -> list[str]:
-    """The program, and the arguments that it always takes: `$CC`, or cc, gcc or clang; empty where there is none."""
-    found = ([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name)))
-    return shlex.split(os.environ.get("CC", "")) or next(found, [])
+    """The program, and the arguments that it always takes: `$CC`, or cc, gcc or clang; empty where there is none.
+
+    Raises UsageError for a `$CC` that no shell could read.
+    """
+    given = os.environ.get("CC", "")
+    try:
+        command = shlex.split(given)
+    except ValueError as error:
+        raise UsageError(
+            f"the environment variable CC is {given!r}: {str(error).lower()}; correct or unset it"
+        ) from None
+    return command or next(([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), [])
