@@ -15,7 +15,7 @@ from nas.search.predict import CurveModel, Distributions, log_odds, trial_inputs
 MOST_RUNGS = 20
 # Standard deviations that a trial may be predicted short of the front. Chosen on tables of learning curves, see
 # benchmarks/search_quality.py: less saves more training and loses networks of the front, more the other way round.
-DOUBT = 1.95
+DOUBT = 2.05
 
 _Point = tuple[float, float]
 
