@@ -53,8 +53,7 @@ _TYPES: dict[str, Any] = {
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The compiled kernels, from the cache folder after the first time; None where they cannot be had."""
-    compiler = compiler_command()
-    if os.environ.get("NAS_NATIVE") == "0" or not compiler or sys.platform == "win32":
+    if os.environ.get("NAS_NATIVE") == "0" or sys.platform == "win32" or not (compiler := compiler_command()):
         return None
     target = cache_folder() / "native" / f"kernels-{_fingerprint(compiler)}.so"
     try:
