@@ -11,7 +11,7 @@ from curves import Curve, Table, networks, read_table
 from hypothesis import given
 from hypothesis import strategies as st
 from replay import METHODS, Trained, ranks, replay, typical_seconds
-from search_quality import Measure, first_time, kept, rank_correlations, ratio_of_times, readable, run, saved
+from search_quality import GRID, Measure, first_time, kept, rank_correlations, ratio_of_times, readable, run, saved
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_what_stopping_saves_and_keeps(table: Table) -> None:
 
 
 def test_ratio_of_times_reads_the_mean_curve() -> None:
-    ramp = np.linspace(0, 1, 201)[1:]
+    ramp = np.linspace(0, 1, GRID + 1)[1:]
     ours, rival = np.tile(ramp, (4, 1)), np.tile(ramp / 4, (4, 1))
     result = ratio_of_times(ours, rival)
     assert result["mean"] == pytest.approx(0.25)
