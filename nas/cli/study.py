@@ -27,6 +27,7 @@ from nas.cli.options import (
     complete_warm_start,
     print_json,
 )
+from nas.errors import StudyError
 from nas.space import KNOWN_IMAGES
 
 if TYPE_CHECKING:
@@ -176,6 +177,7 @@ def search(
     if outcome.interrupted:
         print(f"interrupted; resume with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
+    _require_completed(outcome.records)
     _suggest(name, studies, outcome.records)
     if not target_met(outcome.records, settings):
         raise typer.Exit(TARGET_NOT_CONFIRMED)
@@ -185,6 +187,16 @@ def _command(*words: str, studies: Path) -> str:
     """The line that a person types next, for the same folder of studies."""
     elsewhere = () if studies == DEFAULT_STUDIES else ("--studies", str(studies))
     return shlex.join(("nas", *words, *elsewhere))
+
+
+def _require_completed(records: list[TrialRecord]) -> None:
+    """Raises a StudyError where every training that was begun has failed."""
+    failed = [r for r in records if r.fate == "failed"]
+    if failed and not any(r.fate == "completed" for r in records):
+        raise StudyError(
+            f"all {len(failed)} trainings failed, the last because: {failed[-1].reason}; "
+            "`nas search` with another --space (of lower learning rates, say) and another --name tries again"
+        )
 
 
 def _suggest(name: str, studies: Path, records: list[TrialRecord]) -> None:

@@ -161,6 +161,25 @@ def test_a_search_without_the_target_ends_with_exit_code_3(nas: Nas) -> None:
     assert nas("status", "mine", env={"NAS_STUDIES": "elsewhere"}).out == ended.out
 
 
+WILD = """
+name = "wild"
+summary = "Learning rates that no training survives."
+stages = { count = 1, blocks = 1 }
+block = { first = "plain", kind = ["plain"], width = { low = 2, high = 8 } }
+dress = { norm = "none", activation = ["relu"] }
+head = { kind = ["gap_linear"], bias = [true] }
+recipe = { epochs = 2, optimizer = "sgd", batch_size = [32], learning_rate = { low = 90.0, high = 100.0 } }
+"""
+
+
+def test_a_search_whose_trainings_all_fail_is_an_error(nas: Nas) -> None:
+    (nas.cwd / "wild.toml").write_text(WILD)
+    done = nas("search", "--dataset", "digits", "--space", "wild.toml", "--max-params", 500, "--trials", 2, "--json")
+    assert done.rc == 1
+    assert done.json["trials"] == {"failed": 2}
+    assert re.search(r"error: all 2 trainings failed, the last because: the loss is \w+ in epoch 1", done.err)
+
+
 def test_the_status_shows_the_front_and_the_answer(digits_study: Study) -> None:
     shown = digits_study.nas("status", "small")
     result = digits_study.search.json
