@@ -25,7 +25,7 @@ PATIENCE = 3  # proposals of a model that are drawn again before one is repaired
 WINDOW = 0.75  # a draw fits its window when it has at least this part of the ceiling
 BISECTIONS = 6
 CLOSE = 0.98  # widths have been scaled enough when the network has at least this part of the ceiling
-FILL = True  # whether a repair gives what scaling leaves over to single widths
+FILL = True  # whether a repair gives what scaling leaves over to widths, a step each
 
 
 class Draw(NamedTuple):
@@ -145,14 +145,15 @@ def _resize(space: Space, found: Candidate, limit: Budget) -> Candidate | None:
 
 
 def _filled(space: Space, found: Candidate, limit: Budget) -> Candidate:
-    """`found` with single widths raised while that stays within `limit`, those of the last stages first."""
+    """`found` with each width a step wider, where that stays within `limit`, those of the last stages first.
+
+    No more than a step, so that all keep the proportions that were proposed.
+    """
     best = found
     for name in reversed(space.width_genes):
-        while best.costs.num_params < CLOSE * limit.max_params:
-            raised = _raised(space, best, name, limit)
-            if raised is None or raised.costs.num_params <= best.costs.num_params:
-                break  # too much, or a width that this network does not have
-            best = raised
+        raised = _raised(space, best, name, limit)
+        if raised is not None and raised.costs.num_params > best.costs.num_params:
+            best = raised  # else too much, or a width that this network does not have
     return best
 
 
