@@ -141,7 +141,7 @@ class CurveModel:
     PAST = 2  # points that the next one is predicted from: where a curve stands, and its last gain
     # The part of where a curve stands that is believed to persist at its next point, until curves tell. With nothing of
     # it every curve is expected to fall back to the mean of all; with all of it, every stroke of luck is to last.
-    PERSISTENCE = 0.5
+    PERSISTENCE = 0.7
 
     def __init__(self, points: int, others: int, num_inputs: int) -> None:
         """For curves of `points`, the last of which is their end; inputs as in `LinearModel.of_genes`."""

@@ -150,9 +150,9 @@ def test_weak_curves_that_were_broken_off_leave_the_prediction_unbiased() -> Non
     assert survivors > expected + 0.2
 
 
-def test_half_of_where_a_curve_stands_persists_until_curves_tell() -> None:
+def test_seven_tenths_of_where_a_curve_stands_persist_until_curves_tell() -> None:
     """Three curves that are all alike tell nothing of what one does that stands elsewhere."""
     model = _curve_model([np.array([1.0, 2.0, 3.0])] * 3, np.zeros((3, 1)), points=3)
     assert model.predict([1.0], [0.0])[0] == pytest.approx(3.0)
-    assert model.predict([1.4], [0.0])[0] == pytest.approx(3.0 + 0.4 / 2 / 2)
-    assert model.predict([1.0, 2.4], [0.0])[0] == pytest.approx(3.0 + 0.4 / 2)
+    assert model.predict([1.4], [0.0])[0] == pytest.approx(3.0 + 0.4 * 0.7 * 0.7)
+    assert model.predict([1.0, 2.4], [0.0])[0] == pytest.approx(3.0 + 0.4 * 0.7)

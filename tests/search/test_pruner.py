@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.search.pruner import ParetoPruner, rungs_of
+from nas.search.pruner import BEYOND, ParetoPruner, expected_gain, rungs_of
 
 
 @pytest.mark.parametrize(
@@ -123,12 +124,12 @@ def test_slow_starter_is_known_by_its_genes(rate: float, stops: bool) -> None:
     study = optuna.create_study(direction="maximize")
     genes = {"rate": optuna.distributions.FloatDistribution(0.001, 0.1, log=True)}
     for number in range(16):
-        low, luck = number % 2 == 0, number // 2 % 4
+        low, luck, small = number % 2 == 0, number // 2 % 4, number // 8 == 0
         study.enqueue_trial({"rate": 0.001 if low else 0.1})
         trial = study.ask(genes)
-        trial.set_user_attr("num_params", 1000)
-        trial.report((80.0 if low else 90.0) + 2 * luck, 1)
-        study.tell(trial, 92.0 + luck)
+        trial.set_user_attr("num_params", 500 if small else 1000)
+        trial.report((80.0 if low else 90.0) + 2 * luck - 2 * small, 1)
+        study.tell(trial, 92.0 + luck - 2 * small)
     study.enqueue_trial({"rate": rate})
     trial = study.ask(genes)
     trial.set_user_attr("num_params", 1000)
@@ -159,3 +160,49 @@ def test_stopped_trials_are_learnt_from() -> None:
     for num_params, first, _ in HALVING * 3:
         study.tell(begin("still", num_params, [first, first + 0.1]), state=TrialState.PRUNED)
     assert stops()
+
+
+# Accuracies of a half and of three quarters, in log-odds; the slope of the first is a quarter.
+FRONT = [(1000.0, 0.0), (2000.0, math.log(3))]
+HYPERVOLUME = math.log(BEYOND) * (0.75 - 0.5)
+
+
+def test_gain_that_is_certain_is_the_area_between_the_network_and_the_front() -> None:
+    until_the_next = math.log(2000 / 1500) * 0.4 * 0.25
+    assert expected_gain(FRONT, 1500, 0.4, 1e-9) == pytest.approx(until_the_next / HYPERVOLUME)
+    beyond_it = math.log(BEYOND) * 0.1 * (0.75 * 0.25)
+    assert expected_gain(FRONT, 2000, math.log(3) + 0.1, 1e-9) == pytest.approx(beyond_it / HYPERVOLUME)
+    over_both = math.log(2000 / 1500) * (math.log(3) + 0.1) * 0.25 + beyond_it
+    assert expected_gain(FRONT, 1500, math.log(3) + 0.1, 1e-9) == pytest.approx(over_both / HYPERVOLUME)
+    assert expected_gain(FRONT, 1500, -0.4, 1e-9) == pytest.approx(0.0)
+
+
+def test_gain_of_the_largest_reaches_beyond_the_front() -> None:
+    widest = math.log(BEYOND) * 0.1 * (0.75 * 0.25)
+    longer = math.log(BEYOND * 4000 / 2000) * (0.75 - 0.5)
+    assert expected_gain(FRONT, 4000, math.log(3) + 0.1, 1e-9) == pytest.approx(widest / longer)
+
+
+def test_gain_that_is_in_doubt_is_an_expectation() -> None:
+    """As far as the front, it rises by half the mean distance from the mean; far below, by next to nothing."""
+    mean_rise = 0.2 / math.sqrt(2 * math.pi)
+    far = [(1000.0, 0.0), (2000.0, 50.0)]  # out of reach
+    certain = expected_gain(far, 1500, 1.0, 1e-9)
+    assert expected_gain(far, 1500, 0.0, 0.2) / certain == pytest.approx(mean_rise)
+    assert 0 < expected_gain(far, 1500, -1.0, 0.2) / certain < 1e-6
+    assert expected_gain(FRONT, 1500, -1.0, math.inf) == math.inf
+
+
+def test_a_single_network_is_no_measure_of_gain() -> None:
+    assert expected_gain(FRONT[:1], 1500, -100.0, 0.1) == math.inf
+
+
+def test_the_nearer_to_its_end_the_less_a_trial_has_to_promise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nas.search.pruner.expected_gain", lambda *prediction: 0.3)
+    study = optuna.create_study(direction="maximize")
+    for num_params, first, final in HALVING:
+        _add(study, num_params, [first, first, first, first], final)
+    early, late = _add(study, 8500, [90.0]), _add(study, 8500, [90.0] * 4)
+    pruner = ParetoPruner(epochs=5, stake=1.0)
+    assert pruner.prune(study, study.get_trials()[early])  # 0.8 of the training is left
+    assert not pruner.prune(study, study.get_trials()[late])  # 0.2
