@@ -6,7 +6,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# completed: trained to its end.  stopped: predicted to stay below the front.  failed: could not be trained, and why.
+# completed: trained to its end.  stopped: not expected to move the front.  failed: could not be trained, and why.
 # interrupted: cut off by the search's end; trained again on resume.  duplicate: same network and recipe as another.
 # running: being trained now.
 Fate = Literal["completed", "stopped", "failed", "interrupted", "duplicate", "running"]
