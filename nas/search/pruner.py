@@ -37,10 +37,10 @@ class ParetoPruner(BasePruner):
 
     The final accuracy is predicted from the curve so far, the parameters and the genes by a `CurveModel` of the study's
     trials, with a standard deviation. From it follows by how much the trial may be expected to raise the hypervolume of
-    the front over log parameters (Emmerich et al. 2006, Single- and Multiobjective Evolutionary Optimization Assisted
-    by Gaussian Random Field Metamodels, section IV); it stops when that is less than `stake` asks for the share of the
-    training that is left (improvement by cost: Snoek et al. 2012, section 3.2). While few have completed, the deviation
-    is large or infinite, and none is stopped; nor is a network smaller than all that completed.
+    the front (expected hypervolume improvement: Emmerich et al. 2006, Single- and Multiobjective Evolutionary
+    Optimization Assisted by Gaussian Random Field Metamodels). It stops when that is less than `stake` asks for the
+    share of the training that is left (improvement by cost: Snoek et al. 2012, section 3.2). While few have completed,
+    the deviation is large or infinite, and none is stopped; nor is a network smaller than all that completed.
 
     A curve is the best epoch so far at each rung, since under a high learning rate a single epoch dips by several
     points now and then; accuracies are in log-odds. It serves one study, and reads the user attribute `num_params`, set
@@ -109,7 +109,7 @@ def expected_gain(front: Sequence[Point], size: float, expected: float, deviatio
         hypervolume += math.log(last / first) * (_share(level) - _share(levels[0]))
         if size < last:
             z = (expected - level) / deviation
-            rise = deviation * (_NORMAL.pdf(z) + z * _NORMAL.cdf(z))  # expected improvement: Jones et al. 1998, 4.1
+            rise = deviation * (_NORMAL.pdf(z) + z * _NORMAL.cdf(z))  # expected improvement (Jones et al. 1998)
             slope = _share(level) * (1 - _share(level))  # from log-odds to shares
             gain += math.log(last / max(first, size)) * rise * slope
     return gain / hypervolume if hypervolume else math.inf
