@@ -205,7 +205,11 @@ def test_a_repair_gives_what_scaling_leaves_over_to_widths_a_step_each(
         else:
             for name in space.width_genes:
                 values = list(space.genes[name].values())
-                assert 0 <= values.index(filled.genes[name]) - values.index(without.genes[name]) <= 1
+                at = values.index(without.genes[name])
+                assert filled.genes[name] in values[at : at + 2]
+                if filled != without and filled.genes[name] == values[at] != values[-1]:
+                    raised = fitting(space, {**filled.genes, name: values[at + 1]}, budget)
+                    assert raised is None or raised.costs.num_params <= filled.costs.num_params
         if filled != without:
             left.append(1 - without.costs.num_params / ceiling)
             used.append((filled.costs.num_params - without.costs.num_params) / ceiling)
