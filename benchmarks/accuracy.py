@@ -24,10 +24,10 @@ import torch
 from throughput import networks
 
 from nas.arch import Recipe, lower, read_architecture
-from nas.model import build
-from nas.train.data import load_dataset
+from nas.data.images import load_dataset
+from nas.host import cache_folder
+from nas.model.build import build
 from nas.train.engine import find_device, prepare, train, use_one_thread
-from nas.train.torchvision_sets import cache_folder
 
 REFERENCE = Path(__file__).parents[1] / "studies/reference"
 RECIPE = Recipe(epochs=15, batch_size=128, augmentation=0.7)  # Adam, 0.01, one cycle: what textbook.py does

@@ -30,19 +30,20 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
 from nas.arch import costs_of, lower
+from nas.coordinator.coordinator import Coordinator
+from nas.coordinator.snapshot import Snapshot
+from nas.data.known import KNOWN_IMAGES
 from nas.errors import NasError
-from nas.search.coordinator import Coordinator
-from nas.search.interrupt import Interrupts
-from nas.search.jobs import Event, Finished, News, Orders
-from nas.search.progress import Snapshot
-from nas.search.pruner import ParetoPruner
-from nas.search.sampler import BudgetSampler, distributions_of
-from nas.search.settings import StudyFolder, StudySettings
-from nas.search.storage import StorageAddress
-from nas.search.store import SearchStore
-from nas.search.workers import Pool, Worker
-from nas.space import KNOWN_IMAGES, Candidate, Space, draw_network, load_space
+from nas.space import Candidate, Space, draw_network, load_space
+from nas.storage.address import StorageAddress
+from nas.storage.study_store import SearchStore
+from nas.strategy.proposing import BudgetSampler, distributions_of
+from nas.strategy.stopping import ParetoPruner
+from nas.study.settings import StudyFolder, StudySettings
 from nas.train.engine import Epoch
+from nas.workers.interrupt import Interrupts
+from nas.workers.local import Pool, Worker
+from nas.workers.messages import Event, Finished, News, Orders
 
 WARM_UP = 20.0  # simulated seconds before the measurement
 NAME = "cost"

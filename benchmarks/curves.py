@@ -29,10 +29,10 @@ from typing import Any
 import torch
 
 from nas.arch import Input, Recipe, recipe_digest
+from nas.data.images import Dataset, ImageSet, load_dataset, split
 from nas.decode import encode
-from nas.model import build
+from nas.model.build import build
 from nas.space import Candidate, Space, candidate, load_space, recipe_of
-from nas.train.data import Dataset, ImageSet, load_dataset, split
 from nas.train.engine import PreparedData, prepare, train, use_one_thread
 
 TABLES = Path(__file__).parent / "curves"

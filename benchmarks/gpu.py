@@ -29,13 +29,13 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from nas.arch import Architecture, Block, Dress, Input, Pool, Recipe, read_architecture
+from nas.data.images import Dataset, ImageSet, load_dataset
 from nas.errors import NasError
-from nas.model import build
+from nas.host import cache_folder
+from nas.model.build import build
 from nas.train import engine
-from nas.train.data import Dataset, ImageSet, load_dataset
+from nas.train.device_sharing import Together
 from nas.train.engine import Epoch, PreparedData, Training, find_device, prepare, use_one_thread
-from nas.train.together import Together
-from nas.train.torchvision_sets import cache_folder
 
 SECONDS = 420  # no section begins later than this
 SEEDS = (0, 1, 2)

@@ -23,8 +23,8 @@ import textbook
 import torch
 from torch import nn
 
-from nas.train.data import load_dataset
-from nas.train.torchvision_sets import cache_folder
+from nas.data.images import load_dataset
+from nas.host import cache_folder
 
 EPOCHS = 15
 

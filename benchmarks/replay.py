@@ -24,18 +24,18 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.arch import digest_of, lower, recipe_digest
-from nas.results.records import last_epochs_mean
-from nas.search.coordinator import Coordinator
-from nas.search.interrupt import Interrupts
-from nas.search.jobs import Event, Finished, Job, News, Orders
-from nas.search.progress import Snapshot
-from nas.search.pruner import ParetoPruner
-from nas.search.sampler import BudgetSampler, distributions_of
-from nas.search.settings import StudyFolder, StudySettings
-from nas.search.store import SearchStore
-from nas.search.workers import Pool, Worker
+from nas.coordinator.coordinator import Coordinator
+from nas.coordinator.snapshot import Snapshot
 from nas.space import Genes, candidate, random_genes
+from nas.storage.study_store import SearchStore
+from nas.strategy.proposing import BudgetSampler, distributions_of
+from nas.strategy.stopping import ParetoPruner
+from nas.study.records import last_epochs_mean
+from nas.study.settings import StudyFolder, StudySettings
 from nas.train.engine import Epoch
+from nas.workers.interrupt import Interrupts
+from nas.workers.local import Pool, Worker
+from nas.workers.messages import Event, Finished, Job, News, Orders
 
 NOWHERE = Path("unused")
 

@@ -33,9 +33,9 @@ from curves import TABLES, Curve, Table, read_table
 from replay import METHODS, Trained, replay, typical_seconds
 from scipy.stats import spearmanr
 
-from nas.results.front import pareto_front
-from nas.results.records import last_epochs_mean
-from nas.search.pruner import rungs_of
+from nas.strategy.stopping import rungs_of
+from nas.study.front import pareto_front
+from nas.study.records import last_epochs_mean
 
 RESULTS = Path(__file__).parent / "results"
 GRID = 1000  # moments at which the hypervolume is read

@@ -32,10 +32,10 @@ import torch.multiprocessing
 from torch.profiler import ProfilerActivity
 
 from nas.arch import Architecture, Block, Input, Layer, Pool, Recipe, costs_of, lower, outline, read_architecture
-from nas.model import build
-from nas.train.data import Dataset, ImageSet, load_dataset
+from nas.data.images import Dataset, ImageSet, load_dataset
+from nas.host import cache_folder
+from nas.model.build import build
 from nas.train.engine import find_device, prepare, train, use_one_thread
-from nas.train.torchvision_sets import cache_folder
 
 IMAGES = 30_000  # trained on in one measurement
 TEST_IMAGES = IMAGES // 6  # evaluated after them: MNIST has one test image for six

@@ -26,9 +26,10 @@ from typing import Any
 import torch
 
 from nas.arch import Budget
-from nas.search.settings import StudyFolder
-from nas.search.warm_start import WarmStart
-from nas.space import KNOWN_IMAGES, Genes, draw_networks, load_space
+from nas.coordinator.warm_start import WarmStart
+from nas.data.known import KNOWN_IMAGES
+from nas.space import Genes, draw_networks, load_space
+from nas.study.settings import StudyFolder
 
 NAME = "timed"
 MAX_PARAMS = 8000

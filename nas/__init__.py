@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.search.api import Study, open_study, search
+    from nas.api import Study, open_study, search
 
 __all__ = ["Study", "open_study", "search"]
 
@@ -17,5 +16,6 @@ __all__ = ["Study", "open_study", "search"]
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    package = import_module("nas.search")  # which can be called, see there
-    return package if name == "search" else getattr(import_module("nas.search.api"), name)
+    from nas import api  # here, so that importing a module of the package does not bring all of them
+
+    return getattr(api, name)

@@ -11,8 +11,8 @@ from strategies import architectures
 from torch import Tensor, nn
 
 from nas.arch import Architecture, digest_of, lower
-from nas.model import build
-from nas.model.portable import normalised
+from nas.export.metadata import normalised
+from nas.model.build import build
 
 COUNT = 200
 IMAGES = 4

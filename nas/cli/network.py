@@ -90,7 +90,7 @@ def train(
     if output is not None and output.suffix != ".py":
         raise UsageError(f"-o {output}: the module needs a name that ends in .py")
     described = read_architecture(file)
-    from nas.cli.training import train_described
+    from nas.app.train_network import train_described
 
     result = train_described(
         described,
@@ -136,10 +136,10 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Writes a trained network to take away: a plain Python module that needs nothing but torch, or another format."""
-    from nas.search.answer import best_trial
-    from nas.search.export import export as write
-    from nas.search.settings import StudyFolder
-    from nas.search.store import Store
+    from nas.app.export import export as write
+    from nas.storage.study_store import Store
+    from nas.study.answer import best_trial
+    from nas.study.settings import StudyFolder
 
     folder = StudyFolder(studies, name)
     folder.require(studies)
@@ -180,8 +180,8 @@ def verify(
 
     Exit code 1 where a claim does not hold. What only new trainings could show (the mean over seeds) is not derived.
     """
-    from nas.model import load_exported, verify_structure
-    from nas.search.export import verify_accuracy, verify_export
+    from nas.app.export import verify_accuracy, verify_export
+    from nas.export.verify import load_exported, verify_structure
 
     if module.suffix == ".py":
         exported = load_exported(module)

@@ -21,7 +21,7 @@ def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_known_dataset(incomplete: str) -> list[str]:
     """The known data sets."""
-    from nas.space import KNOWN_IMAGES
+    from nas.data.known import KNOWN_IMAGES
 
     return [name for name in KNOWN_IMAGES if name.startswith(incomplete)]
 

@@ -10,9 +10,9 @@ import typer
 
 from nas.arch import Budget, Input, outline
 from nas.cli.options import AsJson, complete_known_dataset, complete_space, print_json
+from nas.data.known import KNOWN_IMAGES
 from nas.errors import DataError, near_misses
 from nas.space import (
-    KNOWN_IMAGES,
     SHIPPED,
     Candidate,
     Space,

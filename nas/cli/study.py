@@ -27,12 +27,12 @@ from nas.cli.options import (
     complete_warm_start,
     print_json,
 )
+from nas.data.known import KNOWN_IMAGES
 from nas.errors import StudyError
-from nas.space import KNOWN_IMAGES
 
 if TYPE_CHECKING:
-    from nas.results.records import TrialRecord
-    from nas.search.settings import StudyFolder, StudySettings
+    from nas.study.records import TrialRecord
+    from nas.study.settings import StudyFolder, StudySettings
 
 TARGET_NOT_CONFIRMED = 3
 INTERRUPTED = 130
@@ -158,12 +158,12 @@ def search(
         "time": time,
         "seeds": seeds,
     }
-    from nas.search.answer import target_met
-    from nas.search.request import requested
-    from nas.search.run import Machine
-    from nas.search.run import search as run_search
-    from nas.search.storage import StorageAddress
-    from nas.search.view import SearchView
+    from nas.app.search import Machine
+    from nas.app.search import search as run_search
+    from nas.storage.address import StorageAddress
+    from nas.study.answer import target_met
+    from nas.study.resolve_settings import requested
+    from nas.terminal.live_view import SearchView
 
     address = StorageAddress.parse(storage) if storage is not None else None
     folder, settings = requested({k: v for k, v in flags.items() if v is not None}, studies, name, study)
@@ -210,16 +210,16 @@ def _suggest(name: str, studies: Path, records: list[TrialRecord]) -> None:
 
 
 def _print_result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord], as_json: bool) -> None:
-    from nas.results.ledger import candidates, warm_started
-    from nas.results.summary import front_records
-    from nas.search.answer import best_record, study_result
+    from nas.study.answer import best_record, study_result
+    from nas.study.ledger import candidates, warm_started
+    from nas.study.tables import front_records
 
     result = study_result(folder.name, settings, records)
     if as_json:
         print_json(result)
         return
-    from nas.cli.view import print_front, print_network
-    from nas.search.view import duration
+    from nas.terminal.live_view import duration
+    from nas.terminal.study_view import print_front, print_network
 
     print_front(records, settings)
     print_network(folder, settings, records)
@@ -243,8 +243,8 @@ def status(name: StudyName, studies: Studies = DEFAULT_STUDIES, as_json: AsJson 
 
 
 def _open(name: str, studies: Path) -> tuple[StudyFolder, StudySettings, list[TrialRecord]]:
-    from nas.search.settings import StudyFolder
-    from nas.search.store import Store
+    from nas.storage.study_store import Store
+    from nas.study.settings import StudyFolder
 
     folder = StudyFolder(studies, name)
     folder.require(studies)
@@ -260,7 +260,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Writes report.html, a page to look at offline; front.json, front.svg and front.png; every trial as trials.csv."""
-    from nas.search.reporting import write_report
+    from nas.report.files import write_report
 
     folder, _, _ = _open(name, studies)
     paths = [str(path) for path in write_report(folder, output or folder.path)]
@@ -280,7 +280,7 @@ def dashboard(
     studies: Studies = DEFAULT_STUDIES,
 ) -> None:
     """Serves the study in optuna-dashboard, on this machine alone. Ctrl-C ends it."""
-    from nas.search.dashboard import serve
+    from nas.dashboard.server import serve
 
     folder, _, _ = _open(name, studies)
     serve(
@@ -301,11 +301,11 @@ def confirm(
     as_json: AsJson = False,
 ) -> None:
     """Trains a network again from scratch with fresh seeds on the whole training set, and reads the test set."""
-    from nas.search.answer import best_trial
-    from nas.search.run import Machine
-    from nas.search.run import confirm as run_confirm
-    from nas.search.store import Store
-    from nas.search.view import SearchView
+    from nas.app.search import Machine
+    from nas.app.search import confirm as run_confirm
+    from nas.storage.study_store import Store
+    from nas.study.answer import best_trial
+    from nas.terminal.live_view import SearchView
 
     folder, settings, _ = _open(name, studies)
     store = Store(folder)
@@ -333,12 +333,12 @@ def replay(
     """Derives every draw and every early stop of a search again, from its seed and its log; trains nothing."""
     folder, _, _ = _open(name, studies)
     if trial is None:
-        from nas.search.replay import replay as run_replay
+        from nas.coordinator.replay import replay as run_replay
 
         replayed = run_replay(folder)
         _print_again(str(replayed), asdict(replayed), replayed.difference is None, as_json)
     else:
-        from nas.search.retrain import retrain
+        from nas.coordinator.retrain import retrain
 
         retrained = retrain(folder, trial, data_dir)
         _print_again(str(retrained), asdict(retrained), retrained.is_same, as_json)

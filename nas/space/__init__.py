@@ -3,14 +3,12 @@
 from nas.space.assemble import Candidate, Genes, assemble, candidate, fitting, recipe_of
 from nas.space.domains import Choice, Domain, FloatRange, IntRange, Value, domain_text
 from nas.space.draw import Draw, draw_network, draw_networks, random_genes
-from nas.space.images import KNOWN_IMAGES
-from nas.space.membership import genes_of
-from nas.space.reach import least_network, most_network, require_reachable
+from nas.space.genes_of import genes_of
 from nas.space.schema import KEYS, SHIPPED, Space, decode_space, load_space
+from nas.space.size_range import least_network, most_network, require_reachable
 
 __all__ = [
     "KEYS",
-    "KNOWN_IMAGES",
     "SHIPPED",
     "Candidate",
     "Choice",

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.arch import Recipe
+from nas.data.images import ImageSet
+from nas.data.policy import AugmentationPolicy
 from nas.errors import DeviceError, OutOfMemoryError, TrainingError
-from nas.train.augment import AugmentationPolicy, augment
-from nas.train.data import ImageSet
-from nas.train.native import fuse
-from nas.train.optimisation import learning_rate_at, make_optimizer
-from nas.train.seeds import batch_of_seeds, write_back
-from nas.train.streams import Reading, Stream
+from nas.train.augment import augment
+from nas.train.cpu_kernels import fuse
+from nas.train.cuda_graphs import Reading, Stream
+from nas.train.optimizer import learning_rate_at, make_optimizer
+from nas.train.seed_batch import batch_of_seeds, write_back
 
 # Images evaluated at once: on a CPU few enough for their maps to stay in cache, on a GPU enough to keep it busy.
 EVALUATION_BATCH = {"cpu": 200, "cuda": 2_000}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nas.search.trials import fate_of
+from nas.storage.optuna_records import fate_of
 
 if TYPE_CHECKING:
     from conftest import Finished, Nas, Study

@@ -86,7 +86,7 @@ def test_importing_the_commands_loads_neither_torch_nor_optuna() -> None:
 @pytest.mark.parametrize("command", ["status small", "report small -o out"])
 def test_looking_at_a_study_loads_no_torch(command: str, study_copy: Study) -> None:
     code = (
-        "import sys, nas.cli, nas.search.dashboard\n"
+        "import sys, nas.cli, nas.dashboard.server\n"
         f"sys.argv = ['nas', *{command.split()}]\n"
         "try: nas.cli.main()\n"
         "except SystemExit: pass\n"

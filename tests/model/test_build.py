@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nas.arch import Architecture, Block, Dress, Head, Input, Pool, costs_of, lower
 from nas.arch.operations import Activation, Add, AvgPool2d, BatchNorm2d, Linear, MaxPool2d
 from nas.errors import ArchitectureError
-from nas.model import build, make_operation
+from nas.model.build import build, make_operation
 
 torch.set_num_threads(1)
 many = settings(max_examples=60, deadline=None)

@@ -11,7 +11,8 @@ from torch.nn import functional
 
 from nas.arch import Architecture, Block, Dress, Head, Input, Layer, Pool, costs_of, digest_of, lower
 from nas.errors import VerificationError
-from nas.model import build, trace_layers
+from nas.model.build import build
+from nas.model.trace import trace_layers
 
 SHAPE = (1, 8, 8)
 REPEATED = Architecture(Input(*SHAPE), 3, (Block(4), Block(4, repeat=2, shortcut="identity"), Pool()))

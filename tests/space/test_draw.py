@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from nas.arch import Block, Budget, Input
+from nas.data.known import KNOWN_IMAGES
 from nas.space import (
-    KNOWN_IMAGES,
     SHIPPED,
     Candidate,
     Draw,

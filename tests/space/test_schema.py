@@ -9,8 +9,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 
 from nas.arch import Budget, Input
+from nas.data.known import KNOWN_IMAGES
 from nas.errors import InvalidError, NasError, SpaceError
-from nas.space import KEYS, KNOWN_IMAGES, SHIPPED, Choice, Space, candidate, draw_networks, load_space, recipe_of
+from nas.space import KEYS, SHIPPED, Choice, Space, candidate, draw_networks, load_space, recipe_of
 
 IMAGE = Input(1, 28, 28)
 README = (SHIPPED / "README.md").read_text()

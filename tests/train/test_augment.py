@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from nas.train.augment import AugmentationPolicy, augment
+from nas.data.policy import AugmentationPolicy
+from nas.train.augment import augment
 
 FULL = AugmentationPolicy(rotation=10, shift=0.1, scale=0.1, shear=5, mirror=True)
 

@@ -9,11 +9,11 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
 from nas.arch import Recipe
+from nas.data.images import Dataset, ImageSet, load_dataset, split
+from nas.data.policy import AugmentationPolicy
 from nas.errors import DeviceError, TrainingError
-from nas.train.augment import AugmentationPolicy
-from nas.train.data import Dataset, ImageSet, load_dataset, split
 from nas.train.engine import PreparedData, evaluate, find_device, normalisation, prepare, train
-from nas.train.optimisation import learning_rate_at, make_optimizer
+from nas.train.optimizer import learning_rate_at, make_optimizer
 
 CPU = torch.device("cpu")
 

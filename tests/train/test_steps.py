@@ -12,9 +12,9 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
 from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Recipe, Transition
-from nas.model import build
-from nas.train.augment import AugmentationPolicy
-from nas.train.data import ImageSet
+from nas.data.images import ImageSet
+from nas.data.policy import AugmentationPolicy
+from nas.model.build import build
 from nas.train.engine import PreparedData, prepare, train
 
 SEED = 7

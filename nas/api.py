@@ -1,0 +1,286 @@
+"""The same jobs from Python, such as a notebook: `nas.search(...)` and `nas.open_study(...)` give a `Study`.
+
+import nas
+
+study = nas.search(max_params=8000, target=99.4)
+study.front
+network = study.network()
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.errors import StudyError, UsageError
+from nas.study.settings import StudyFolder, StudySettings
+
+# Torch, Optuna and pandas are imported where they are used: `import nas` answers at once.
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from nas.model.image_network import ImageNetwork
+    from nas.study.records import TrialRecord
+
+_IMAGES = "images.npz"  # in a study's folder: the images that were given as arrays
+
+
+class Study:
+    """What a search has found. Everything is read from the study's storage, also while a search still runs."""
+
+    def __init__(self, folder: StudyFolder, data_dir: Path | None = None) -> None:
+        self.folder = folder
+        self._data_dir = data_dir
+
+    @property
+    def name(self) -> str:
+        """By which it is resumed and opened, here and in `nas status NAME`."""
+        return self.folder.name
+
+    @property
+    def settings(self) -> StudySettings:
+        """What the search was asked for."""
+        return self.folder.settings()
+
+    @property
+    def answer(self) -> str:
+        """What was found, in one sentence."""
+        from nas.study.tables import answer
+
+        s = self.settings
+        return answer(self._records(), s.max_params, s.target, s.seeds)
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The networks that no other beats in both size and accuracy, a row each, by size. Accuracies in percent."""
+        from nas.study.tables import front_table
+
+        return front_table(self._records(), self.settings.target)
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """Every trial, a row each, its genes among the columns. Accuracies in percent, times in seconds."""
+        from nas.study.tables import trials_table
+
+        return trials_table(self._records())
+
+    def figure(self) -> go.Figure:
+        """The front, to be moved about in."""
+        from nas.arch import outline
+        from nas.report.front_plotly import front_figure
+        from nas.study.networks import architectures, study_images
+        from nas.study.tables import references
+
+        records, s = self._records(), self.settings
+        networks = architectures(self.folder, records, study_images(self.folder, s)[0])
+        outlines = {number: outline(architecture) for number, architecture in networks.items()}
+        return front_figure(records, s.max_params, s.target, references(s.dataset), outlines)
+
+    def network(self, trial: int | None = None) -> ImageNetwork:
+        """The network that answers the study, or that of `trial`, with its weights, in eval mode.
+
+        It takes images (N, C, H, W) with values 0 to 255 and gives logits (N, classes).
+
+        Raises:
+            StudyError: no trial has completed, or it has no weights, or there is no such trial.
+        """
+        from nas.app.export import load_network
+
+        return load_network(self.folder, self._trial(trial), self._data_dir)
+
+    def export(self, path: str | os.PathLike[str], trial: int | None = None) -> dict[str, Any]:
+        """Writes that network to `path`, in the format that its name asks for; returns what the file claims.
+
+        `.py` is a module that needs nothing but torch, its weights beside it; `nas export --help` lists the others.
+
+        Raises:
+            StudyError: as for `network`, or the file cannot be written, or its name asks for no format.
+            ExportError: the format needs a package that is missing, or cannot hold this network.
+        """
+        from nas.app.export import export
+
+        return export(self.folder, self._trial(trial), Path(path), self._data_dir)
+
+    def report(self, output: str | os.PathLike[str] | None = None) -> Path:
+        """Writes the report's files to the folder `output`, by default the study's own; returns the page.
+
+        Raises:
+            StudyError: the folder cannot be written.
+        """
+        from nas.report.files import write_report
+
+        return write_report(self.folder, Path(output) if output is not None else self.folder.path)[0]
+
+    def _records(self) -> list[TrialRecord]:
+        from nas.storage.study_store import Store
+
+        return Store(self.folder).records()
+
+    def _trial(self, number: int | None) -> TrialRecord:
+        from nas.storage.study_store import Store
+        from nas.study.answer import best_trial
+
+        store = Store(self.folder)
+        return best_trial(store) if number is None else store.record(number)
+
+    def __repr__(self) -> str:
+        return f"<nas study {self.name!r}: {self.answer}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from nas.report.front_svg import front_svg
+        from nas.study.tables import references
+
+        s = self.settings
+        picture = front_svg(self._records(), s.max_params, s.target, references(s.dataset))
+        return f"<p><b>{escape(self.name)}</b>: {escape(self.answer)}</p>{picture}"
+
+
+def search(
+    max_params: int | None = None,
+    *,
+    target: float | None = None,
+    stop_at_first: bool | None = None,
+    dataset: str | os.PathLike[str] | Sequence[Any] | None = None,
+    space: str | os.PathLike[str] | None = None,
+    warm_start: str | Path | Sequence[str | Path] | None = None,
+    name: str | None = None,
+    trials: int | None = None,
+    time: float | None = None,
+    epochs: int | None = None,
+    seeds: int | None = None,
+    seed: int | None = None,
+    max_macs: int | None = None,
+    max_activation_bytes: int | None = None,
+    image_size: int | None = None,
+    colour: bool | None = None,
+    workers: int | None = None,
+    trials_per_device: int | None = None,
+    cluster: str | None = None,
+    device: str = "auto",
+    data_dir: str | os.PathLike[str] | None = None,
+    studies: str | os.PathLike[str] = "studies",
+    storage: str | None = None,
+) -> Study:
+    """Finds the smallest networks that do the job, within a hard budget of parameters; see `nas search --help`.
+
+    The same name again resumes a study, where what is left out is as before. An interrupt (Ctrl-C, or the stop button
+    of a notebook) raises KeyboardInterrupt once all that was found is kept; the same call goes on from there.
+
+    Args:
+        max_params: the hard budget. Needed for a new study.
+        target: test accuracy in percent; the answer is the smallest network whose confirmation meets it.
+        stop_at_first: end at the first one that does, in place of going on for smaller ones.
+        dataset: a name such as 'mnist'; the path of a folder of images or of an `.npz` file; or (train, test), each
+            a pair of images, uint8 (N, H, W) or (N, C, H, W), and labels (N,) from 0, or a torchvision data set
+            without a transform. Images that are given so are kept in the study's folder, and a resume refuses others.
+        space: a shipped search space, or the path of a TOML file.
+        warm_start: what to begin with, one or several: the name of an earlier study, for the networks of its front;
+            'reference', for the published networks; the path of an architecture file (TOML).
+        name: of the study; by default made of data, space and budget.
+        trials: finished trials at which the search ends.
+        time: seconds after which no trial is started.
+        epochs: of a training.
+        seeds: trainings of a confirmation.
+        seed: of the study.
+        max_macs: most multiply-accumulates an image.
+        max_activation_bytes: most bytes of activations (float32, one image).
+        image_size: pixels; for folders of images.
+        colour: whether to read colours; for folders of images.
+        workers: processes that train; by default one a core, or one a GPU.
+        trials_per_device: trials that each worker trains in turn; by default what a GPU's memory holds, one on the CPU.
+        cluster: a Ray cluster to train on: 'HOST:PORT', 'auto', or 'local' to start one on this machine.
+        device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+        data_dir: where data sets lie, in torchvision's layout.
+        studies: the folder that holds the studies.
+        storage: where the trials go, as `nas search --storage` takes it.
+
+    Raises:
+        NasError: something is wrong with the request, the data or the machine; nothing was trained.
+        KeyboardInterrupt: the search was interrupted.
+    """
+    import torch
+
+    from nas.app.search import Machine
+    from nas.app.search import search as run_search
+    from nas.storage.address import StorageAddress
+    from nas.study.resolve_settings import requested
+    from nas.terminal.live_view import SearchView
+
+    root = Path(studies)
+    if max_params is None and not (name is not None and StudyFolder(root, name).exists):
+        raise UsageError("max_params is missing; for example: nas.search(max_params=8000, target=99.4)")
+    if dataset is not None and not isinstance(dataset, (str, os.PathLike)):
+        name = name or f"images-{Path(space or 'separable').stem}-{max_params}"
+        dataset = _kept_images(StudyFolder(root, name), dataset)
+    given = {
+        "max_params": max_params,
+        "max_macs": max_macs,
+        "max_activation_bytes": max_activation_bytes,
+        "dataset": None if dataset is None else str(dataset),
+        "image_size": image_size,
+        "colour": colour,
+        "space": None if space is None else str(space),
+        "warm_start": warm_start,
+        "epochs": epochs,
+        "seed": seed,
+        "target": target,
+        "stop_at_first": stop_at_first,
+        "trials": trials,
+        "time": time,
+        "seeds": seeds,
+    }
+    folder, settings = requested({key: value for key, value in given.items() if value is not None}, root, name)
+    machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)
+    address = StorageAddress.parse(storage) if storage is not None else None
+    threads = torch.get_num_threads()
+    try:
+        # A caller's own random numbers and threads are none of the search's business.
+        with torch.random.fork_rng(devices=[]), SearchView() as view:
+            outcome = run_search(folder, settings, machine, view, address)
+    finally:
+        torch.set_num_threads(threads)
+    if outcome.interrupted:
+        raise KeyboardInterrupt(
+            f"all that was found is kept: nas.search(name={folder.name!r}) goes on, nas.open_study({folder.name!r}) "
+            f"looks at it"
+        )
+    return Study(folder, machine.data_dir)
+
+
+def open_study(
+    name: str, *, studies: str | os.PathLike[str] = "studies", data_dir: str | os.PathLike[str] | None = None
+) -> Study:
+    """The study of that name, also one that the command line made, or that is being searched.
+
+    Raises:
+        StudyError: it does not exist.
+    """
+    folder = StudyFolder(Path(studies), name)
+    folder.require(Path(studies))
+    return Study(folder, Path(data_dir) if data_dir is not None else None)
+
+
+def _kept_images(folder: StudyFolder, parts: Sequence[Any]) -> Path:
+    """The file in the study's folder that holds the images, written if the study is new.
+
+    Raises:
+        DataError: they are no images.
+        StudyError: the study was made with others.
+    """
+    from nas.data import arrays
+    from nas.data.images import fingerprint, load_dataset
+
+    if len(parts) != 2:
+        raise UsageError(f"dataset: {len(parts)} parts where 2 belong: dataset=(train, test)")
+    train, test = arrays.image_sets(*parts)
+    file = (folder.path / _IMAGES).absolute()
+    if not folder.exists:
+        arrays.save(file, train, test, arrays.class_names(parts[0], int(train.labels.max()) + 1))
+    elif not file.is_file() or load_dataset(str(file)).fingerprint != fingerprint(train, test):
+        raise StudyError(f"study {folder.name!r} was made with other images; give this search another name")
+    return file

@@ -1,0 +1,1 @@
+"""What a command does, composed of the packages below."""

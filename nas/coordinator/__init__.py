@@ -1,0 +1,1 @@
+"""The loop of a search: hand out trainings, handle events, end."""

@@ -1,0 +1,412 @@
+"""The coordinator: owns the study, hands trainings to workers, stops the weak ones, confirms the likely ones."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
+
+from nas.arch import Recipe, recipe_digest
+from nas.coordinator.snapshot import Running, Snapshot, Watcher
+from nas.errors import StudyError, TrainingError
+from nas.space import Candidate, Genes, Space, candidate, recipe_of
+from nas.storage.study_store import SearchStore
+from nas.strategy.confirming import is_hopeless, next_to_confirm, smallest_met, worthwhile_below
+from nas.study.answer import target_met_line
+from nas.study.front import validation_front
+from nas.study.records import Confirmation, ConfirmedFigure, TrialRecord, last_epochs_mean
+from nas.study.settings import StudySettings
+from nas.train.engine import Epoch
+from nas.workers.interrupt import Interrupts
+from nas.workers.local import Pool, Worker
+from nas.workers.messages import Event, Finished, Job, JobKey
+
+CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
+MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
+REFRESH_SECONDS = 0.5
+MOST_DEATHS = 3  # of workers under one training, after which it is the training that kills them
+STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that cannot be written
+
+
+class Coordinator:
+    """One run of a search, from the first trial asked to the end or to a signal."""
+
+    def __init__(
+        self,
+        store: SearchStore,
+        space: Space,
+        settings: StudySettings,
+        pool: Pool,
+        watcher: Watcher,
+        validation_images: int,
+        test_images: int,
+        interrupts: Interrupts,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.store = store
+        self.space = space
+        self.settings = settings
+        self.pool = pool
+        self.watcher = watcher
+        self._validation_images, self._test_images = validation_images, test_images
+        self._interrupts = interrupts
+        self._clock = clock
+        self._started = clock()
+        self._running: dict[JobKey, Running] = {}
+        self._again: deque[Running] = deque()  # their workers died, or ran out of memory
+        self._confirm_jobs: deque[Job] = deque()
+        self._given_up: set[int] = set()  # trials whose confirmation failed in this run
+        self._may_deserve_confirmation = True  # some trial; not while nothing is new since a look found none
+        self._only_confirms = False
+        self._images = 0
+        self._sharing = 1  # most trainings that a worker had at once
+        self._refused = 0
+        self._duplicates = 0
+        self._storage_failed: float | None = None  # when, by the clock
+        store.try_again = self._wait_for_storage
+        self._trials_at_start = self._finished_trials()
+        self._aim_below_best()
+        # Same network and recipe, trained before: (digest, recipe digest) to the trial's number.
+        self._known = {(r.digest, recipe_digest(_recipe(space, settings, r.genes))): r.number for r in self._records}
+
+    def run(self) -> None:
+        """Searches to the end: the trials, the time or, where it is asked to, the first that meets the target."""
+        self._resume_confirmations()
+        self._loop()
+
+    def confirm(self, number: int) -> None:
+        """Trains what the confirmation of trial `number` still needs, and nothing else.
+
+        Raises:
+            StudyError: the trial was cut off before its first epoch, failed there, or stands for another.
+        """
+        record = self.store.record(number)
+        if not record.validation_curve:
+            why = f": {record.reason}" if record.reason else ""
+            raise StudyError(f"trial {number} ({record.fate}) was never trained{why}; confirm another trial")
+        self._only_confirms = True
+        self._queue_confirmation(record)
+        self._loop()
+
+    def _loop(self) -> None:
+        try:
+            while not self._interrupts.requested:
+                self._hand_out()
+                if not self._running:
+                    break
+                for worker, event in self.pool.events(REFRESH_SECONDS):
+                    self._handle(worker, event)
+                self._storage_failed = None
+                self.watcher.update(self.snapshot())
+                if self._target_ends_search() and not self._only_confirms:
+                    break
+        except KeyboardInterrupt:
+            pass  # the signal is remembered in `interrupts`
+        finally:
+            self.pool.close()
+            self.store.interrupt_all({r.job.key[0]: r.seconds for r in self._unfinished() if not r.job.confirms})
+
+    @property
+    def _records(self) -> list[TrialRecord]:
+        return self.store.records()
+
+    def _wait_for_storage(self, problem: str) -> bool:
+        """Whether to try again to write what could not be written; waits a moment before it says so."""
+        if self._storage_failed is None:
+            self._storage_failed = self._clock()
+            self.watcher.say(f"{problem}; trying again for {STORAGE_PATIENCE / 60:g} minutes")
+        if self._interrupts.requested or self._clock() - self._storage_failed >= STORAGE_PATIENCE:
+            return False
+        time.sleep(1.0)
+        return True
+
+    def snapshot(self) -> Snapshot:
+        """The search as it stands."""
+        return Snapshot(
+            records=self._records,
+            running=list(self._running.values()),
+            settings=self.settings,
+            seconds=self._clock() - self._started,
+            images=self._images,
+            trials_at_start=self._trials_at_start,
+            over_budget=self._refused,
+            most_on_a_device=self._sharing,
+        )
+
+    # What to do next
+
+    def _hand_out(self) -> None:
+        """Gives the workers what they have room for, the least busy first."""
+        workers = sorted((w for w in self.pool.workers if w.has_started), key=lambda worker: len(worker.jobs))
+        # The least busy worker gets nothing else before what must run alone.
+        while workers and (alone := next((r for r in self._again if r.job.alone), None)):
+            worker = workers.pop(0)
+            if worker.jobs:
+                break
+            self._again.remove(alone)
+            self._submit(worker, alone)
+        while with_room := [worker for worker in workers if worker.room]:
+            worker = min(with_room, key=lambda worker: len(worker.jobs))
+            trainings = self._next_trainings(worker.joins_seeds)
+            if not trainings:
+                break
+            self._submit(worker, *trainings)
+        if (most := max(len(worker.jobs) for worker in self.pool.workers)) > self._sharing:
+            self._sharing = most
+            self.watcher.say(f"up to {most} trainings share a device")
+
+    def _submit(self, worker: Worker, *trainings: Running) -> None:
+        self._running |= {running.job.key: running for running in trainings}
+        worker.submit(*(running.job for running in trainings))
+
+    def _unfinished(self) -> list[Running]:
+        """What workers are busy with, and what waits to be trained again."""
+        return [*self._running.values(), *self._again]
+
+    def _next_trainings(self, joins_seeds: bool) -> list[Running]:
+        """The next training, or all that a confirmation still needs; none if there is nothing to do."""
+        for again in self._again:
+            if not again.job.alone:
+                self._again.remove(again)
+                return [again]
+        if not self._only_confirms:
+            if self._target_ends_search():
+                return []
+            self._plan_confirmations()
+        if self._confirm_jobs:
+            count = len(self._confirm_jobs) if joins_seeds else 1
+            jobs = [self._confirm_jobs.popleft() for _ in range(count)]
+            return [Running(job, self.store.record(job.key[0]).num_params, []) for job in jobs]
+        while not self._only_confirms and self._may_start_trial():
+            started = self._start_trial()
+            if started is not None:
+                return [started]
+        return []
+
+    def _may_start_trial(self) -> bool:
+        if self._duplicates >= MOST_DUPLICATES or self._time_is_up():
+            return False
+        trials = self.settings.most_trials
+        training = sum(not r.job.confirms for r in self._unfinished())
+        return trials is None or self._finished_trials() + training < trials
+
+    def _finished_trials(self) -> int:
+        return sum(self.store.fates[fate] for fate in ("completed", "stopped", "failed"))
+
+    def _time_is_up(self) -> bool:
+        return self.settings.time is not None and self._clock() - self._started >= self.settings.time
+
+    def _target_ends_search(self) -> bool:
+        return self.settings.stop_at_first and self._met is not None
+
+    def _start_trial(self) -> Running | None:
+        """Asks for a trial; None where it ended at once: over budget, or trained before."""
+        number, genes = self.store.ask()
+        found = candidate(self.space, genes)
+        if found is None or not self.settings.budget.admits(found.costs):
+            self._refuse(number, found)
+            return None
+        recipe, digest = _recipe(self.space, self.settings, genes), found.digest
+        seed = _seed(self.settings.seed, number, "trial")
+        self.store.describe(number, found, digest, seed)
+        twin = self._known.setdefault((digest, recipe_digest(recipe)), number)
+        if twin != number and self._is_duplicate_of(twin, number):
+            return None
+        self._known[digest, recipe_digest(recipe)] = number
+        self._duplicates = 0
+        return Running(Job((number, None), found.architecture, recipe, seed), found.costs.num_params, [])
+
+    def _refuse(self, number: int, found: Candidate | None) -> None:
+        """The second gate: whatever proposed it, a network over budget is not built."""
+        self._refused += 1
+        reason = "its maps shrink to nothing"
+        if found is not None:
+            self.store.describe(number, found, found.digest, 0)
+            reason = "over budget: " + "; ".join(self.settings.budget.excesses(found.costs))
+        self.store.finish(number, "failed", 0.0, reason=reason)
+        self.watcher.say(f"trial {number} refused: {reason}")
+
+    def _is_duplicate_of(self, twin: int, number: int) -> bool:
+        """Ends trial `number` with the result of `twin`, unless that was cut off and has none."""
+        known = self.store.record(twin)
+        if known.fate == "interrupted":
+            return False
+        value = known.validation_accuracy if known.fate == "completed" else None
+        self.store.finish(number, "duplicate", 0.0, value, reason=f"same network and recipe as trial {twin}")
+        self._duplicates += 1
+        return True
+
+    # Confirmations
+
+    def _resume_confirmations(self) -> None:
+        """Queues the seeds that an interrupted run still owed."""
+        for record in self._records:
+            if self._owes_seeds(record):
+                self._queue_confirmation(record)
+
+    def _owes_seeds(self, record: TrialRecord) -> bool:
+        """Whether its confirmation has begun, is not whole, and may still meet the target."""
+        figure = record.confirmed
+        return figure is not None and figure.num_seeds < self.settings.seeds and not self._is_hopeless(figure)
+
+    def _is_hopeless(self, figure: ConfirmedFigure) -> bool:
+        """Whether further seeds would be trained in vain; a person who asks for a confirmation gets all of them."""
+        target, seeds = self.settings.target, self.settings.seeds
+        return target is not None and not self._only_confirms and is_hopeless(figure, target, seeds, self._test_images)
+
+    def _plan_confirmations(self) -> None:
+        """Queues the next network to confirm, one at a time."""
+        if self._is_confirming():
+            return
+        s, chosen = self.settings, None
+        if s.target is None:
+            if not self._unfinished() and not self._may_start_trial():
+                front = validation_front(self._open_records())[-CONFIRMED_OF_FRONT:]
+                chosen = next((r for r in front if r.confirmed is None), None)
+        elif self._may_deserve_confirmation:
+            chosen = next_to_confirm(self._open_records(), s.target, s.seeds, self._validation_images)
+            self._may_deserve_confirmation = chosen is not None
+        if chosen is not None:
+            self._queue_confirmation(chosen)
+
+    def _is_confirming(self) -> bool:
+        return bool(self._confirm_jobs) or any(r.job.confirms for r in self._unfinished())
+
+    def _open_records(self) -> list[TrialRecord]:
+        return [record for record in self._records if record.number not in self._given_up]
+
+    def _queue_confirmation(self, record: TrialRecord) -> None:
+        self.watcher.say(
+            f"confirming trial {record.number}: {record.num_params:,} parameters, validation "
+            f"{record.validation_accuracy:.2f} %"
+        )
+        self._confirm_jobs.extend(confirmation_jobs(self.store, self.space, self.settings, record))
+
+    # What workers report
+
+    def _handle(self, worker: Worker, event: Event) -> None:
+        running = self._running.get(event.key)
+        if running is None:
+            return  # it went on until it heard that it was stopped
+        number, seed = event.key
+        if isinstance(event.what, Epoch):
+            running.epochs.append(event.what)
+            self._images += event.what.images
+            if seed is None and self.store.report(number, event.what.number, event.what.accuracy):
+                worker.stop(event.key)
+                del self._running[event.key]
+                self.store.finish(number, "stopped", running.seconds)
+            return
+        if event.what.weights:
+            self._keep_weights(event.key, event.what.weights)
+        del self._running[event.key]
+        if event.what.reason and self._blame_machine(running, event.what):
+            return
+        if seed is None:
+            self._finish_trial(running, event.what)
+        else:
+            self._finish_confirmation(running, event.what, seed)
+
+    def _keep_weights(self, key: JobKey, weights: bytes) -> None:
+        """Writes the file whole or not at all.
+
+        Raises:
+            StudyError: it cannot be written; the next training would fare no better.
+        """
+        file = self.store.folder.weights_file(*key)
+        partial = file.with_suffix(".partial")
+        try:
+            partial.write_bytes(weights)
+            partial.replace(file)
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            raise StudyError(
+                f"{_what(key)} could not be kept: {error.strerror}{where}; see to that, then resume with the same "
+                f"command"
+            ) from None
+
+    def _blame_machine(self, running: Running, end: Finished) -> bool:
+        """Whether it is trained again, since the machine has failed and not the network."""
+        deaths = running.deaths + (end.cause == "worker")
+        # After two deaths it runs alone: it may have been another training on the device that killed the worker.
+        again = {
+            "training": False,
+            "memory": not running.job.alone,
+            "worker": deaths < MOST_DEATHS,
+        }[end.cause]
+        if again:
+            alone = running.job.alone or end.cause == "memory" or deaths == MOST_DEATHS - 1
+            self.watcher.say(f"{_what(running.job.key)} is trained again{', alone' * alone}: {end.reason}")
+            job = replace(running.job, alone=alone)
+            self._again.append(replace(running, job=job, epochs=[], seconds_before=running.seconds, deaths=deaths))
+        return again
+
+    def _finish_trial(self, running: Running, end: Finished) -> None:
+        number = running.job.key[0]
+        if end.reason:
+            self.watcher.say(f"trial {number} failed: {end.reason}")
+            self.store.finish(number, "failed", running.seconds, reason=end.reason)
+        else:
+            self.store.finish(number, "completed", running.seconds, last_epochs_mean(running.accuracies))
+            self._may_deserve_confirmation = True
+
+    def _finish_confirmation(self, running: Running, end: Finished, seed: int) -> None:
+        number, s = running.job.key[0], self.settings
+        self._may_deserve_confirmation = True
+        if end.reason:
+            self._given_up.add(number)
+            self._confirm_jobs.clear()
+            self.watcher.say(f"confirmation of trial {number} failed: {end.reason}")
+            return
+        self.store.add_confirmation(number, Confirmation(seed, running.accuracies, running.seconds))
+        record = self.store.record(number)
+        figure = record.confirmed
+        assert figure is not None
+        seeds = f"{figure.num_seeds} of {s.seeds} seeds"
+        self.watcher.say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
+        if self._is_hopeless(figure):
+            self._confirm_jobs.clear()
+        elif self._owes_seeds(record) and not self._is_confirming() and number not in self._given_up:
+            self._queue_confirmation(record)  # one seed made it seem in vain, and the next did not
+        before = self._met
+        self._aim_below_best()
+        if self._met and self._met.digest != (before and before.digest):
+            goes_on = not self._only_confirms and (bool(self._unfinished()) or self._may_start_trial())
+            self.watcher.say(target_met_line(self._met, s, goes_on))
+
+    def _aim_below_best(self) -> None:
+        s = self.settings
+        self._met = smallest_met(self._records, s.target, s.seeds) if s.target is not None else None
+        self.store.sampler.below = worthwhile_below(self._met.num_params) if self._met else None
+
+
+def _what(key: JobKey) -> str:
+    return f"trial {key[0]}" if key[1] is None else f"a confirmation of trial {key[0]}"
+
+
+def confirmation_jobs(store: SearchStore, space: Space, settings: StudySettings, record: TrialRecord) -> list[Job]:
+    """The trainings that a confirmation of `record` still needs, each with a fresh seed.
+
+    Raises:
+        TrainingError: the trial's genes describe no network any more.
+    """
+    found = candidate(space, record.genes)
+    if found is None or not settings.budget.admits(found.costs):
+        raise TrainingError(f"trial {record.number} is not a network of this space and budget")
+    recipe = _recipe(space, settings, record.genes)
+    done = {confirmation.seed for confirmation in record.confirmations}
+    seeds = [_seed(settings.seed, record.number, f"confirmation {i}") for i in range(settings.seeds)]
+    return [Job((record.number, seed), found.architecture, recipe, seed) for seed in seeds if seed not in done]
+
+
+def _recipe(space: Space, settings: StudySettings, genes: Genes) -> Recipe:
+    """The recipe that `genes` describe, with the study's own number of epochs where it has one."""
+    recipe = recipe_of(space, genes)
+    return replace(recipe, epochs=settings.epochs) if settings.epochs else recipe
+
+
+def _seed(study_seed: int, number: int, what: str) -> int:
+    """A seed of its own for every training of a study, the same on every machine."""
+    return random.Random(f"{study_seed}:{number}:{what}").randrange(2**31)

@@ -1,0 +1,223 @@
+"""A search, decided again from its seed, its space and its log: every draw and every early stop must come out the same.
+
+Each run of the search is decided again by the search's own store, sampler and pruner, on a storage in memory that
+holds what the run found when it began. Nothing is trained: the accuracies are those of the log.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.errors import StudyError
+from nas.space import Space, candidate, load_space, recipe_of
+from nas.storage.optuna_records import fate_of
+from nas.storage.study_store import SearchStore, Store
+from nas.strategy.proposing import BudgetSampler
+from nas.strategy.stopping import ParetoPruner
+from nas.study.decision_log import Asked, Ended, Reported, Run, read_log
+from nas.study.networks import study_images
+from nas.study.settings import StudyFolder, StudySettings
+
+_FIXED = "fixed_params"  # Optuna's system attribute of a trial that was enqueued
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first thing that came out otherwise."""
+
+    trial: int
+    what: str
+    was: Any
+    now: Any
+    versions: str  # of the run that decided it
+
+    def __str__(self) -> str:
+        return f"trial {self.trial}: {self.what} was {self.was} and is {self.now} (the search ran on {self.versions})"
+
+
+@dataclass
+class Replay:
+    """What was decided again."""
+
+    draws: int = 0
+    stopping_decisions: int = 0  # at the rungs: elsewhere no trial is stopped
+    given: int = 0  # trials that were enqueued, not drawn
+    not_logged: int = 0  # trials whose draw or end the log does not hold
+    difference: Difference | None = None
+
+    def __str__(self) -> str:
+        if self.difference:
+            return str(self.difference)
+        text = f"{self.draws:,} draws and {self.stopping_decisions:,} stopping decisions: all derived again"
+        if self.given:
+            text += f"; {self.given:,} enqueued trials were taken as given"
+        if self.not_logged:
+            text += f"; {self.not_logged:,} trials are not in the log, or not to their end, and were taken as given"
+        return text
+
+
+class _DifferenceError(Exception):
+    """Ends a replay; its result is a `Difference`."""
+
+    def __init__(self, trial: int, what: str, was: Any, now: Any) -> None:
+        self.arguments = trial, what, was, now
+
+
+def replay(folder: StudyFolder) -> Replay:
+    """Decides the study again, up to the first difference.
+
+    Raises:
+        StudyError: it has no log, the log or the storage is damaged, or the images that it is for cannot be found.
+    """
+    settings = folder.settings()
+    images = study_images(folder, settings)[0]
+    if images is None:
+        raise StudyError(
+            f"the images of {settings.dataset!r} are not there, on whose shape the space of study {folder.name!r} "
+            f"depends; put them back"
+        )
+    space = load_space(str(folder.space_file), *images)
+    runs = read_log(folder.log_file)
+    store = Store(folder)
+    with folder.storage().errors(folder.name):
+        stored = store.study.get_trials(deepcopy=False)
+    result = Replay()
+    derived: set[int] = set()
+    for index, run in enumerate(runs):
+        # A storage that lost its last moments, or was put back, has other trials by the later numbers.
+        kept = stored[: min((later.began.trials for later in runs[index + 1 :]), default=len(stored))]
+        if run.began.trials > len(stored):
+            raise StudyError(
+                f"the log of study {folder.name!r} knows {run.began.trials} trials, and {folder.storage()} holds "
+                f"{len(stored)}; restore it"
+            )
+        if run.began.trials > len(kept):
+            continue  # it built on trials that are gone
+        try:
+            derived |= _Again(folder, settings, space, run, kept, result).decide()
+        except _DifferenceError as difference:
+            result.difference = Difference(*difference.arguments, run.began.versions)
+            return result
+    ended = {event.trial for run in runs for event in run.events if isinstance(event, Ended)}
+    result.not_logged = sum(t.state.is_finished() and t.number not in derived & ended for t in stored)
+    return result
+
+
+class _Again:
+    """One run of the search, decided again."""
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        settings: StudySettings,
+        space: Space,
+        run: Run,
+        stored: list[FrozenTrial],
+        result: Replay,
+    ) -> None:
+        epochs = settings.epochs or recipe_of(space, space.plain_genes).epochs
+        self._space = space
+        self._result = result
+        self._stored = dict(enumerate(stored))
+        self._events = run.events
+        self._waited = {w.trial for w in run.began.waiting}
+        self._begun = {w.trial for w in run.began.waiting if w.curve is not None}
+        self._pruner = ParetoPruner(epochs)
+        self._sampler = BudgetSampler(space, settings.budget, settings.seed, run.began.has_target)
+        self._store = SearchStore(folder, space, self._sampler, self._pruner, _as_it_was(folder.name, run, stored))
+        self._running: set[int] = set()
+        self._derived: set[int] = set()
+
+    def decide(self) -> set[int]:
+        """Counts what comes out the same; returns the trials that were drawn or enqueued, and begun in this run.
+
+        Raises:
+            _DifferenceError: something does not.
+        """
+        for event in self._events:
+            if isinstance(event, Asked):
+                self._ask(event)
+            elif isinstance(event, Reported):
+                self._require_running(event.trial)
+                stop = self._store.report(event.trial, event.epoch, event.accuracy)
+                if stop != event.stop:
+                    was, now = (("stop" if stops else "go on") for stops in (event.stop, stop))
+                    raise _DifferenceError(event.trial, f"the decision after epoch {event.epoch}", was, now)
+                self._result.stopping_decisions += event.epoch in self._pruner.rungs
+            elif isinstance(event, Ended):
+                self._require_running(event.trial)
+                self._end(event)
+        return self._derived
+
+    def _require_running(self, number: int) -> None:
+        if number not in self._running:
+            raise _DifferenceError(number, "its place in the log", "reported on", "not asked for, or at its end")
+
+    def _ask(self, event: Asked) -> None:
+        there = self._stored.get(event.trial)
+        enqueued = there is not None and _FIXED in there.system_attrs
+        if there is not None and enqueued and event.trial not in self._waited:
+            self._store.study.add_trial(_waiting(there, None))  # enqueued while this run went on
+        self._sampler.below = event.below
+        number, genes = self._store.ask()
+        _compare(event.trial, "its number", event.trial, number)
+        self._running.add(number)
+        found = candidate(self._space, genes)
+        if found is not None:
+            self._store.describe(number, found, found.digest, 0)
+        if there is None:
+            return
+        for name in genes | there.params:
+            _compare(number, f"gene {name!r}", there.params.get(name), genes.get(name))
+        for name, value in (asdict(found.costs) | {"digest": found.digest} if found else {}).items():
+            _compare(number, name, there.user_attrs.get(name, value), value)
+        if number not in self._begun:
+            self._derived.add(number)
+            self._result.given += enqueued
+            self._result.draws += not enqueued
+
+    def _end(self, event: Ended) -> None:
+        there = self._stored.get(event.trial)
+        if there is not None:
+            _compare(event.trial, "its fate", fate_of(there), event.fate)
+            if there.state == TrialState.COMPLETE:
+                _compare(event.trial, "its value", there.value, event.value)
+        self._store.finish(event.trial, event.fate, 0.0, event.value)
+        self._running.remove(event.trial)
+        if there is not None:
+            now = self._store.study.get_trials(deepcopy=False)[event.trial].intermediate_values
+            for epoch in sorted(there.intermediate_values | now):
+                what = f"its accuracy after epoch {epoch}"
+                _compare(event.trial, what, there.intermediate_values.get(epoch), now.get(epoch))
+
+
+def _compare(trial: int, what: str, was: Any, now: Any) -> None:
+    if was != now:
+        raise _DifferenceError(trial, what, was, now)
+
+
+def _as_it_was(name: str, run: Run, stored: list[FrozenTrial]) -> BaseStorage:
+    """What the run found in the storage when it began."""
+    storage = InMemoryStorage()
+    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
+    waiting = {w.trial: w for w in run.began.waiting}
+    for trial in stored[: run.began.trials]:
+        waits = waiting.get(trial.number)
+        study.add_trial(_waiting(trial, waits.curve) if waits else trial)
+    return storage
+
+
+def _waiting(trial: FrozenTrial, curve: tuple[float, ...] | None) -> FrozenTrial:
+    """`trial` as it was before it was trained, or trained again where it has a curve."""
+    trial = copy.copy(trial)
+    trial.state, trial.values, trial.datetime_complete = TrialState.WAITING, None, None
+    trial.intermediate_values = dict(enumerate(curve or (), 1))
+    if curve is None:
+        trial.params, trial.distributions, trial.user_attrs = {}, {}, {}
+    return trial

@@ -1,0 +1,56 @@
+"""How a search stands: what is in training, and what those see who watch it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from nas.study.records import TrialRecord
+from nas.study.settings import StudySettings
+from nas.train.engine import Epoch
+from nas.workers.messages import Job
+
+
+@dataclass
+class Running:
+    """A training that a worker is busy with."""
+
+    job: Job
+    num_params: int
+    epochs: list[Epoch]
+    seconds_before: float = 0.0  # of training, under workers that died
+    deaths: int = 0  # of workers
+
+    @property
+    def accuracies(self) -> tuple[float, ...]:
+        """Percent, one an epoch."""
+        return tuple(epoch.accuracy for epoch in self.epochs)
+
+    @property
+    def seconds(self) -> float:
+        """Of training so far."""
+        return self.seconds_before + sum(epoch.seconds for epoch in self.epochs)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The search at one moment, for whoever watches."""
+
+    records: list[TrialRecord]
+    running: list[Running]
+    settings: StudySettings
+    seconds: float  # since this run of the search began
+    images: int  # trained on since then
+    trials_at_start: int  # finished before this run
+    over_budget: int  # networks that the second gate refused
+    most_on_a_device: int = 1  # trainings that have shared one
+
+
+class Watcher(Protocol):
+    """Shows a search while it runs."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Called often; shows what it likes of it."""
+
+    def say(self, text: str) -> None:
+        """A line worth keeping."""

@@ -1,0 +1,137 @@
+"""Warm starts: known networks, such as those of an earlier study, as the first trials of a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import optuna
+from optuna.storages import BaseStorage
+
+from nas.arch import Architecture, Budget, Recipe, costs_of, digest_of, lower, read_architecture
+from nas.errors import SpaceError, StudyError, UsageError
+from nas.space import Genes, Space, Value, genes_of, load_space, recipe_of
+from nas.storage.study_store import Store
+from nas.study.networks import architectures, study_images
+from nas.study.settings import StudyFolder, StudySettings
+from nas.study.tables import REFERENCES, front_records
+
+REFERENCE = "reference"  # the name of the published networks
+
+
+class _Known(NamedTuple):
+    """A network that is known, and how it was trained."""
+
+    origin: str
+    architecture: Architecture
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The networks that a study begins with, and those that it cannot."""
+
+    networks: dict[str, Genes]  # by origin, in the order in which they are tried
+    left_out: dict[str, str]  # why, by origin
+
+    def lines(self) -> Iterator[str]:
+        """What a person is told of it."""
+        yield from (f"warm start: {origin} is left out: {reason}" for origin, reason in self.left_out.items())
+        if self.networks:
+            yield f"warm start: the first trials are {', '.join(self.networks)}"
+        else:
+            yield "warning: nothing of the warm start fits this space and budget; the search begins without it"
+
+    def enqueue(self, storage: BaseStorage, name: str) -> None:
+        """Makes the networks the first trials of study `name`, before it is opened for the first time.
+
+        May be done again where it was cut off. A study that was opened already is left as it is.
+        """
+        study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
+        if "folder" in study.user_attrs:
+            return
+        there = {trial.user_attrs.get("origin") for trial in study.get_trials(deepcopy=False)}
+        for origin, genes in self.networks.items():
+            if origin not in there:
+                study.enqueue_trial(dict(genes), user_attrs={"origin": origin})
+
+
+def warm_start(settings: StudySettings, space: Space, studies: Path) -> WarmStart:
+    """What the names in `settings.warm_start` give: studies in `studies`, the published networks, architecture files.
+
+    A network is tried with its own recipe as far as the space has that, and with the space's otherwise.
+
+    Raises:
+        NasError: a name is none, or what it names cannot be read.
+    """
+    found = WarmStart({}, {})
+    origins: dict[tuple[str, Recipe], str] = {}  # of a network and the recipe that it is trained by
+    for name in settings.warm_start:
+        known = list(_known(name, studies))
+        if not known:
+            found.left_out[name] = "no trial of that study has completed"
+        for origin, architecture, recipe in known:
+            while origin in found.networks or origin in found.left_out:
+                origin += "'"  # another file of that name
+            genes, reason = _genes(space, settings.budget, architecture, recipe)
+            if not reason:
+                same = (digest_of(lower(architecture)), recipe_of(space, genes))
+                first = origins.setdefault(same, origin)
+                reason = f"it is the same as {first}" if first != origin else ""
+            if reason:
+                found.left_out[origin] = reason
+            else:
+                found.networks[origin] = genes
+    return found
+
+
+def _genes(space: Space, budget: Budget, architecture: Architecture, recipe: Recipe) -> tuple[Genes, str]:
+    """Its genes, or why there are none that the search may try."""
+    if excesses := budget.excesses(costs_of(lower(architecture))):
+        return {}, f"over budget: {'; '.join(excesses)}"
+    try:
+        return genes_of(space, architecture) | _recipe_genes(space, recipe), ""
+    except SpaceError as error:
+        _, reason, *more = str(error).split("\n  ")
+        rest = f", and {len(more)} more reasons" if more else ""
+        return {}, f"no member of space {space.name!r}: {reason}{rest}"
+
+
+def _recipe_genes(space: Space, recipe: Recipe) -> dict[str, Value]:
+    """The genes of a recipe, but for values that the space does not have."""
+    keys = {name: key.removeprefix("recipe.") for name, key in space.keys.items() if key.startswith("recipe.")}
+    values = {name: getattr(recipe, key) for name, key in keys.items()}
+    return {name: value for name, value in values.items() if space.genes[name].contains(value)}
+
+
+def _known(name: str, studies: Path) -> Iterator[_Known]:
+    if name == REFERENCE:
+        for path in sorted(REFERENCES.glob("*.toml")):
+            file = read_architecture(path)
+            yield _Known(f"{REFERENCE} {path.stem}", file.architecture, file.recipe)
+    elif name.endswith(".toml"):
+        file = read_architecture(Path(name))
+        # Reports and tables are shown around: without the folders of a person's machine.
+        yield _Known(Path(name).name, file.architecture, file.recipe)
+    else:
+        yield from _front_of(name, studies)
+
+
+def _front_of(name: str, studies: Path) -> Iterator[_Known]:
+    try:
+        folder = StudyFolder(studies, name)
+        folder.require(studies)
+    except (UsageError, StudyError) as error:
+        raise UsageError(
+            f"--warm-start {name}: {error}; or give {REFERENCE!r}, or an architecture file that ends in .toml"
+        ) from None
+    images, _ = study_images(folder, folder.settings())
+    if images is None:
+        raise StudyError(f"--warm-start {name}: the images of that study are not at hand, which its networks are for")
+    front = front_records(Store(folder).records())
+    space, networks = load_space(str(folder.space_file), *images), architectures(folder, front, images)
+    for record in front:
+        if record.number in networks:
+            yield _Known(f"trial {record.number} of {name}", networks[record.number], recipe_of(space, record.genes))

@@ -1,0 +1,1 @@
+"""optuna-dashboard served on this machine, and what it shows of a study."""

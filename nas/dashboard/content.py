@@ -1,0 +1,113 @@
+"""What a dashboard shows of a study: the front as a figure, the answer as its note, what was confirmed as artifacts.
+
+All of it is kept in the study's storage, and so any optuna-dashboard shows it; a search keeps it fresh while it runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna
+from sqlalchemy.exc import SQLAlchemyError
+
+from nas.dashboard.artifacts import save_artifacts
+from nas.errors import NasError
+from nas.report.front_plotly import front_figure
+from nas.storage.study_store import Store
+from nas.study import tables
+
+if TYPE_CHECKING:
+    from nas.coordinator.snapshot import Snapshot, Watcher
+
+REFRESH_EVERY = 10.0  # seconds at the least between two looks at the trials
+MOST_OF_TIME = 0.02  # that a search spends on what the dashboard shows
+FIGURE = "front"
+_HEADING = "### What nas found\n"  # tells our note from a person's, which is left alone
+
+
+def refresh(store: Store, data_dir: Path | None = None) -> None:
+    """Puts the front as a figure, the answer as a note and the artifacts into the study, for any optuna-dashboard.
+
+    Raises:
+        SQLAlchemyError, StorageInternalError: the storage cannot be written.
+        OSError: the files of the artifacts cannot.
+    """
+    import optuna_dashboard  # a second, which a search can spare until it has something to show
+
+    settings, records = store.folder.settings(), store.records()
+    landmarks = tables.references(settings.dataset)
+    figure = front_figure(records, settings.max_params, settings.target, landmarks)
+    # What its card there holds, the legend out of the way of the buttons on top.
+    figure.update_layout(height=440, margin={"t": 40, "b": 110}, legend={"y": -0.2, "yanchor": "top"})
+    _save_figure(store.study, figure.to_json())
+    note = (
+        f"{_HEADING}\n**{tables.answer(records, settings.max_params, settings.target, settings.seeds)}**\n\n"
+        f"```\n{tables.front_text(records, settings.target, landmarks)}\n```\n\n{tables.test_set_note(records)}\n"
+    )
+    before = optuna_dashboard.get_note(store.study)
+    if note != before and (not before or before.startswith(_HEADING)):
+        optuna_dashboard.save_note(store.study, note)
+    save_artifacts(store, data_dir)
+
+
+def _save_figure(study: optuna.Study, figure: str) -> None:
+    """As `optuna_dashboard.save_plotly_graph_object`, but in one piece.
+
+    That one writes a figure in pieces of 2,045 characters, each for itself: thousands of trials would take seconds, and
+    a page that asks meanwhile would get half of the old figure and half of the new.
+    """
+    prefix = f"dashboard:plot_data:{FIGURE}:"
+    storage, number = study._storage, study._study_id
+    more = [key for key in storage.get_study_system_attrs(number) if key.startswith(prefix) and key != f"{prefix}0"]
+    for key in more:
+        storage.set_study_system_attr(number, key, "")
+    storage.set_study_system_attr(number, f"{prefix}0", figure)
+
+
+class Refresher:
+    """Brings what the dashboard shows up to date where a trial or a confirmation has ended since it last looked."""
+
+    def __init__(self, open_store: Callable[[], Store], data_dir: Path | None = None) -> None:
+        self._open_store, self._data_dir = open_store, data_dir
+        self._shown: object = None
+        self.next_look = time.monotonic()
+
+    def look(self) -> None:
+        """Looks, unless it did so a moment ago."""
+        began = time.monotonic()
+        if began >= self.next_look:
+            self.refresh()
+            took = time.monotonic() - began
+            self.next_look = began + max(REFRESH_EVERY, took / MOST_OF_TIME)
+
+    def refresh(self) -> None:
+        """Looks at once. A study that is busy or cannot be written to keeps what it shows until the next look."""
+        with contextlib.suppress(NasError, SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError):
+            store = self._open_store()
+            state = [(r.number, r.fate, len(r.confirmations)) for r in store.records() if r.fate != "running"]
+            if state != self._shown:
+                refresh(store, self._data_dir)
+                self._shown = state
+
+
+class RefreshingWatcher:
+    """Watches a search for another watcher, and keeps what a dashboard shows of it fresh."""
+
+    def __init__(self, watcher: Watcher, store: Store, data_dir: Path | None) -> None:
+        self.say = watcher.say
+        self._update = watcher.update
+        self._refresher = Refresher(lambda: store, data_dir)
+        self._refresher.next_look += REFRESH_EVERY
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Passes it on, and looks at the study now and then."""
+        self._update(snapshot)
+        self._refresher.look()
+
+    def finish(self) -> None:
+        """The search has ended."""
+        self._refresher.refresh()

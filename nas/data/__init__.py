@@ -1,0 +1,1 @@
+"""Images and labels: named data sets, folders, arrays, the split."""

@@ -1,0 +1,1 @@
+"""File formats of a trained network, each with a writer and a reader."""

@@ -1,0 +1,1 @@
+"""C99, in float and in 8 bits."""

@@ -1,0 +1,192 @@
+"""From a trained network to one in 8 bits: calibration on images, then scales, whole weights and multipliers.
+
+Shape legend: N images, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from nas.arch import IMAGE, Architecture, Layer, lower
+from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
+from nas.errors import ExportError
+from nas.export.fold_batch_norm import fold, folded_weights
+from nas.export.int8.network import IMAGE_SHIFT, Quantisable, QuantisedNetwork, convolved, quantisable, window
+from nas.export.metadata import Metadata, checked_images, loaded_network, metadata, normalised
+
+_INT32 = 2**31 - 1
+
+
+class _Range(NamedTuple):
+    """How a map becomes 8-bit numbers: value = scale * (number - zero)."""
+
+    scale: float
+    zero: int
+
+
+def _range_of(low: float, high: float) -> _Range:
+    low, high = min(low, 0.0), max(high, 0.0)  # 0 is exact: it is what convolutions pad with
+    scale = (high - low) / 255 or 1.0
+    return _Range(scale, min(max(round(-128 - low / scale), -128), 127))
+
+
+@torch.inference_mode()
+def quantise(
+    architecture: Architecture,
+    state_dict: Mapping[str, Tensor],
+    mean: Sequence[float],
+    std: Sequence[float],
+    calibration_images: Tensor,
+) -> QuantisedNetwork:
+    """The trained network in 8 bits.
+
+    Args:
+        architecture: the network.
+        state_dict: its trained weights, with the keys of `nas.model.build`.
+        mean: the network's inputs are (image / 255 - mean) / std.
+        std: see `mean`.
+        calibration_images: raw uint8 (N, C, H, W), a few hundred images of the training set: the ranges of all maps
+            are those that these images give. Never the test set, whose accuracy would flatter then.
+
+    Raises:
+        ExportError: there are no images, the weights do not fit or are not finite, or a sum could leave 32 bits.
+    """
+    stem = architecture.input
+    about = metadata({}, (stem.channels, stem.height, stem.width), mean, std)
+    if not len(calibration_images):
+        raise ExportError("no images to calibrate with; give a few hundred of the training set")
+    weights = folded_weights(fold(lower(architecture)), loaded_network(architecture, state_dict).state_dict())
+    images = checked_images(calibration_images, about.input_shape)
+    ranges = _calibrated(quantisable(architecture), weights, about, images)
+    return QuantisedNetwork(architecture, about, _parameters(architecture, weights, about, ranges))
+
+
+def _calibrated(
+    network: Quantisable, weights: Mapping[str, Tensor], about: Metadata, images: Tensor
+) -> dict[int, _Range]:
+    low: dict[int, float] = {}
+    high: dict[int, float] = {}
+    for batch in torch.split(images, 256):
+        maps = {IMAGE: normalised(batch, about.mean, about.std).double()}
+        for index, layer in enumerate(network.layers):
+            maps[index] = _output(layer, [maps[s] for s in layer.sources], weights)
+            if index in network.rectified:
+                maps[index] = maps[index].relu()
+            low[index] = min(low.get(index, 0.0), maps[index].min().item())
+            high[index] = max(high.get(index, 0.0), maps[index].max().item())
+    pixels = [(v - m) / s for m, s in zip(about.mean, about.std, strict=True) for v in (0.0, 1.0)]
+    ranges = {IMAGE: _range_of(min(pixels), max(pixels))}
+    for index, layer in enumerate(network.layers):
+        is_max = isinstance(layer.operation, MaxPool2d)  # its numbers are some of those that it reads
+        ranges[index] = ranges[layer.sources[0]] if is_max else _range_of(low[index], high[index])
+    return ranges
+
+
+def _output(layer: Layer, sources: list[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
+    """What a folded layer computes, in float64 (N, C, H, W)."""
+    x = sources[0]
+    match layer.operation:
+        case Conv2d() as operation:
+            if operation.in_channels != x.shape[1]:
+                x = x.reshape(len(x), -1, 1, 1)
+            result = convolved(x, weights[f"{layer.group}.weight"], operation)
+            bias = weights.get(f"{layer.group}.bias")
+            return result if bias is None else result + bias.view(-1, 1, 1)
+        case Activation(name):
+            return _activated(name, x, weights.get(f"{layer.group}.weight"))
+        case Add():
+            return x + sources[1]
+        case MaxPool2d(size, stride):
+            return functional.max_pool2d(x, size, stride)
+        case _:
+            rows, columns, stride = window(layer)
+            return functional.avg_pool2d(x, (rows, columns), stride)
+
+
+def _activated(name: str, x: Tensor, slope: Tensor | None) -> Tensor:
+    if slope is not None:
+        return functional.prelu(x, slope)
+    result: Tensor = getattr(functional, name)(x)
+    return result
+
+
+def _parameters(
+    architecture: Architecture, weights: Mapping[str, Tensor], about: Metadata, ranges: Mapping[int, _Range]
+) -> dict[str, Tensor]:
+    layers = quantisable(architecture).layers
+    image = ranges[IMAGE]
+    std = torch.tensor(about.std, dtype=torch.float64) * image.scale
+    offset = image.zero - torch.tensor(about.mean, dtype=torch.float64) / std
+    result = {
+        "zeros": torch.tensor([ranges[i].zero for i in range(IMAGE, len(layers))], dtype=torch.int8),
+        "image.multiplier": (2**IMAGE_SHIFT / (255 * std)).round().int(),
+        "image.offset": (2**IMAGE_SHIFT * offset).round().int(),
+    }
+    scales = _weight_scales(layers, weights, ranges)
+    for index, layer in enumerate(layers):
+        x, y, operation = ranges[layer.sources[0]], ranges[index], layer.operation
+        is_last = index == len(layers) - 1
+        if isinstance(operation, Activation):
+            values = (torch.arange(-128, 128, dtype=torch.float64) - x.zero) * x.scale
+            made = _activated(operation.name, values, weights.get(f"{layer.group}.weight")) / y.scale
+            result[f"{index}.table"] = (made.round() + y.zero).clamp(-128, 127).to(torch.int8)
+        elif isinstance(operation, Add):
+            factors = torch.tensor([ranges[s].scale / y.scale for s in layer.sources], dtype=torch.float64)
+            shift = _shift_of(factors.max())
+            result[f"{index}.multiplier"] = torch.ldexp(factors, shift).round().int()
+            result[f"{index}.shift"] = shift.view(1).to(torch.uint8)
+        elif not isinstance(operation, MaxPool2d):
+            if isinstance(operation, Conv2d):
+                scale = scales[layer.group]
+                whole = (weights[f"{layer.group}.weight"] / scale.view(-1, 1, 1, 1)).round().to(torch.int8)
+                bias = weights.get(f"{layer.group}.bias", torch.zeros_like(scale)) / (scale * x.scale)
+                result[f"{layer.group}.weight"], result[f"{index}.bias"] = whole, bias.round().int()
+                _check_sums(layer, whole, result[f"{index}.bias"])
+                factors = scale * x.scale
+            else:
+                rows, columns, _ = window(layer)
+                factors = torch.tensor([x.scale / (rows * columns)], dtype=torch.float64)
+            if is_last:
+                result[f"{index}.scale"] = factors.float()
+            else:
+                factors = factors / y.scale
+                shift = _shift_of(factors)
+                result[f"{index}.multiplier"] = torch.ldexp(factors, shift).round().int()
+                result[f"{index}.shift"] = shift.to(torch.uint8)
+    return result
+
+
+def _weight_scales(
+    layers: list[Layer], weights: Mapping[str, Tensor], ranges: Mapping[int, _Range]
+) -> dict[str, Tensor]:
+    """For each convolution the scale of each output channel's weights (out,): the largest weight becomes 127.
+
+    A channel of nearly dead weights gets a larger one, so that its bias stays within 32 bits at the smallest scale
+    that any run of these weights reads.
+    """
+    scales: dict[str, Tensor] = {}
+    for layer in layers:
+        if isinstance(layer.operation, Conv2d):
+            name = layer.group
+            own = weights[f"{name}.weight"].flatten(1).abs().amax(1) / 127
+            bias = weights.get(f"{name}.bias", torch.zeros_like(own))
+            least = bias.abs() / (ranges[layer.sources[0]].scale * 2**28)
+            scales[name] = torch.maximum(scales.get(name, own), least).clamp(min=1e-30)
+    return scales
+
+
+def _shift_of(factors: Tensor) -> Tensor:
+    """The shift that makes multipliers of 31 bits from factors; 1 to 60."""
+    _, exponent = torch.frexp(factors)  # factor = mantissa * 2^exponent with a mantissa of 0.5 to 1
+    return (30 - exponent).clamp(1, 60)
+
+
+def _check_sums(layer: Layer, weight: Tensor, bias: Tensor) -> None:
+    most = int((weight.long().abs().flatten(1).sum(1) * 255 + bias.long().abs()).max())
+    if most > _INT32:
+        raise ExportError(f"{layer.group}: its sums may reach {most:,}, beyond 32 bits; use a smaller layer there")

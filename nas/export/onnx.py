@@ -1,0 +1,230 @@
+"""ONNX: the layers as a graph of one node an operation, readable in any viewer; nothing is folded.
+
+The graph takes `image`, float32 (N, C, H, W), already normalised as (image / 255 - mean) / std, and gives `logits`,
+float32 (N, classes). N is free. The file says its claims, shape, mean and std in the metadata property 'nas' (JSON).
+Needs the extra: pip install 'nas[onnx]'.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nas.arch import IMAGE, Architecture, Layer, lower
+from nas.arch.operations import (
+    Activation,
+    AdaptiveAvgPool2d,
+    Add,
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dropout,
+    Dropout2d,
+    Linear,
+    MaxPool2d,
+)
+from nas.errors import ExportError, VerificationError
+from nas.export.fold_batch_norm import NORM_EPSILON, weight_names
+from nas.export.metadata import (
+    LoadedExport,
+    Metadata,
+    checked_images,
+    in_batches,
+    loaded_network,
+    metadata,
+    normalised,
+    read_metadata,
+)
+
+OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later run it
+IR_VERSION = 9  # what goes with that opset; newer versions of onnx would write one that older runtimes refuse
+_PROPERTY = "nas"
+# Which inputs of a node are trained parameters; running statistics are not.
+_TRAINED_INPUTS = {"Conv": (1, 2), "BatchNormalization": (1, 2), "Gemm": (1, 2), "PRelu": (1,)}
+
+
+def write_onnx(
+    architecture: Architecture,
+    state_dict: Mapping[str, Tensor],
+    mean: Sequence[float],
+    std: Sequence[float],
+    claims: Mapping[str, object],
+    path: Path,
+) -> None:
+    """Writes the network with its weights to `path`; the same network gives the same bytes.
+
+    `state_dict` has the keys of `nas.model.build`. Inputs of the graph are (image / 255 - mean) / std.
+
+    Raises:
+        ExportError: onnx is not installed, the weights do not fit, or the file cannot be written.
+    """
+    onnx = _required("onnx")
+    stem = architecture.input
+    about = metadata(claims, (stem.channels, stem.height, stem.width), mean, std).to_json()
+    weights = loaded_network(architecture, state_dict).state_dict()
+    model = onnx.helper.make_model(
+        _Graph(onnx, lower(architecture), weights).made(architecture),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="nas",
+    )
+    onnx.helper.set_model_props(model, {_PROPERTY: about})
+    onnx.checker.check_model(model, full_check=True)
+    try:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    except OSError as error:
+        raise ExportError(f"cannot write {path}: {error.strerror or error}; choose another -o") from None
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxNetwork(LoadedExport):
+    """An ONNX file that was read back."""
+
+    path: Path
+    metadata: Metadata
+    num_params: int  # elements of the initialisers that are trained parameters, each once
+    _run: Callable[[Any, dict[str, Any]], list[Any]]
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by onnxruntime on the CPU.
+
+        Raises:
+            VerificationError: the images are not uint8 of the file's shape.
+        """
+        images = checked_images(images, self.input_shape)
+        return in_batches(self._batch, images)
+
+    def _batch(self, images: Tensor) -> Tensor:
+        inputs = normalised(images, self.metadata.mean, self.metadata.std)
+        return torch.from_numpy(self._run(None, {"image": inputs.numpy()})[0])
+
+
+def load_onnx(path: Path) -> OnnxNetwork:
+    """The ONNX file at `path`, checked by onnx and loaded into onnxruntime.
+
+    Raises:
+        ExportError: onnx or onnxruntime is not installed.
+        VerificationError: the file is missing, is not valid ONNX, or was not written by `write_onnx`.
+    """
+    onnx, runtime = _required("onnx"), _required("onnxruntime")
+    if not path.is_file():
+        raise VerificationError(f"{path} is not there; give the path of a file that `nas export` wrote")
+    raw = path.read_bytes()
+    try:
+        model = onnx.load_model_from_string(raw)
+        onnx.checker.check_model(model, full_check=True)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = 1  # on networks this small a second thread only waits for the first
+        session = runtime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # each of the two libraries has errors of its own, some of them private
+        raise VerificationError(f"{path} is not a valid ONNX file: {type(error).__name__}: {error}") from error
+    about = read_metadata({p.key: p.value for p in model.metadata_props}.get(_PROPERTY), path)
+    inputs = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input]
+    if [shape[1:] for shape in inputs] != [list(about.input_shape)] or model.graph.input[0].name != "image":
+        raise VerificationError(f"{path} takes {inputs}, and says that it takes images of {about.input_shape}")
+    return OnnxNetwork(path, about, _num_trained(model.graph), session.run)
+
+
+def _num_trained(graph: Any) -> int:
+    names = {
+        node.input[place]
+        for node in graph.node
+        for place in _TRAINED_INPUTS.get(node.op_type, ())
+        if place < len(node.input)
+    }
+    return sum(torch.Size(tensor.dims).numel() for tensor in graph.initializer if tensor.name in names)
+
+
+def _required(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise ExportError(f"ONNX files need the package {module}: pip install 'nas[onnx]'") from None
+
+
+class _Graph:
+    """Appends nodes layer by layer; a value is called as the layer's weights are, or by its kind and number."""
+
+    def __init__(self, onnx: Any, layers: list[Layer], state_dict: Mapping[str, Tensor]) -> None:
+        self._onnx, self._layers, self._state = onnx, layers, state_dict
+        self._nodes: list[Any] = []
+        self._initialisers: dict[str, Any] = {}
+
+    def made(self, architecture: Architecture) -> Any:
+        values = {IMAGE: "image"}
+        for index, (layer, name) in enumerate(zip(self._layers, weight_names(self._layers), strict=True)):
+            sources = [values[s] for s in layer.sources]
+            values[index] = self._layer(layer, name, sources, f"{index}_{layer.operation.kind}")
+        last = values[len(self._layers) - 1]
+        if len(self._layers[-1].output_shape) > 1:
+            last = self._add("Flatten", [last], "flat", axis=1)
+        # The last node writes the graph's output itself.
+        self._nodes[-1].output[0] = "logits"
+        helper, float32, stem = self._onnx.helper, self._onnx.TensorProto.FLOAT, architecture.input
+        image = helper.make_tensor_value_info("image", float32, ["N", stem.channels, stem.height, stem.width])
+        logits = helper.make_tensor_value_info("logits", float32, ["N", architecture.classes])
+        return helper.make_graph(self._nodes, "network", [image], [logits], list(self._initialisers.values()))
+
+    def _layer(self, layer: Layer, name: str, sources: list[str], output: str) -> str:
+        match layer.operation:
+            case Conv2d(_, _, kernel, stride, padding, groups, bias):
+                return self._add(
+                    "Conv",
+                    sources + self._weights(name, "weight", *["bias"] * bias),
+                    output,
+                    kernel_shape=[kernel] * 2,
+                    strides=[stride] * 2,
+                    pads=[padding] * 4,
+                    group=groups,
+                )
+            case Linear(_, _, bias):
+                if len(layer.input_shape) > 1:
+                    sources = [self._add("Flatten", sources, f"{output}_flat", axis=1)]
+                return self._add("Gemm", sources + self._weights(name, "weight", *["bias"] * bias), output, transB=1)
+            case BatchNorm2d():
+                inputs = sources + self._weights(name, "weight", "bias", "running_mean", "running_var")
+                return self._add("BatchNormalization", inputs, output, epsilon=NORM_EPSILON)
+            case Activation(activation):
+                return self._activation(activation, name, sources, output)
+            case Dropout() | Dropout2d():
+                return sources[0]
+            case Add():
+                return self._add("Add", sources, output)
+            case MaxPool2d(size, stride):
+                return self._add("MaxPool", sources, output, kernel_shape=[size] * 2, strides=[stride] * 2)
+            case AvgPool2d(size, stride):
+                return self._add("AveragePool", sources, output, kernel_shape=[size] * 2, strides=[stride] * 2)
+            case AdaptiveAvgPool2d():
+                return self._add("GlobalAveragePool", sources, output)
+
+    def _activation(self, activation: str, name: str, sources: list[str], output: str) -> str:
+        match activation:
+            case "leaky_relu":
+                return self._add("LeakyRelu", sources, output, alpha=0.01)
+            case "prelu":
+                return self._add("PRelu", sources + self._weights(name, "weight"), output)
+            case "silu":
+                gate = self._add("Sigmoid", sources, f"{output}_gate")
+                return self._add("Mul", [*sources, gate], output)
+            case _:
+                kinds = {"relu": "Relu", "gelu": "Gelu", "hardswish": "HardSwish"}
+                return self._add(kinds[activation], sources, output)
+
+    def _weights(self, name: str, *parts: str) -> list[str]:
+        """The names of a layer's tensors; weights that run again are stored once."""
+        names = [f"{name}.{part}" for part in parts]
+        for key in names:
+            if key not in self._initialisers:
+                values = self._state[key].detach().cpu().float().contiguous().numpy()
+                self._initialisers[key] = self._onnx.numpy_helper.from_array(values, key)
+        return names
+
+    def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self._nodes.append(self._onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))
+        return output

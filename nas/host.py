@@ -1,0 +1,30 @@
+"""What is asked of this machine: its C compiler and its cache folder."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+from nas.errors import UsageError
+
+
+def compiler_command() -> list[str]:
+    """The program, and the arguments that it always takes: `$CC`, or cc, gcc or clang; empty where there is none.
+
+    Raises UsageError for a `$CC` that no shell could read.
+    """
+    given = os.environ.get("CC", "")
+    try:
+        command = shlex.split(given)
+    except ValueError as error:
+        raise UsageError(
+            f"the environment variable CC is {given!r}: {str(error).lower()}; correct or unset it"
+        ) from None
+    return command or next(([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), [])
+
+
+def cache_folder() -> Path:
+    """Where unpacked and downloaded files go by default: $XDG_CACHE_HOME/nas or ~/.cache/nas."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nas"

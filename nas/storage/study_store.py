@@ -1,0 +1,345 @@
+"""A study's trials in Optuna storage, read back as trial records. One coordinator writes; anyone may read."""
+
+from __future__ import annotations
+
+import bisect
+import copy
+import warnings
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import optuna
+from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.decode import encode
+from nas.errors import StudyError
+from nas.space import Candidate, Space
+from nas.storage.address import StorageError, at_once
+from nas.storage.optuna_records import CONFIRMATION, FATES, confirmations_of, records_of
+from nas.strategy.proposing import BudgetSampler, distributions_of
+from nas.study.decision_log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting, versions
+from nas.study.records import Confirmation, Fate, TrialRecord
+from nas.study.settings import StudyFolder
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class Store:
+    """The study, opened for reading; `SearchStore` opens it for writing."""
+
+    def __init__(self, folder: StudyFolder, storage: BaseStorage | None = None) -> None:
+        """Opens an existing study, in `storage` where one is given, else where its folder says.
+
+        Raises:
+            StudyError: its storage cannot be opened, or does not hold it.
+        """
+        self.folder = folder
+        address = folder.storage()
+        storage = storage or address.open(folder.name)
+        with address.errors(folder.name):
+            _require_study(storage, folder)
+            self.study = optuna.load_study(study_name=folder.name, storage=storage)
+
+    def records(self) -> list[TrialRecord]:
+        """Every trial, by number.
+
+        Raises:
+            StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
+        """
+        with self.folder.storage().errors(self.folder.name):
+            return records_of(self.study.get_trials(deepcopy=False), confirmations_of(self.study.user_attrs))
+
+    def record(self, number: int) -> TrialRecord:
+        """One trial.
+
+        Raises:
+            StudyError: there is no such trial.
+        """
+        for record in self.records():
+            if record.number == number:
+                return record
+        raise StudyError(f"study {self.folder.name!r} has no trial {number}; nas status {self.folder.name} lists them")
+
+
+@dataclass
+class _Running:
+    """A trial between `ask` and `finish`."""
+
+    trial: optuna.Trial  # in memory
+    seconds_before: float  # of training, in attempts that were cut off
+    written: bool  # the storage may hold it
+    id: int = -1  # in the storage; none before it is described
+    epochs: int = 0  # reported by this attempt
+
+
+class SearchStore(Store):
+    """The study as the coordinator uses it: asks for trials and tells what became of them.
+
+    The coordinator alone writes trials, so it works on a copy of them in memory, where looking at them costs nothing,
+    and makes every change in the storage too before it goes on. A described trial appears there whole, by one
+    transaction. So whatever ends this process, the storage holds every finished trial, and the state of the others
+    says that they were running: they wait, by their number, genes and seed, until the study is resumed.
+    """
+
+    def __init__(
+        self,
+        folder: StudyFolder,
+        space: Space,
+        sampler: BudgetSampler,
+        pruner: optuna.pruners.BasePruner,
+        storage: BaseStorage | None = None,
+        note: Note = lambda _: None,
+    ) -> None:
+        """Creates the study, or resumes it; `note` is told of all that happens, as it happens.
+
+        It lies in `storage` where one is given, such as `optuna.storages.InMemoryStorage()`, else where `folder` says.
+
+        Raises:
+            StudyError: the storage cannot be written, or it holds a study of that name from another folder.
+        """
+        self.folder = folder
+        self.sampler = sampler
+        self._note = note
+        # Asked while the storage cannot be written, with what is wrong: whether to try again, after a little wait.
+        self.try_again: Callable[[str], bool] = lambda _: False
+        self._address = folder.storage()
+        self._storage = optuna.storages.get_storage(storage or self._address.open(folder.name))
+        self._inode = self._address.inode
+        self._distributions = distributions_of(space)
+        self._running: dict[int, _Running] = {}
+        self._memory = InMemoryStorage()
+        self._copy = optuna.create_study(
+            study_name=folder.name, storage=self._memory, sampler=sampler, pruner=pruner, direction="maximize"
+        )
+        with self._address.errors(folder.name):
+            began = self._open()
+            self._confirmations = confirmations_of(self._attributes)
+            self._records = records_of(self._copy.get_trials(deepcopy=False), self._confirmations)
+        self.fates = Counter(record.fate for record in self._records)
+        note(began)
+
+    def _open(self) -> Began:
+        name, identity = self.folder.name, self.folder.identity
+        if self.folder.has_weights:
+            _require_study(self._storage, self.folder)
+        # Made here, before any worker starts: four processes that create one new SQLite file at once lose three.
+        self.study = optuna.create_study(
+            study_name=name, storage=self._storage, direction="maximize", load_if_exists=True
+        )
+        trials, self._attributes = self.study.get_trials(deepcopy=False), self.study.user_attrs
+        if trials and self._attributes.get("folder", identity) != identity:
+            raise StudyError(
+                f"{self._address} holds another study {name!r}, made in another folder; copy that folder to "
+                f"{self.folder.path} to go on with it, or give this search another --name"
+            )
+        self.study.set_user_attr("folder", identity)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            self.study.set_metric_names(["validation accuracy (%)"])
+        self._study_id = self._storage.get_study_id_from_name(name)
+        for trial in trials:
+            if trial.state == TrialState.RUNNING:  # under a coordinator that was killed
+                trial = copy.copy(trial)
+                trial.state = TrialState.WAITING
+                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            self._copy.add_trial(trial)
+        waiting = tuple(_waiting(t) for t in self._copy.get_trials(deepcopy=False) if t.state == TrialState.WAITING)
+        return Began(len(trials), waiting, self.sampler.has_target, versions())
+
+    def records(self) -> list[TrialRecord]:
+        """Every trial that was described, by number, as it is now."""
+        return self._records.copy()
+
+    def record(self, number: int) -> TrialRecord:
+        """One trial.
+
+        Raises:
+            StudyError: there is no such trial, or it was not described yet.
+        """
+        index = self._index(number)
+        found = self._records[index : index + 1]
+        return found[0] if found and found[0].number == number else super().record(number)
+
+    def _index(self, number: int) -> int:
+        return bisect.bisect_left(self._records, number, key=lambda record: record.number)
+
+    def _refresh(self, number: int) -> None:
+        """Makes the trial's record anew."""
+        trial = self._trial(number)
+        if "num_params" in trial.user_attrs:
+            index = self._index(number)
+            before = [record for record in self._records[index : index + 1] if record.number == number]
+            now = records_of([trial], self._confirmations)
+            self._records[index : index + len(before)] = now
+            self.fates.subtract(record.fate for record in before)
+            self.fates.update(record.fate for record in now)
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._memory.get_trial(self._memory_id(number))
+
+    def _memory_id(self, number: int) -> int:
+        study_id = self._memory.get_study_id_from_name(self.folder.name)
+        return self._memory.get_trial_id_from_study_id_trial_number(study_id, number)
+
+    def _find(self, number: int) -> int | None:
+        """The id of a trial in the storage."""
+        try:
+            return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+        except KeyError:
+            return None
+
+    def ask(self) -> tuple[int, dict[str, Any]]:
+        """The next trial's number and genes, every gene suggested; first those that were cut off, or enqueued."""
+        self._write(self._adopt_enqueued)
+        known = len(self._copy.get_trials(deepcopy=False))
+        trial = self._copy.ask(self._distributions)
+        begun = self._trial(trial.number)  # `trial` itself would copy all that it is asked for
+        seconds_before = begun.user_attrs.get("train_seconds", 0.0)
+        self._running[trial.number] = _Running(trial, seconds_before, written=trial.number < known)
+        draw = self.sampler.last_draw
+        if draw is not None and draw.candidate.genes == begun.params:
+            for name in ("redrawn", "over_budget", "repaired", "repeated"):
+                trial.set_user_attr(name, getattr(draw, name))
+        self._note(Asked(trial.number, self.sampler.below))
+        return trial.number, dict(begun.params)
+
+    def describe(self, number: int, candidate: Candidate, digest: str, seed: int) -> None:
+        """What is known before training. Ahead of the first report, since the pruner compares by size."""
+        for name, value in {**asdict(candidate.costs), "digest": digest, "seed": seed}.items():
+            self._running[number].trial.set_user_attr(name, value)
+        self._write(lambda: self._begin(number))
+        self._refresh(number)
+
+    def report(self, number: int, epoch: int, accuracy: float) -> bool:
+        """Records an epoch's validation accuracy (percent); returns whether the trial should stop."""
+        running = self._running[number]
+        running.epochs = epoch
+        self._memory.set_trial_intermediate_value(self._memory_id(number), epoch, accuracy)
+        self._write(lambda: self._storage.set_trial_intermediate_value(running.id, epoch, accuracy))
+        self._refresh(number)
+        # Without what an attempt that was cut off has reported. `Trial.should_prune` would copy the trial whole.
+        trial = copy.copy(self._trial(number))
+        trial.intermediate_values = {step: value for step, value in trial.intermediate_values.items() if step <= epoch}
+        stop = self._copy.pruner.prune(self._copy, trial)
+        self._note(Reported(number, epoch, accuracy, stop))
+        return stop
+
+    def finish(
+        self, number: int, fate: Fate, train_seconds: float, value: float | None = None, reason: str = ""
+    ) -> None:
+        """Tells what became of a trial."""
+        running = self._running[number]
+        states = {fate: state for state, fate in FATES.items()}
+        state = states.get(fate, TrialState.FAIL)
+        if fate == "duplicate" and value is not None:
+            state = TrialState.COMPLETE
+        attributes: dict[str, Any] = {"train_seconds": round(running.seconds_before + train_seconds, 3)}
+        if fate != FATES.get(state):
+            attributes["fate"] = fate
+        if reason:
+            attributes["reason"] = reason
+        if len(self._trial(number).intermediate_values) > running.epochs:
+            attributes["epochs"] = running.epochs
+        for name, attribute in attributes.items():
+            running.trial.set_user_attr(name, attribute)
+        told = self._copy.tell(running.trial, value if state == TrialState.COMPLETE else None, state=state)
+        self._write(lambda: self._end(number, attributes, state, told.values))
+        del self._running[number]
+        self._refresh(number)
+        self._note(Ended(number, fate, value))
+
+    def interrupt_all(self, train_seconds: dict[int, float]) -> None:
+        """Every running trial waits from now on: it is trained again when the study is resumed."""
+        if self._running:
+            self._note(Interrupted(tuple(sorted(self._running))))
+        for number, running in sorted(self._running.items()):
+            seconds = round(running.seconds_before + train_seconds.get(number, 0.0), 3)
+            running.trial.set_user_attr("train_seconds", seconds)
+            self._memory.set_trial_state_values(self._memory_id(number), TrialState.WAITING)
+            self._write(partial(self._end, number, {"train_seconds": seconds}, TrialState.WAITING, None))
+            del self._running[number]
+            self._refresh(number)
+
+    def add_confirmation(self, number: int, confirmation: Confirmation) -> None:
+        """Records one seed's training. On the study, since Optuna does not let a finished trial be written to."""
+        key, value = f"{CONFIRMATION}{number}:{confirmation.seed}", encode(confirmation)
+        self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
+        self._attributes[key] = value
+        self._confirmations = confirmations_of(self._attributes)
+        self._refresh(number)
+        self._note(Confirmed(number, confirmation.seed))
+
+    # Changes in the storage. Each may be made again, as the answer to it may be lost while the change is not.
+
+    def _write(self, change: Callable[[], None]) -> None:
+        while True:
+            try:
+                with self._address.errors(self.folder.name):
+                    if self._address.inode != self._inode:
+                        raise StorageError(f"{self._address} is gone, or another file than when this search began")
+                    return change()
+            except StorageError as error:
+                if not self.try_again(str(error)):
+                    raise
+
+    def _adopt_enqueued(self) -> None:
+        """Takes over what somebody has enqueued in the storage meanwhile."""
+        known = len(self._copy.get_trials(deepcopy=False))
+        if self._find(known) is None:
+            return  # nothing is new; to read all that is there would cost more than the trial
+        for trial in self.study.get_trials(deepcopy=False)[known:]:
+            if trial.state == TrialState.WAITING:
+                self._copy.add_trial(trial)
+
+    def _begin(self, number: int) -> None:
+        trial, running = self._trial(number), self._running[number]
+        found = self._find(number) if running.written else None
+        if found is None:
+            running.written = True
+            running.id = self._storage.create_new_trial(self._study_id, trial)
+            if self._find(number) != running.id:
+                made = self._storage.get_trial_number_from_id(running.id)
+                raise StudyError(
+                    f"another program writes to study {self.folder.name!r}: trial {number} came out as {made}; "
+                    f"end it, and resume this search"
+                )
+            return
+        running.id = found
+        stored = self._storage.get_trial(running.id)
+        for name in trial.params.keys() - stored.params.keys():  # of a trial that was enqueued
+            gene = trial.distributions[name]
+            self._storage.set_trial_param(running.id, name, gene.to_internal_repr(trial.params[name]), gene)
+        for name, value in trial.user_attrs.items():
+            if stored.user_attrs.get(name) != value:
+                self._storage.set_trial_user_attr(running.id, name, value)
+        self._storage.set_trial_state_values(running.id, TrialState.RUNNING)
+
+    def _end(self, number: int, attributes: dict[str, Any], state: TrialState, values: list[float] | None) -> None:
+        running = self._running[number]
+        try:
+            if running.id < 0:
+                self._begin(number)
+            with at_once(self._storage):
+                for name, value in attributes.items():
+                    self._storage.set_trial_user_attr(running.id, name, value)
+                self._storage.set_trial_state_values(running.id, state, values)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            pass  # it has ended already: the answer to the change that did it was lost
+
+
+def _require_study(storage: BaseStorage, folder: StudyFolder) -> None:
+    try:
+        storage.get_study_id_from_name(folder.name)
+    except KeyError:
+        raise StudyError(
+            f"{folder.storage()} holds no study {folder.name!r}; restore it, or remove {folder.path} to start anew"
+        ) from None
+
+
+def _waiting(trial: FrozenTrial) -> Waiting:
+    begun = "digest" in trial.user_attrs
+    return Waiting(trial.number, tuple(v for _, v in sorted(trial.intermediate_values.items())) if begun else None)

@@ -1,0 +1,1 @@
+"""Decisions: what to try next, what to stop, what to confirm."""

@@ -1,0 +1,1 @@
+"""A study as values: settings, folder, trial records, front and answer."""

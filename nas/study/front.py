@@ -1,0 +1,31 @@
+"""The front: the trials that no other trial beats on both parameters and accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from nas.study.records import TrialRecord
+
+T = TypeVar("T")
+
+
+def pareto_front(items: Iterable[T], size: Callable[[T], float], accuracy: Callable[[T], float]) -> list[T]:
+    """The items with no other both at most as large and at least as accurate (and better in one), by size."""
+    front: list[T] = []
+    for item in sorted(items, key=lambda i: (size(i), -accuracy(i))):
+        if not front or accuracy(item) > accuracy(front[-1]):
+            front.append(item)
+    return front
+
+
+def validation_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The front of parameters against validation accuracy, over completed trials."""
+    completed = [r for r in records if r.fate == "completed"]
+    return pareto_front(completed, lambda r: r.num_params, lambda r: r.validation_accuracy)
+
+
+def confirmed_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The front of parameters against confirmed test accuracy, over confirmed trials."""
+    confirmed = [(r, r.confirmed.mean) for r in records if r.confirmed]
+    return [r for r, _ in pareto_front(confirmed, lambda pair: pair[0].num_params, lambda pair: pair[1])]

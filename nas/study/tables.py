@@ -1,0 +1,211 @@
+"""What a study found, in words and tables: the answer in one sentence, the front, what the test set was used for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+from nas.arch import costs_of, lower, read_architecture
+from nas.study.front import confirmed_front, validation_front
+from nas.study.records import TrialRecord, test_readings
+
+if TYPE_CHECKING:
+    import pandas as pd  # a quarter of a second, which `nas status` can spare
+
+# Beside the package in a checkout, inside it in a wheel.
+REFERENCES = next(
+    (f for p in Path(__file__).resolve().parents[1:3] if (f := p / "studies" / "reference").is_dir()), Path()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A published network, a landmark beside the front."""
+
+    name: str
+    num_params: int
+    best_test_accuracy: float  # percent, the best epoch: what its document reports
+
+
+def references(dataset: str) -> list[Reference]:
+    """The reference networks for a data set, by size."""
+    files = [read_architecture(path) for path in sorted(REFERENCES.glob("*.toml"))]
+    found = [
+        Reference(f.name, costs_of(lower(f.architecture)).num_params, f.published_best_test_accuracy)
+        for f in files
+        if f.dataset == dataset and f.published_best_test_accuracy is not None
+    ]
+    return sorted(found, key=lambda r: r.num_params)
+
+
+def front_records(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The confirmed front and the trials of the validation front that no confirmation stands for, by size."""
+    confirmed = confirmed_front(records)
+    unconfirmed = [r for r in validation_front(records) if r.confirmed is None]
+    return sorted([*confirmed, *unconfirmed], key=lambda r: r.num_params)
+
+
+def front_rows(records: Sequence[TrialRecord], target: float | None = None) -> list[dict[str, Any]]:
+    """The front, a network each, ready for JSON; test figures are None where it was not confirmed. In percent."""
+    return [_front_row(r, target) for r in front_records(records)]
+
+
+def front_table(records: Sequence[TrialRecord], target: float | None = None) -> pd.DataFrame:
+    """The rows of `front_rows`."""
+    import pandas as pd
+
+    return pd.DataFrame(front_rows(records, target), columns=list(_COLUMNS))
+
+
+_COLUMNS = (
+    "trial",
+    "num_params",
+    "num_macs",
+    "peak_activation_bytes",
+    "validation_accuracy",
+    "test_accuracy",
+    "test_spread",
+    "seeds",
+    "consistent",
+    "best_epoch",
+    "digest",
+)
+
+
+def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
+    figure = record.confirmed
+    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
+    row |= {
+        "trial": record.number,
+        "num_params": record.num_params,
+        "num_macs": record.num_macs,
+        "peak_activation_bytes": record.peak_activation_bytes,
+        "validation_accuracy": round(record.validation_accuracy, 4),
+        "seeds": figure.num_seeds if figure else 0,
+        "digest": record.digest,
+    }
+    if figure:
+        row["test_accuracy"] = round(figure.mean, 4)
+        row["test_spread"] = round(figure.spread, 4) if figure.num_seeds > 1 else None
+        row["consistent"] = figure.consistent(target) if target is not None else None
+        row["best_epoch"] = round(figure.best_epoch, 4)
+    return row
+
+
+def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: Sequence[Reference]) -> str:
+    """The front as a text table of 80 columns, the reference networks below it."""
+    lines = [
+        f"{'parameters':>10}  {'test %':>15}  {'seeds':>5}  {'every epoch':>11}  {'validation %':>12}  "
+        f"{'best epoch':>10}  trial"
+    ]
+    for record in front_records(records):
+        figure = record.confirmed
+        test = "not confirmed" if figure is None else f"{figure.mean:.2f}"
+        if figure is not None and figure.num_seeds > 1:
+            test += f" ± {figure.spread:.2f}"
+        every = "" if figure is None or target is None else ("yes" if figure.consistent(target) else "no")
+        best = f"{figure.best_epoch:.2f}" if figure else ""
+        seeds = str(figure.num_seeds) if figure else ""
+        lines.append(
+            f"{record.num_params:>10,}  {test:>15}  {seeds:>5}  {every:>11}  {record.validation_accuracy:>12.2f}  "
+            f"{best:>10}  {record.number:>5}"
+        )
+    if landmarks:
+        lines.append("reference networks, as published (best epoch, one run):")
+        lines += [f"{r.num_params:>10,}  {r.name:>15}  {r.best_test_accuracy:>46.2f}" for r in landmarks]
+    return "\n".join(lines)
+
+
+def answer(records: Sequence[TrialRecord], max_params: int, target: float | None, seeds: int) -> str:
+    """What the study found, in one sentence."""
+    confirmed = [(r, r.confirmed) for r in records if r.confirmed]
+    if target is not None:
+        met = [(r, f) for r, f in confirmed if f.num_seeds >= seeds and f.mean >= target]
+        if met:
+            record, figure = min(met, key=lambda pair: pair[0].num_params)
+            consistent = ", in every one of the last 3 epochs of every seed" if figure.consistent(target) else ""
+            return (
+                f"{record.num_params:,} parameters reach {figure} on the test set "
+                f"({figure.num_seeds} seeds, mean of the last 3 epochs{consistent}): the target of {target:g} % is met "
+                f"within {max_params:,} by trial {record.number}."
+            )
+    if confirmed:
+        record, figure = max(confirmed, key=lambda pair: pair[1].mean)
+        best = f"{record.num_params:,} parameters reach {figure} on the test set ({figure.num_seeds} of {seeds} seeds)"
+        if target is None:
+            return f"{best}: trial {record.number} is the most accurate confirmed network within {max_params:,}."
+        return f"{_not_confirmed(target, max_params)}; the best is trial {record.number}: {best}."
+    front = validation_front(records)
+    if not front:
+        return f"No trial within {max_params:,} parameters has completed yet."
+    text = (
+        f"{front[-1].num_params:,} parameters reach {front[-1].validation_accuracy:.2f} % in validation "
+        f"(trial {front[-1].number})"
+    )
+    if target is None:
+        return f"{text}; nothing is confirmed on the test set yet."
+    return f"{_not_confirmed(target, max_params)}: nothing came near enough to confirm; {text}."
+
+
+def _not_confirmed(target: float, max_params: int) -> str:
+    return f"The target of {target:g} % is not confirmed within {max_params:,} parameters"
+
+
+def test_set_note(records: Sequence[TrialRecord]) -> str:
+    """How often the test set was read, and what choosing among those readings does to the best figure."""
+    confirmed = [r.confirmed for r in records if r.confirmed]
+    readings = test_readings(list(records))
+    if not readings:
+        return "The test set was not read."
+    text = f"The test set was read after {_counted(readings, 'training')} of {_counted(len(confirmed), 'network')}"
+    spreads = [f.spread for f in confirmed if f.num_seeds > 1]
+    if not spreads:
+        return (
+            f"{text}. With one seed each, how far two runs differ by luck is not known; on 10,000 images at 99.4 % it "
+            f"is about 0.15 points."
+        )
+    spread = sum(spreads) / len(spreads)
+    if len(confirmed) > 1:
+        # The expected largest of n normal draws (Blom 1958), for n networks that differ by the seeds' noise alone.
+        largest = NormalDist().inv_cdf((len(confirmed) - 0.375) / (len(confirmed) + 0.25))
+        seeds = max(f.num_seeds for f in confirmed)
+        flattery = largest * spread / seeds**0.5
+        text += f"; the best of {len(confirmed)} flatters itself by up to about {flattery:.2f} points"
+    # Twice the standard deviation of a difference of two.
+    noise = 2 * 2**0.5 * spread
+    return f"{text}. Going by the seeds, a difference below about {noise:.2f} points between two single runs is noise."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
+    """Every trial, a row each, with its genes as columns. Accuracies in percent, times in seconds."""
+    import pandas as pd
+
+    return pd.DataFrame(
+        [
+            {
+                "trial": r.number,
+                "fate": r.fate,
+                "origin": r.origin,
+                "num_params": r.num_params,
+                "num_macs": r.num_macs,
+                "peak_activation_bytes": r.peak_activation_bytes,
+                "epochs": len(r.validation_curve),
+                "validation_accuracy": round(r.validation_accuracy, 4) if r.validation_curve else None,
+                "test_accuracy": round(r.confirmed.mean, 4) if r.confirmed else None,
+                "test_spread": round(r.confirmed.spread, 4) if r.confirmed else None,
+                "seeds": r.confirmed.num_seeds if r.confirmed else 0,
+                "train_seconds": r.train_seconds,
+                "digest": r.digest,
+                "reason": r.reason,
+                **r.genes,
+            }
+            for r in records
+        ]
+    )

@@ -1,0 +1,1 @@
+"""The live view, tables and plots in text."""

@@ -1,0 +1,136 @@
+"""The live view of a search: a table on a terminal, a line now and then elsewhere. All on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from nas.study.ledger import fates
+from nas.study.records import TrialRecord
+from nas.study.tables import front_records
+
+if TYPE_CHECKING:
+    from nas.coordinator.snapshot import Running, Snapshot
+
+LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
+DRAW_EVERY = 0.5  # seconds between two tables on one
+MOST_OF_TIME = 0.01  # that a search spends on tables: with thousands of trials one takes a while
+FRONT_ROWS = 8
+
+
+class SearchView:
+    """Shows snapshots of a search; a context manager, so that the terminal is left in order."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = Live(console=self._console, refresh_per_second=2, transient=True)
+        self._next = 0.0  # when to show the search again, by the monotonic clock
+
+    def __enter__(self) -> SearchView:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line worth keeping: above the table on a terminal."""
+        if self._console.is_terminal:
+            self._console.print(text, highlight=False)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Shows the search as it stands."""
+        began = time.monotonic()
+        if began < self._next:
+            return
+        if self._console.is_terminal:
+            self._live.update(Group(Text(status_line(snapshot)), _front(snapshot), _running(snapshot.running)))
+            self._next = began + max(DRAW_EVERY, (time.monotonic() - began) / MOST_OF_TIME)
+        else:
+            print(status_line(snapshot), file=sys.stderr, flush=True)
+            self._next = began + LINE_EVERY
+
+
+def status_line(snapshot: Snapshot) -> str:
+    """Trials by fate, the best, the speed and the time left, in one line."""
+    by_fate = fates(snapshot.records)
+    counts = ", ".join(f"{by_fate[f]} {f}" for f in ("completed", "stopped", "failed", "duplicate") if f in by_fate)
+    completed = [r for r in snapshot.records if r.fate == "completed"]
+    parts = [counts or "first trials running"]
+    if completed:
+        best = max(completed, key=lambda r: r.validation_accuracy)
+        parts.append(f"best validation {best.validation_accuracy:.2f} % at {best.num_params:,}")
+    confirmed = [(r.confirmed.mean, r.num_params) for r in snapshot.records if r.confirmed]
+    if confirmed:
+        parts.append(f"best test {max(confirmed)[0]:.2f} % at {max(confirmed)[1]:,}")
+    if snapshot.seconds > 1 and snapshot.images:
+        sharing = f" (up to {snapshot.most_on_a_device} a device)" if snapshot.most_on_a_device > 1 else ""
+        parts.append(f"{snapshot.images / snapshot.seconds:,.0f} images/s, {len(snapshot.running)} at once{sharing}")
+    parts.append(_clock(snapshot))
+    return "  |  ".join(parts)
+
+
+def _clock(snapshot: Snapshot) -> str:
+    text = duration(snapshot.seconds)
+    s = snapshot.settings
+    left = []
+    if s.time is not None:
+        left.append(max(s.time - snapshot.seconds, 0.0))
+    done = sum(r.fate in ("completed", "stopped", "failed") for r in snapshot.records)
+    fresh = done - snapshot.trials_at_start
+    if s.most_trials is not None and fresh > 0:
+        left.append((s.most_trials - done) * snapshot.seconds / fresh)
+    if not left:
+        return text
+    if min(left) <= 0:
+        return f"{text}, no new trials: ends with what runs and what is left to confirm"
+    return f"{text}, {'at most' if s.stop_at_first else 'about'} {duration(min(left))} left"
+
+
+def duration(seconds: float) -> str:
+    """'1h02m', '3m05s', '42s'."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes >= 60:
+        return f"{minutes // 60}h{minutes % 60:02d}m"
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def _front(snapshot: Snapshot) -> Table:
+    table = Table(title="front", title_justify="left", box=None, pad_edge=False)
+    for column in ("parameters", "validation %", "test %", "seeds", "trial"):
+        table.add_column(column, justify="right")
+    for record in front_records(snapshot.records)[-FRONT_ROWS:]:
+        table.add_row(*_front_row(record))
+    return table
+
+
+def _front_row(record: TrialRecord) -> tuple[str, ...]:
+    figure = record.confirmed
+    test = str(figure) if figure else ""
+    seeds = str(figure.num_seeds) if figure else ""
+    return f"{record.num_params:,}", f"{record.validation_accuracy:.2f}", test, seeds, str(record.number)
+
+
+def _running(running: list[Running]) -> Table:
+    table = Table(title="running", title_justify="left", box=None, pad_edge=False)
+    for column in ("trial", "parameters", "epoch", "accuracy %", ""):
+        table.add_column(column, justify="right")
+    for r in running:
+        accuracy = f"{r.accuracies[-1]:.2f}" if r.epochs else ""
+        what = "confirming, test" if r.job.confirms else ""
+        epochs = f"{len(r.epochs)}/{r.job.recipe.epochs}"
+        table.add_row(str(r.job.key[0]), f"{r.num_params:,}", epochs, accuracy, what)
+    return table

@@ -1,0 +1,1 @@
+"""What trains, and the messages between it and the coordinator."""

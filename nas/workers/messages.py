@@ -1,0 +1,78 @@
+"""What travels between the coordinator and the trainers: plain values, the same for every kind of worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from nas.arch import Architecture, Recipe
+from nas.data.images import ImageSet
+from nas.data.policy import AugmentationPolicy
+from nas.train.engine import Epoch
+
+# The coordinator's name for a job: the trial's number; the confirmation's seed, or None for the trial itself.
+JobKey = tuple[int, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One training."""
+
+    key: JobKey
+    architecture: Architecture
+    recipe: Recipe
+    seed: int
+    alone: bool = False  # with nothing beside it, as it has run out of memory beside others
+
+    @property
+    def confirms(self) -> bool:
+        """Whether it trains on the whole training set and reads the test set."""
+        return self.key[1] is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A job's last word: it ended of itself, with its weights, or failed with a reason."""
+
+    reason: str = ""  # empty when it ended well
+    cause: Literal["training", "memory", "worker"] = "training"  # what failed; the last two may be the machine's fault
+    weights: bytes = b""  # a state dict on the CPU as `torch.save` writes it; empty when it failed
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What became of a job."""
+
+    key: JobKey
+    what: Epoch | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """What a trainer is told: jobs to begin, and jobs to drop, of which nothing more need be reported."""
+
+    start: tuple[Job, ...] = ()
+    stop: tuple[JobKey, ...] = ()
+
+    def then(self, later: Orders) -> Orders:
+        """Both in one."""
+        return Orders(self.start + later.start, self.stop + later.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a trainer reports, in the order in which it happened."""
+
+    events: tuple[Event, ...]
+    capacity: int  # jobs that the device holds at once, as far as is known by now
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The images of a study: what a trial trains and validates on, and what a confirmation trains and tests on."""
+
+    train: ImageSet
+    validation: ImageSet
+    whole_train: ImageSet
+    test: ImageSet
+    policy: AugmentationPolicy

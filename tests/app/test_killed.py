@@ -1,0 +1,180 @@
+"""kill -9 at random moments, on workers and on the coordinator: nothing lost, nothing twice, the exact total."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import postgres
+import pytest
+from optuna.trial import FrozenTrial
+
+from nas.storage.address import StorageAddress
+from nas.storage.optuna_records import fate_of
+from nas.study.front import pareto_front
+from nas.study.records import last_epochs_mean
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from conftest import Nas
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
+
+NAME = "killed"
+EPOCHS = 2
+SMALL = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--epochs", EPOCHS, "--seeds", 1)
+
+
+@pytest.fixture(params=["sqlite", "journal", "postgresql"])
+def address(request: pytest.FixtureRequest, nas: Nas) -> Iterator[StorageAddress]:
+    """Where the study keeps its trials."""
+    if request.param == "sqlite":
+        yield StorageAddress.of_file(nas.cwd / "studies" / NAME / "run/study.db")
+    elif request.param == "journal":
+        yield StorageAddress.parse(f"journal://{nas.cwd}/trials.journal")
+    else:
+        if why := postgres.missing():
+            pytest.skip(why)
+        pytest.importorskip("psycopg")
+        with postgres.server() as running:
+            yield StorageAddress.parse(running.address)
+
+
+def start(nas: Nas, address: StorageAddress, trials: int) -> subprocess.Popen[str]:
+    storage = () if address.url.startswith("sqlite") else ("--storage", address.url)
+    arguments = (*SMALL, "--trials", trials, "--workers", 2, "--name", NAME, *storage, "--json")
+    env = {"PGPASSWORD": address.password} if address.password else {}
+    return nas.start("search", *arguments, env=env)
+
+
+def stored(address: StorageAddress) -> tuple[dict[int, FrozenTrial], dict[str, Any]]:
+    """The trials by number, and what is kept of the study; nothing before there is one."""
+    if address.file is not None and not address.file.exists():
+        return {}, {}
+    storage = address.open(NAME)
+    try:
+        study = optuna.load_study(study_name=NAME, storage=storage)
+        return {t.number: t for t in study.get_trials(deepcopy=False)}, study.user_attrs
+    except KeyError:
+        return {}, {}
+
+
+def outcome(trial: FrozenTrial) -> tuple[Any, ...]:
+    """All that a trial leaves behind."""
+    return trial.state, trial.values, trial.params, trial.intermediate_values, trial.user_attrs
+
+
+def finished(address: StorageAddress) -> dict[int, tuple[Any, ...]]:
+    return {number: outcome(t) for number, t in stored(address)[0].items() if t.state.is_finished()}
+
+
+def workers_of(session: int) -> list[int]:
+    """The processes of the session that train."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                state, _, _, sid = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+                if int(sid) == session and state != "Z" and b"spawn_main" in (entry / "cmdline").read_bytes():
+                    found.append(int(entry.name))
+    return found
+
+
+def wait_until_gone(session: int) -> None:
+    deadline = time.monotonic() + 30
+    while workers_of(session):
+        assert time.monotonic() < deadline, "a worker outlives its coordinator"
+        time.sleep(0.05)
+
+
+def kill_coordinator(nas: Nas, address: StorageAddress, trials: int, delay: float) -> bool:
+    """Whether the search was still at work after `delay` seconds, when it was killed."""
+    before = finished(address)
+    process = start(nas, address, trials)
+    with contextlib.suppress(Exception):
+        process.wait(delay)
+    hit = process.poll() is None
+    process.kill()
+    process.communicate()
+    wait_until_gone(process.pid)
+    after = finished(address)
+    assert {number: after.get(number) for number in before} == before
+    return hit
+
+
+def kill_workers(nas: Nas, address: StorageAddress, trials: int, kills: int, rng: random.Random) -> int:
+    """How many workers were killed before the search came to its end, to which it is left."""
+    process = start(nas, address, trials)
+    done = 0
+    deadline = time.monotonic() + 600
+    while process.poll() is None and done < kills and time.monotonic() < deadline:
+        time.sleep(rng.uniform(0.1, 1.0))
+        if training := workers_of(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(rng.choice(training), signal.SIGKILL)
+                done += 1
+    ended = nas.finish(process, 600)
+    assert ended.rc == 0, ended.err
+    return done
+
+
+def check(nas: Nas, address: StorageAddress, trials: int) -> None:
+    """What must hold of the study, whatever happened to it."""
+    found, kept = stored(address)
+    assert list(found) == list(range(len(found)))
+    by_fate: dict[str, list[FrozenTrial]] = {}
+    for trial in found.values():
+        assert trial.state.is_finished(), f"trial {trial.number} is {trial.state.name}"
+        by_fate.setdefault(fate_of(trial), []).append(trial)
+    assert by_fate.keys() <= {"completed", "stopped", "failed", "duplicate"}
+    trained = [t for fate in ("completed", "stopped", "failed") for t in by_fate.get(fate, [])]
+    assert len(trained) == trials
+    networks = [(t.user_attrs["digest"], tuple(sorted((k, v) for k, v in t.params.items()))) for t in trained]
+    assert len(set(networks)) == len(networks), "a network was trained twice"
+    for trial in by_fate["completed"]:
+        assert sorted(trial.intermediate_values) == list(range(1, EPOCHS + 1))
+        assert trial.value == last_epochs_mean(tuple(trial.intermediate_values.values()))
+        assert (nas.cwd / f"studies/{NAME}/run/weights/trial_{trial.number}.pt").stat().st_size > 0
+    secret = {"PGPASSWORD": address.password} if address.password else {}
+    replayed = nas("replay", NAME, "--json", env=secret).json
+    assert replayed["difference"] is None
+    assert replayed["draws"] >= len(found) - replayed["not_logged"]
+    status = nas("status", NAME, "--json", env=secret).json
+    assert status["trials"] == {fate: len(those) for fate, those in by_fate.items()}
+    confirmed = {int(k.split(":")[1]): v["test_accuracy"] for k, v in kept.items() if k.startswith("confirmation:")}
+    size = {number: trial.user_attrs["num_params"] for number, trial in found.items()}
+    tested = pareto_front(sorted(confirmed), size.__getitem__, lambda n: last_epochs_mean(tuple(confirmed[n])))
+    validated = pareto_front(by_fate["completed"], lambda t: size[t.number], lambda t: t.value or 0.0)
+    front = {*tested, *(t.number for t in validated if t.number not in confirmed)}
+    assert {row["trial"] for row in status["front"]} == front
+
+
+@pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
+def test_a_killed_coordinator_and_a_killed_worker_lose_nothing(nas: Nas, address: StorageAddress) -> None:
+    rng = random.Random(address.url[:6])
+    kill_coordinator(nas, address, 12, rng.uniform(4, 8))
+    kill_workers(nas, address, 12, 1, rng)
+    check(nas, address, 12)
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_each_lose_nothing(nas: Nas, address: StorageAddress) -> None:
+    rng = random.Random(0)
+    trials, kills, began = 400, 20, time.monotonic()  # trials enough that a quick machine has some left to kill
+    hits = [kill_coordinator(nas, address, trials, rng.uniform(0.5, 12)) for _ in range(kills)]
+    after_coordinators = len(finished(address))
+    killed = kill_workers(nas, address, trials, kills, rng)
+    check(nas, address, trials)
+    report = {"coordinators": sum(hits), "finished then": after_coordinators, "workers": killed}
+    print(json.dumps(report | {"seconds": round(time.monotonic() - began)}))
+    assert sum(hits) == kills
+    assert killed == kills

@@ -1,0 +1,320 @@
+"""Whole searches on real digits, in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+
+from nas.app.search import Machine, Outcome, confirm, search
+from nas.coordinator.coordinator import Snapshot
+from nas.data.known import KNOWN_IMAGES
+from nas.errors import BudgetError, StudyError, UsageError
+from nas.space import candidate, least_network, load_space, most_network
+from nas.storage.study_store import Store
+from nas.strategy.confirming import smallest_met
+from nas.strategy.proposing import distributions_of
+from nas.study.records import TrialRecord
+from nas.study.settings import StudyFolder, StudySettings
+from nas.train import engine
+
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, trials=6, seed=3)
+HERE = Machine(device="cpu", workers=1)
+
+
+class Watching:
+    """Keeps what it is told; calls `do` at each update."""
+
+    def __init__(self, do: object = None) -> None:
+        self.said: list[str] = []
+        self.snapshots: list[Snapshot] = []
+        self._do = do
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def update(self, snapshot: Snapshot) -> None:
+        self.snapshots.append(snapshot)
+        if callable(self._do):
+            self._do(snapshot)
+
+
+def _search(folder: StudyFolder, settings: StudySettings, watching: Watching | None = None) -> Outcome:
+    return search(folder, settings, HERE, watching or Watching())
+
+
+def _finished(outcome: Outcome) -> int:
+    return sum(r.fate in ("completed", "stopped", "failed") for r in outcome.records)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, Outcome]:
+    folder = StudyFolder(tmp_path_factory.mktemp("studies"), "finished")
+    return folder, _search(folder, SETTINGS)
+
+
+def test_every_trial_is_within_budget_and_has_its_fate(finished: tuple[StudyFolder, Outcome]) -> None:
+    folder, outcome = finished
+    assert _finished(outcome) == 6
+    space = load_space(str(folder.space_file), *KNOWN_IMAGES["digits"])
+    for record in outcome.records:
+        found = candidate(space, record.genes)
+        assert found is not None
+        assert (found.costs.num_params, found.digest) == (record.num_params, record.digest)
+        assert record.num_params <= 2000
+        assert len(record.validation_curve) == 3 or record.fate == "stopped"
+
+
+def test_front_is_confirmed_with_fresh_seeds_on_the_test_set(finished: tuple[StudyFolder, Outcome]) -> None:
+    _, outcome = finished
+    confirmed = [r for r in outcome.records if r.confirmed]
+    assert confirmed
+    for record in confirmed:
+        seeds = [c.seed for c in record.confirmations]
+        assert len(set(seeds)) == 3
+        assert record.seed not in seeds
+        assert all(len(c.test_accuracy) == 3 for c in record.confirmations)
+
+
+def test_same_seed_gives_the_same_study(finished: tuple[StudyFolder, Outcome], tmp_path: Path) -> None:
+    again = _search(StudyFolder(tmp_path, "again"), SETTINGS)
+    _, outcome = finished
+    assert [(r.genes, r.validation_curve) for r in again.records] == [
+        (r.genes, r.validation_curve) for r in outcome.records
+    ]
+    assert [r.confirmations and r.confirmed.mean for r in again.records if r.confirmed] == [
+        r.confirmed.mean for r in outcome.records if r.confirmed
+    ]
+
+
+def test_resume_trains_nothing_that_was_trained(finished: tuple[StudyFolder, Outcome]) -> None:
+    folder, outcome = finished
+    watching = Watching()
+    again = _search(folder, SETTINGS, watching)
+    assert again.records == outcome.records
+    assert not watching.snapshots or watching.snapshots[-1].images == 0
+
+
+def test_an_enqueued_network_over_budget_is_refused_before_building(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "enqueued")
+    _search(folder, replace(SETTINGS, trials=1))
+    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    large = most_network(space)
+    assert large.costs.num_params > 2000
+    optuna.load_study(study_name="enqueued", storage=folder.storage_url).enqueue_trial(large.genes)
+    watching = Watching()
+    outcome = _search(folder, replace(SETTINGS, trials=3), watching)
+    (refused,) = [r for r in outcome.records if r.fate == "failed"]
+    assert refused.reason == f"over budget: num_params {large.costs.num_params:,} exceeds 2,000"
+    assert refused.validation_curve == ()
+    assert any(f"trial {refused.number} refused: over budget" in text for text in watching.said)
+    study = optuna.load_study(study_name="enqueued", storage=folder.storage_url)
+    assert study.best_trial.user_attrs["num_params"] <= 2000
+
+
+def test_a_duplicate_is_never_trained_twice(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "twice")
+    first = _search(folder, replace(SETTINGS, trials=1)).records[0]
+    study = optuna.load_study(study_name="twice", storage=folder.storage_url)
+    study.enqueue_trial(first.genes)
+    outcome = _search(folder, replace(SETTINGS, trials=2))
+    twin = outcome.records[1]
+    assert (twin.fate, twin.reason) == ("duplicate", f"same network and recipe as trial {first.number}")
+    assert twin.validation_curve == ()
+    assert _finished(outcome) == 2
+
+
+def test_a_loss_that_is_not_finite_fails_the_trial_and_not_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A recipe that blows up: the first trial's learning rate is made absurd, the others are left alone."""
+    real, calls = engine.learning_rate_at, []
+
+    def explosive(recipe: object, step: int, steps_per_epoch: int) -> float:
+        calls.append(step)
+        return 1e30 if len(calls) <= steps_per_epoch else real(recipe, step, steps_per_epoch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(engine, "learning_rate_at", explosive)
+    outcome = _search(StudyFolder(tmp_path, "nan"), replace(SETTINGS, trials=4))
+    failed = [r for r in outcome.records if r.fate == "failed"]
+    assert len(failed) == 1
+    assert "the loss is" in failed[0].reason
+    assert _finished(outcome) == 4
+    assert any(r.fate == "completed" for r in outcome.records)
+
+
+@pytest.mark.parametrize("when", [1, 3, 5])
+def test_a_resumed_study_goes_on_as_if_it_had_not_been_interrupted(
+    when: int, finished: tuple[StudyFolder, Outcome], tmp_path: Path
+) -> None:
+    """The same networks in the same order with the same curves: what a study is follows from its seed and history."""
+    folder = StudyFolder(tmp_path, "cut")
+
+    def interrupt(snapshot: Snapshot) -> None:
+        if len(snapshot.records) >= when:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    cut = _search(folder, SETTINGS, Watching(interrupt))
+    assert cut.interrupted
+    assert [r.fate for r in cut.records].count("interrupted") == 1
+    assert "running" not in {r.fate for r in cut.records}
+    resumed = _search(folder, SETTINGS)
+    assert not resumed.interrupted
+    _, whole = finished
+    assert [_without_seconds(r) for r in resumed.records] == [_without_seconds(r) for r in whole.records]
+
+
+def _without_seconds(record: TrialRecord) -> TrialRecord:
+    confirmations = tuple(replace(c, train_seconds=0.0) for c in record.confirmations)
+    return replace(record, train_seconds=0.0, confirmations=confirmations)
+
+
+def test_the_time_of_an_attempt_that_was_cut_off_counts(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "cut")
+    cut = _search(folder, SETTINGS, Watching(lambda _: os.kill(os.getpid(), signal.SIGINT)))
+    spent = cut.records[0].train_seconds
+    assert spent > 0
+    resumed = _search(folder, replace(SETTINGS, trials=1))
+    curve = resumed.records[0].validation_curve
+    assert resumed.records[0].train_seconds > spent
+    assert len(curve) == 3
+
+
+def test_a_trial_left_running_by_a_killed_coordinator_is_trained_again(tmp_path: Path) -> None:
+    """An attempt that got further than the next one leaves no epochs of its own in the curve."""
+    folder = StudyFolder(tmp_path, "killed")
+    _search(folder, replace(SETTINGS, trials=2))
+    small = least_network(load_space("tiny_digits", *KNOWN_IMAGES["digits"]))
+    # What kill -9 leaves behind: a trial that was asked for, described and reported, and never told.
+    study = optuna.load_study(study_name="killed", storage=folder.storage_url)
+    study.enqueue_trial(small.genes)
+    orphan = study.ask(distributions_of(load_space("tiny_digits", *KNOWN_IMAGES["digits"])))
+    assert orphan.params == small.genes
+    described = {"num_params": 42, "num_macs": 1, "peak_activation_bytes": 1, "digest": "x", "seed": 1}
+    for name, value in described.items():
+        orphan.set_user_attr(name, value)
+    for epoch in range(1, 8):
+        orphan.report(99.0, epoch)
+    assert Store(folder).record(orphan.number).fate == "running"
+    outcome = _search(folder, replace(SETTINGS, trials=4))
+    again = outcome.records[orphan.number]
+    assert again.genes == small.genes
+    assert again.fate in ("completed", "stopped")
+    assert len(again.validation_curve) <= 3
+    assert 99.0 not in again.validation_curve
+    assert again.digest != "x"
+    assert _finished(outcome) == 4 == len(outcome.records)
+    assert Store(folder).records() == outcome.records
+
+
+def test_the_search_goes_on_below_the_network_that_met_the_target_unless_told_to_stop(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, trials=14, target=30.0, seeds=1, stop_at_first=True)
+    folder, watching = StudyFolder(tmp_path, "target"), Watching()
+    outcome = _search(folder, settings, watching)
+    first = smallest_met(outcome.records, 30.0, 1)
+    assert first is not None
+    assert _finished(outcome) < 14
+    met = f"target met: {first.num_params:,} parameters (trial {first.number}) reach 30 %"
+    assert f"{met}; the search ends here, as --stop-at-first asks" in watching.said
+    # Again: it has ended. Without the flag it goes on from there.
+    assert _search(folder, settings).records == outcome.records
+    watching = Watching()
+    further = _search(folder, replace(settings, stop_at_first=False), watching)
+    assert _finished(further) == 14
+    begun = [r for r in further.records if r.number >= len(outcome.records)]
+    assert begun
+    assert all(r.num_params < first.num_params for r in begun)
+    smallest = smallest_met(further.records, 30.0, 1)
+    assert smallest is not None
+    assert smallest.num_params < first.num_params
+    assert any(
+        line.endswith("reach 30 %; going on for smaller ones (Ctrl-C ends the search and keeps everything)")
+        for line in watching.said
+    )
+
+
+def test_a_target_alone_searches_for_a_hundred_trials() -> None:
+    assert StudySettings(2000, target=30.0).most_trials == 100
+    assert StudySettings(2000, target=30.0, time=60.0).most_trials is None
+    assert StudySettings(2000, target=30.0, time=60.0, trials=7).most_trials == 7
+
+
+def test_time_starts_no_further_trial(tmp_path: Path) -> None:
+    outcome = _search(StudyFolder(tmp_path, "time"), replace(SETTINGS, trials=None, time=0.0))
+    assert outcome.records == []
+
+
+def test_confirm_adds_the_missing_seeds_alone(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "confirm")
+    settings = replace(SETTINGS, trials=1, seeds=1)
+    (record,) = _search(folder, settings).records
+    assert len(record.confirmations) == 1
+    outcome = confirm(folder, replace(settings, seeds=3), record.number, HERE, Watching())
+    (after,) = outcome.records
+    assert len(after.confirmations) == 3
+    assert record.confirmations[0] in after.confirmations
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"max_params": 3000}, "max_params was 2000 and is 3000"),
+        ({"space": "separable"}, "space was 'tiny_digits' and is 'separable'"),
+        ({"seed": 9}, "seed was 3 and is 9"),
+    ],
+)
+def test_a_study_does_not_change_its_settings(
+    finished: tuple[StudyFolder, Outcome], change: dict[str, object], text: str
+) -> None:
+    folder, _ = finished
+    with pytest.raises(StudyError, match=f"study 'finished' exists with other settings: {text}"):
+        _search(folder, replace(SETTINGS, **change))  # type: ignore[arg-type]
+
+
+def test_an_impossible_budget_writes_nothing(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "tiny")
+    with pytest.raises(BudgetError, match="--max-params 20: the smallest network of space 'tiny_digits' has 42 param"):
+        _search(folder, replace(SETTINGS, max_params=20))
+    assert not folder.path.exists()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "x" * 101, "a b", "-x"])
+def test_a_name_cannot_lead_out_of_the_studies(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError, match="a study name has 1 to 100 letters"):
+        StudyFolder(tmp_path, name)
+
+
+def test_a_study_that_does_not_exist_names_those_that_do(finished: tuple[StudyFolder, Outcome]) -> None:
+    folder, _ = finished
+    studies = folder.path.parent
+    with pytest.raises(StudyError, match=r"no study 'finishd'; studies in .*: finished; make one with: nas search"):
+        StudyFolder(studies, "finishd").require(studies)
+
+
+def test_a_damaged_storage_is_a_clear_error(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "damaged")
+    folder.run.mkdir(parents=True)
+    (folder.run / "study.db").write_bytes(b"this is no database" * 1000)
+    with pytest.raises(StudyError, match=r"the storage of study 'damaged' \(.*study.db\) failed: .*not a database"):
+        Store(folder)
+
+
+def test_what_is_enqueued_while_the_search_runs_is_trained(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "enqueued")
+    small = least_network(load_space("tiny_digits", *KNOWN_IMAGES["digits"]))
+    done: list[bool] = []
+
+    def enqueue(snapshot: Snapshot) -> None:
+        if len(snapshot.records) == 2 and not done:
+            done.append(True)
+            optuna.load_study(study_name="enqueued", storage=folder.storage_url).enqueue_trial(small.genes)
+
+    outcome = _search(folder, replace(SETTINGS, trials=4), Watching(enqueue))
+    assert outcome.records[2].genes == small.genes
+    assert outcome.records[2].fate in ("completed", "stopped")
+    assert [r.number for r in outcome.records] == [0, 1, 2, 3]
+    assert Store(folder).records() == outcome.records

@@ -1,0 +1,223 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nas.data import folder
+from nas.data.images import load_dataset
+from nas.errors import DataError
+
+
+def save(path: Path, value: int | tuple[int, ...] = 100, mode: str = "L", size: tuple[int, int] = (6, 4)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two classes, cat and dog, of six and eighteen grey images, each filled with its own number."""
+    for name, count in (("cat", 6), ("dog", 18)):
+        for i in range(count):
+            save(tmp_path / "pets" / name / f"{i:02}.png", i + 100 * (name == "dog"))
+    return tmp_path / "pets"
+
+
+@pytest.fixture
+def parted(tmp_path: Path) -> Path:
+    for part, count in (("train", 3), ("test", 1)):
+        for name, value in (("dog", 20), ("cat", 10)):
+            for i in range(count):
+                save(tmp_path / "parted" / part / name / f"{i}.png", value + i + 100 * (part == "test"))
+    return tmp_path / "parted"
+
+
+def test_one_folder_is_split_by_class(root: Path) -> None:
+    dataset = load_dataset(str(root))
+    assert dataset.name == str(root)
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.image_shape == (1, 4, 6)
+    assert torch.bincount(dataset.train.labels).tolist() == [5, 15]
+    assert torch.bincount(dataset.test.labels).tolist() == [1, 3]
+    values = torch.cat([dataset.train.images, dataset.test.images])[:, 0, 0, 0].tolist()
+    assert sorted(values) == [*range(6), *range(100, 118)]
+    labels = torch.cat([dataset.train.labels, dataset.test.labels]).tolist()
+    assert all((value >= 100) == bool(label) for value, label in zip(values, labels, strict=True))
+    assert not dataset.policy.mirror
+    assert load_dataset(str(root)).fingerprint == dataset.fingerprint
+
+
+def test_given_parts_are_kept(parted: Path) -> None:
+    dataset = load_dataset(str(parted))
+    assert dataset.classes == ("cat", "dog")
+    assert dataset.train.images[:, 0, 0, 0].tolist() == [10, 11, 12, 20, 21, 22]
+    assert dataset.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert dataset.test.images[:, 0, 0, 0].tolist() == [110, 120]
+    assert dataset.test.labels.tolist() == [0, 1]
+
+
+def test_a_name_is_a_folder_where_one_exists(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root.parent)
+    assert load_dataset("pets").name == str(root)
+    root.rename(root.parent / "digits")
+    assert load_dataset("digits").image_shape == (1, 8, 8)  # a known name wins
+    assert load_dataset("./digits").image_shape == (1, 4, 6)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"])
+def test_every_format_is_read(suffix: str, root: Path) -> None:
+    save(root / "cat" / f"new{suffix}", (200, 100, 0), "RGB")
+    images = folder.load(root)[0].images
+    assert images.shape[1:] == (3, 4, 6)
+    pixels = folder._decode(root / "cat" / f"new{suffix}", None, None)
+    assert np.abs(pixels.astype(int) - (200, 100, 0)).max() <= 4
+
+
+def test_colour_follows_the_images_unless_asked_for(root: Path) -> None:
+    assert load_dataset(str(root), colour=True).image_shape == (3, 4, 6)
+    save(root / "dog" / "red.png", (255, 0, 0), "RGB")
+    dataset = load_dataset(str(root))
+    assert dataset.image_shape == (3, 4, 6)
+    images = torch.cat([dataset.train.images, dataset.test.images])
+    red = images[:, 0, 0, 0] == 255
+    assert images[red].amax(dim=(0, 2, 3)).tolist() == [255, 0, 0]
+    assert images[~red][:, 0].equal(images[~red][:, 2])
+    assert load_dataset(str(root), colour=False).image_shape == (1, 4, 6)
+
+
+@pytest.mark.parametrize(
+    ("mode", "value", "expected"),
+    [("1", 1, 255), ("I;16", 0x8000, 128), ("LA", (60, 255), 60), ("LA", (60, 0), 255), ("I", 0x1234, 0x12)],
+)
+def test_grey_modes_become_eight_bits(mode: str, value: int, expected: int, tmp_path: Path) -> None:
+    place = save(tmp_path / "a.tif" if mode == "I" else tmp_path / "a.png", value, mode)
+    assert folder._decode(place, None, None).tolist() == [[expected] * 6] * 4
+
+
+def test_transparent_pixels_are_white(tmp_path: Path) -> None:
+    place = save(tmp_path / "a.png", (0, 0, 0, 0), "RGBA")
+    assert (folder._decode(place, None, None) == 255).all()
+    assert folder._decode(place, None, None).shape == (4, 6, 3)
+
+
+def test_the_orientation_of_a_photograph_is_obeyed(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
+    assert folder._decode(tmp_path / "a.jpg", None, None).shape == (6, 4, 3)
+
+
+def test_images_are_resized_when_asked(root: Path) -> None:
+    save(root / "cat" / "large.png", 77, size=(30, 50))
+    dataset = load_dataset(str(root), image_size=5)
+    assert dataset.image_shape == (1, 5, 5)
+    assert 77 in torch.cat([dataset.train.images, dataset.test.images])[:, 0, 2, 2].tolist()
+
+
+def test_resizing_is_smooth(tmp_path: Path) -> None:
+    (tmp_path / "a.png").parent.mkdir(exist_ok=True)
+    Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).save(tmp_path / "a.png")
+    assert folder._decode(tmp_path / "a.png", 4, None)[0].tolist() == [0, 64, 191, 255]
+
+
+def test_different_sizes_need_an_image_size(root: Path) -> None:
+    large = save(root / "dog" / "large.png", size=(30, 50))
+    first = root / "cat" / "00.png"
+    with pytest.raises(DataError, match=rf"{first} has 6x4 pixels and {large} has 30x50; give --image-size"):
+        load_dataset(str(root))
+
+
+@pytest.mark.parametrize("size", [0, -3, 1025])
+def test_the_image_size_has_bounds(size: int, root: Path) -> None:
+    with pytest.raises(DataError, match=rf"image size {size} is not between 1 and 1024 pixels"):
+        load_dataset(str(root), image_size=size)
+
+
+def test_what_systems_leave_behind_is_ignored(root: Path) -> None:
+    for name in (".DS_Store", "Thumbs.db", ".hidden.png"):
+        (root / "cat" / name).write_text("no image")
+    (root / ".git").mkdir()
+    (root / "README.txt").write_text("about these")
+    assert sum(map(len, folder.load(root)[:2])) == 24
+
+
+def test_a_stray_file_is_named(root: Path) -> None:
+    (root / "cat" / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"cat/notes.txt is not an image by its suffix; move it away"):
+        load_dataset(str(root))
+
+
+@pytest.mark.parametrize("body", [b"", b"no image at all", None])
+def test_a_damaged_image_is_named(body: bytes | None, root: Path) -> None:
+    place = save(root / "cat" / "03.png", size=(64, 64))
+    whole = place.read_bytes()
+    place.write_bytes(whole[: len(whole) // 2] if body is None else body)
+    with pytest.raises(DataError, match=r"cat/03.png cannot be read as an image \(.*replace or remove it"):
+        load_dataset(str(root), image_size=8)
+
+
+def test_pixels_of_unknown_range_are_refused(root: Path) -> None:
+    save(root / "cat" / "float.tiff", 1, "F")
+    with pytest.raises(DataError, match=r"float.tiff holds pixels as fractions"):
+        load_dataset(str(root))
+
+
+def test_folders_that_are_no_data_set_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=rf"there is no folder {tmp_path}/none; check the path"):
+        load_dataset(f"{tmp_path}/none")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match=rf"{tmp_path}/file is a file"):
+        load_dataset(f"{tmp_path}/file")
+    (tmp_path / "set").mkdir()
+    with pytest.raises(DataError, match=rf"{tmp_path}/set holds no class folders; put the images of each class"):
+        load_dataset(f"{tmp_path}/set")
+    save(tmp_path / "set/cat/0.png")
+    with pytest.raises(DataError, match=r"one class folder only, cat/; at least 2"):
+        load_dataset(f"{tmp_path}/set")
+    (tmp_path / "set/dog").mkdir()
+    with pytest.raises(DataError, match=r"set/cat holds too few images: 1 where 2 belong, the least that can be split"):
+        load_dataset(f"{tmp_path}/set")
+    save(tmp_path / "set/cat/1.png")
+    with pytest.raises(DataError, match=r"set/dog holds too few images: 0 where 2 belong"):
+        load_dataset(f"{tmp_path}/set")
+    save(tmp_path / "set/cat/more/0.png")
+    with pytest.raises(DataError, match=r"set/cat/more is a folder inside the class folder .*set/cat"):
+        load_dataset(f"{tmp_path}/set")
+
+
+def test_both_parts_need_the_same_classes(parted: Path) -> None:
+    save(parted / "train/bird/0.png")
+    save(parted / "train/bird/1.png")
+    save(parted / "test/cow/0.png")
+    with pytest.raises(DataError, match=r"different classes \(only in train/: bird; only in test/: cow\)"):
+        load_dataset(str(parted))
+
+
+def test_a_third_part_is_not_passed_over(parted: Path) -> None:
+    save(parted / "val/cat/0.png")
+    with pytest.raises(DataError, match=r"holds train/ and test/ and also val/; .*move the others away"):
+        load_dataset(str(parted))
+
+
+def test_more_than_memory_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folder, "MAX_BYTES", 24 * 6 * 4)
+    assert len(load_dataset(str(root)).train) == 20
+    monkeypatch.setattr(folder, "MAX_BYTES", 24 * 6 * 4 - 1)
+    with pytest.raises(DataError, match=r"take more than .* GiB in memory.*smaller --image-size"):
+        load_dataset(str(root))
+
+
+def test_slow_loading_reports_to_standard_error(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_dataset(str(root))
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(folder, "PROGRESS_SECONDS", 0.0)
+    load_dataset(str(root))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"reading {root}: 23 of 24 images" in err

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas.data.images import POLICIES, ImageSet, fingerprint, load_dataset, split
+from nas.errors import DataError
+
+
+def test_digits_need_no_download() -> None:
+    dataset = load_dataset("digits")
+    assert dataset.image_shape == (1, 8, 8)
+    assert (len(dataset.train), len(dataset.test)) == (1438, 359)  # 1,797 * 4/5 and 1/5
+    assert (int(dataset.train.images.min()), int(dataset.train.images.max())) == (0, 255)
+    # A fifth of each of the counts 178 182 177 183 181 182 181 179 174 180, to one image.
+    assert torch.bincount(dataset.test.labels).tolist() == pytest.approx(
+        [35.6, 36.4, 35.4, 36.6, 36.2, 36.4, 36.2, 35.8, 34.8, 36.0], abs=1
+    )
+    assert load_dataset("digits").fingerprint == dataset.fingerprint
+    assert dataset.train.images.is_contiguous()
+    assert (dataset.num_classes, dataset.policy.shift, dataset.policy.mirror) == (10, 0.06, False)
+
+
+def test_an_unknown_name_suggests_what_was_meant() -> None:
+    with pytest.raises(DataError, match=r"unknown data set 'fashon_mnist'.*path of a folder.*did you mean 'fashion_mn"):
+        load_dataset("fashon_mnist")
+    with pytest.raises(DataError, match=r"unknown data set ''.*known: cifar10, cifar100, digits"):
+        load_dataset("")
+
+
+@pytest.mark.parametrize("options", [{"image_size": 8}, {"colour": True}])
+def test_a_named_set_keeps_its_size_and_colour(options: dict[str, int]) -> None:
+    with pytest.raises(DataError, match=r"images of digits have a fixed size and colour.*folder of images only"):
+        load_dataset("digits", **options)  # type: ignore[arg-type]
+
+
+def test_only_what_looks_the_same_mirrored_is_mirrored() -> None:
+    assert {name for name, policy in POLICIES.items() if policy.mirror} == {"fashion_mnist", "cifar10", "cifar100"}
+
+
+def test_the_fingerprint_sees_images_labels_and_parts() -> None:
+    images = torch.arange(4 * 4, dtype=torch.uint8).view(4, 1, 2, 2)
+    a = ImageSet(images, torch.tensor([0, 1, 0, 1]))
+    others = [
+        ImageSet(images.flip(0), a.labels),
+        ImageSet(images, a.labels.flip(0)),
+        ImageSet(images.view(4, 1, 1, 4), a.labels),
+        a.subset(torch.tensor([0, 1, 2])),
+    ]
+    prints = {fingerprint(a, a), *(fingerprint(a, b) for b in others), *(fingerprint(b, a) for b in others)}
+    assert len(prints) == 9
+    assert all(len(p) == 16 and int(p, 16) >= 0 for p in prints)
+    assert fingerprint(a, a) == fingerprint(a.subset(torch.arange(4)), a)
+
+
+# The split
+
+
+@given(
+    labels=st.lists(st.integers(0, 9), min_size=1, max_size=300),
+    fraction=st.floats(0.01, 0.99),
+    seed=st.integers(0, 2**31),
+)
+@settings(deadline=None, max_examples=200)
+def test_a_split_parts_every_class(labels: list[int], fraction: float, seed: int) -> None:
+    tensor = torch.tensor(labels)
+    train, validate = split(tensor, fraction, seed)
+    assert sorted(train.tolist() + validate.tolist()) == list(range(len(labels)))
+    assert train.tolist() == sorted(train.tolist())
+    assert validate.tolist() == sorted(validate.tolist())
+    sizes = torch.bincount(tensor, minlength=10)
+    counts = torch.bincount(tensor[validate], minlength=10)
+    assert all(1 <= c < n if n >= 2 else c == 0 for c, n in zip(counts.tolist(), sizes.tolist(), strict=True))
+    low, high = int((sizes >= 2).sum()), int((sizes - 1).clamp(min=0).sum())
+    assert len(validate) == min(max(round(fraction * len(labels)), low), high)
+    if int(sizes[sizes > 0].min()) * min(fraction, 1 - fraction) >= 1:
+        assert ((counts - fraction * sizes).abs() < 1).all()
+
+
+def test_a_split_follows_its_seed() -> None:
+    labels = torch.arange(100) % 10
+    again = [split(labels, 0.2, seed)[1].tolist() for seed in (1, 1, 2)]
+    assert again[0] == again[1] != again[2]
+    assert again[0] == [
+        8, 15, 16, 21, 22, 23, 29, 31, 34, 47, 50, 55, 60, 74, 82, 86, 87, 93, 98, 99,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0, -0.5, float("nan")])
+def test_a_split_needs_a_fraction(fraction: float) -> None:
+    with pytest.raises(ValueError, match="is not between 0 and 1"):
+        split(torch.tensor([0, 0, 1, 1]), fraction, 0)

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sampled import difference, distinct_architectures, sampled_network
+
+from nas.arch import IMAGE, Architecture, Block, Dress, Head, Input, Layer, Pool, Transition, costs_of, lower
+from nas.errors import ExportError, VerificationError
+from nas.export.c.header import write_c, write_quantised_c
+from nas.export.c.load import load_c
+from nas.export.c.memory_plan import plan_memory
+from nas.export.fold_batch_norm import fold
+from nas.export.int8.quantize import quantise
+
+torch.set_num_threads(1)
+
+NETWORK = Architecture(
+    Input(2, 9, 7),
+    4,
+    (
+        Block(6, dress=Dress(activation="prelu", dropout=0.1)),
+        Block(6, kind="separable", shortcut="identity", repeat=2, dress=Dress(activation="gelu")),
+        Pool(kind="average"),
+        Transition(5, Dress(activation="silu", order="activation_first")),
+    ),
+    Head("gap_linear", bias=False),
+)
+SAMPLE = sampled_network(NETWORK, 0)
+CLAIMS = {"num_params": 309, "dataset": 'a */ b /* c ??/ PREFIX MACRO \\ " \n'}
+
+
+def write(path: Path, **change: Any) -> Path:
+    arguments = {"state_dict": SAMPLE.weights, "mean": SAMPLE.mean, "std": SAMPLE.std, "claims": CLAIMS} | change
+    write_c(NETWORK, path=path, **arguments)
+    return path
+
+
+@pytest.fixture(scope="module")
+def header(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("c") / "net.h")
+
+
+def test_header_says_what_it_is_and_computes_it(header: Path) -> None:
+    loaded = load_c(header)
+    assert loaded.claims == CLAIMS
+    assert loaded.input_shape == (2, 9, 7)
+    assert difference(loaded.logits(SAMPLE.images), SAMPLE.logits) < 1e-6
+    assert torch.equal(loaded.predictions(SAMPLE.images), SAMPLE.logits.argmax(1))
+
+
+def test_both_counts_stand_in_the_header(header: Path) -> None:
+    stored = (
+        (6 * 2 * 3 * 3 + 6 + 1)  # the norm is a bias now
+        + (6 * 3 * 3 + 6 + 6 * 6 + 6)
+        + (5 * 6 + 2 * 5)  # no convolution precedes this norm
+        + 4 * 5
+    )
+    num_params = costs_of(lower(NETWORK)).num_params
+    assert load_c(header).num_weights == stored
+    assert f"A network of {num_params:,} parameters, here {stored:,} numbers of float32\n" in header.read_text()
+
+
+def test_bytes_are_counted(header: Path) -> None:
+    loaded = load_c(header)
+    assert loaded.array_bytes == 4 * (loaded.num_weights + 2 + 2)  # mean and std
+    assert loaded.work_bytes == 4 * 6 * 9 * 7 * 3  # a separable block and its shortcut: three maps at once
+
+
+def test_header_needs_no_memory_beyond_its_own(header: Path) -> None:
+    text = header.read_text()
+    assert "malloc" not in text
+    assert [line for line in text.splitlines() if line.startswith("#include")] == [
+        "#include <math.h>",
+        "#include <stdint.h>",
+    ]
+
+
+def test_two_networks_fit_in_one_program(tmp_path: Path) -> None:
+    first, second = write(tmp_path / "a.h", prefix="first"), write(tmp_path / "b.h", prefix="second")
+    both = tmp_path / "both.h"
+    both.write_text(second.read_text() + first.read_text())
+    assert difference(load_c(both).logits(SAMPLE.images), SAMPLE.logits) < 1e-6
+
+
+def test_changed_weight_changes_the_logits(header: Path, tmp_path: Path) -> None:
+    lines = header.read_text().splitlines()
+    at = lines.index("static const float nas_fc_weight[20] = {") + 1
+    lines[at] = "    9.0f," + lines[at].split(",", 1)[1]
+    changed = tmp_path / "net.h"
+    changed.write_text("\n".join(lines) + "\n")
+    assert difference(load_c(changed).logits(SAMPLE.images), SAMPLE.logits) > 0.1
+
+
+def test_network_in_8_bits(tmp_path: Path) -> None:
+    network = quantise(NETWORK, SAMPLE.weights, SAMPLE.mean, SAMPLE.std, SAMPLE.calibration)
+    write_quantised_c(network, CLAIMS, tmp_path / "net.h")
+    loaded = load_c(tmp_path / "net.h")
+    assert loaded.claims == CLAIMS
+    assert torch.equal(loaded.logits(SAMPLE.images), network.logits(SAMPLE.images))
+    assert torch.equal(loaded.predictions(SAMPLE.images), network.logits(SAMPLE.images).argmax(1))
+    zeros = network.parameters["zeros"].numel()  # these stand in the calls and not in an array
+    assert loaded.array_bytes + zeros == network.num_bytes
+    assert loaded.num_weights == network.num_weights
+    assert loaded.work_bytes == 6 * 9 * 7 * 3
+    assert f"{network.num_bytes:,} bytes with all scales" in (tmp_path / "net.h").read_text()
+
+
+def _maps_alive(layers: list[Layer], offsets: list[int], image: int) -> list[list[tuple[int, int]]]:
+    """For each layer the places of what it writes and of what it or a later layer still reads, but not its own."""
+    places = {IMAGE: image} | dict(enumerate(offsets))
+    elements = {IMAGE: torch.Size(layers[0].input_shape).numel()}
+    elements |= {i: torch.Size(layer.output_shape).numel() for i, layer in enumerate(layers)}
+    result = []
+    for index, layer in enumerate(layers[:-1]):
+        later = {s for after in layers[index + 1 :] for s in after.sources if s < index}
+        in_place = places[layer.sources[0]] == places[index]
+        needed = later | set(layer.sources[1 if in_place else 0 :]) | {index}
+        result.append([(places[m], places[m] + elements[m]) for m in needed])
+    return result
+
+
+def test_maps_never_overlap_and_need_no_more_than_the_peak() -> None:
+    for architecture in distinct_architectures(200):
+        layers = fold(lower(architecture)).layers
+        plan = plan_memory(layers)
+        for alive in _maps_alive(layers, plan.offsets, plan.image):
+            alive.sort()
+            assert all(end <= start for (_, end), (start, _) in itertools.pairwise(alive))
+            assert alive[-1][1] <= plan.size
+        assert plan.size * 4 <= costs_of(lower(architecture)).peak_activation_bytes
+
+
+def test_chain_needs_exactly_the_peak() -> None:
+    body = (Block(8), Block(12), Pool(), Block(16), Block(5), Pool(), Block(20))
+    layers = lower(Architecture(Input(1, 28, 28), 10, body))
+    assert plan_memory(fold(layers).layers).size * 4 == costs_of(layers).peak_activation_bytes == 4 * 20 * 28 * 28
+
+
+def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"(?s)the weights do not fit the architecture.*Missing key"):
+        write(tmp_path / "net.h", state_dict={})
+    nan = torch.full_like(SAMPLE.weights["fc.weight"], float("nan"))
+    with pytest.raises(ExportError, match="the weights are not finite numbers; train the network again"):
+        write(tmp_path / "net.h", state_dict=SAMPLE.weights | {"fc.weight": nan})
+
+
+@pytest.mark.parametrize("prefix", ["", "9", "Nas", "a-b", "a b"])
+def test_prefix_must_be_a_name(tmp_path: Path, prefix: str) -> None:
+    with pytest.raises(ExportError, match=rf"the prefix '{prefix}' must be a lower-case C name"):
+        write(tmp_path / "net.h", prefix=prefix)
+
+
+def test_unwritable_path_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another -o"):
+        write(tmp_path / "no" / "net.h")
+
+
+def test_no_compiler_says_so(header: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    with pytest.raises(ExportError, match="the C compiler 'no-such-compiler' does not start"):
+        load_c(header)
+    monkeypatch.delenv("CC")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ExportError, match="there is no C compiler; install gcc, or set CC"):
+        load_c(header)
+
+
+def test_compiler_may_have_arguments(header: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "cc -DUNUSED")
+    assert load_c(header).claims == CLAIMS
+    monkeypatch.setenv("CC", "cc -DNAS_HEIGHT=1")
+    with pytest.raises(VerificationError, match=r"(?s)does not compile: .*NAS_HEIGHT"):
+        load_c(header)
+
+
+def test_other_files_are_refused(header: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.h"
+    with pytest.raises(VerificationError, match="cannot read"):
+        load_c(path)
+    path.write_text("int x;\n")
+    with pytest.raises(VerificationError, match="does not say what it is"):
+        load_c(path)
+    path.write_text(header.read_text().replace("static float nas_work", "static flot nas_work"))
+    with pytest.raises(VerificationError, match=r"(?s)does not compile: .*flot"):
+        load_c(path)
+    path.write_text(header.read_text().replace("NAS_HEIGHT 9", "NAS_HEIGHT 7"))
+    with pytest.raises(VerificationError, match=r"takes images of \(2, 7, 7\), and says that it takes \(2, 9, 7\)"):
+        load_c(path)

@@ -1,0 +1,246 @@
+"""From a study in its storage to what is shown of it: the report's facts, the dashboard's figure and note."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import json
+import shlex
+import shutil
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import optuna_dashboard
+import pytest
+from optuna_dashboard.artifact._backend import list_trial_artifacts
+from PIL import Image
+
+from nas.app.search import Machine, search
+from nas.coordinator.coordinator import Snapshot
+from nas.dashboard import content
+from nas.dashboard.content import FIGURE, Refresher, refresh
+from nas.dashboard.server import _Fresh
+from nas.data.arrays import save
+from nas.data.images import VALIDATION_FRACTION, load_dataset, split
+from nas.data.known import KNOWN_IMAGES
+from nas.errors import StudyError
+from nas.report.files import search_command, write_report
+from nas.storage.study_store import Store
+from nas.strategy import stopping
+from nas.study.networks import KNOWN_PARTS, architectures, study_images
+from nas.study.records import Confirmation
+from nas.study.settings import StudyFolder, StudySettings
+
+if TYPE_CHECKING:
+    from conftest import Study
+
+
+@pytest.fixture
+def folder(study_copy: Study) -> StudyFolder:
+    return StudyFolder(study_copy.nas.cwd / "studies", "small")
+
+
+def note_of(folder: StudyFolder) -> str:
+    return optuna_dashboard.get_note(Store(folder).study)
+
+
+def add_confirmation(store: Store, number: int, seed: int) -> None:
+    """As a search does, which alone may write."""
+    store.study.set_user_attr(f"confirmation:{number}:{seed}", asdict(Confirmation(seed, (100.0,) * 3, 1.0)))
+
+
+def figure_of(folder: StudyFolder) -> dict[str, object]:
+    attributes = Store(folder).study._storage.get_study_system_attrs(1)
+    prefix = f"dashboard:plot_data:{FIGURE}:"
+    pieces = {int(key.removeprefix(prefix)): value for key, value in attributes.items() if key.startswith(prefix)}
+    figure: dict[str, object] = json.loads("".join(pieces[i] for i in sorted(pieces)))
+    return figure
+
+
+@pytest.mark.parametrize(
+    ("settings", "command"),
+    [
+        (StudySettings(8000), "nas search --name s --max-params 8000"),
+        (
+            StudySettings(8000, dataset="my pictures", colour=True, target=99.4, time=90.0, seed=3),
+            "nas search --name s --max-params 8000 --dataset 'my pictures' --colour --seed 3 --target 99.4 --time 90",
+        ),
+        (StudySettings(8000, max_macs=9, colour=False), "nas search --name s --max-params 8000 --max-macs 9 --grey"),
+        (
+            StudySettings(8000, warm_start=("a", "b c.toml"), target=99.0, stop_at_first=True),
+            "nas search --name s --max-params 8000 --warm-start a --warm-start 'b c.toml' --target 99 --stop-at-first",
+        ),
+    ],
+)
+def test_the_command_that_runs_it_again(settings: StudySettings, command: str) -> None:
+    assert search_command("s", settings) == command
+
+
+def test_every_setting_has_its_option(study_copy: Study) -> None:
+    shown = study_copy.nas("search", "--help", env={"COLUMNS": "300", "NO_COLOR": "1"}).out
+    options = {f"--{f.name.replace('_', '-')}" for f in fields(StudySettings)}
+    assert {option for option in options if option not in shown} == set()
+    assert "--grey" in shown
+    assert shlex.split(search_command("a b", StudySettings(1)))[3] == "a b"
+
+
+def test_the_known_parts_are_those_of_the_data() -> None:
+    assert KNOWN_PARTS.keys() == KNOWN_IMAGES.keys()
+    dataset = load_dataset("digits", None)
+    _, validation = split(dataset.train.labels, VALIDATION_FRACTION, 0)
+    assert KNOWN_PARTS["digits"] == (len(validation), len(dataset.test))
+
+
+def test_the_networks_are_made_again_and_a_wrong_digest_is_left_out(folder: StudyFolder) -> None:
+    records = Store(folder).records()
+    assert architectures(folder, records, KNOWN_IMAGES["digits"]).keys() == {r.number for r in records}
+    assert architectures(folder, records, KNOWN_IMAGES["mnist"]) == {}  # other networks, by their digests
+    assert architectures(folder, records, None) == {}
+
+
+def test_the_report_of_a_real_study(study_copy: Study) -> None:
+    assert "wrote studies/small/report.html" in study_copy.nas("report", "small").out
+    page = (study_copy.path / "report.html").read_text()
+    assert study_copy.search.json["answer"] in html.unescape(page)
+    assert "nas search --name small --max-params 2000 --dataset digits --space tiny_digits" in page
+    assert "<svg" in page  # its networks were made again from their genes
+    assert "On 359 test images" in page
+
+
+def test_a_study_of_a_folder_that_is_gone_is_reported_without_drawings(folder: StudyFolder, tmp_path: Path) -> None:
+    document = json.loads(folder.settings_file.read_text())
+    document["settings"]["dataset"] = str(tmp_path / "gone")
+    folder.settings_file.write_text(json.dumps(document))
+    page, *_ = write_report(folder, tmp_path / "out")
+    assert "cannot be drawn" in page.read_text()
+
+
+def test_the_figure_and_the_note_keep_up_with_the_study(folder: StudyFolder) -> None:
+    optuna_dashboard.save_note(Store(folder).study, "")  # the search has left its own
+    fresh = _Fresh(Refresher(lambda: Store(folder)), lambda environ, start_response: [b""])
+    ask = {"PATH_INFO": "/api/studies/1"}
+    fresh({"PATH_INFO": "/static/bundle.js"}, print)
+    assert note_of(folder) == ""
+    fresh(ask, print)
+    first = note_of(folder)
+    assert first.startswith("### What nas found\n\n**")
+    assert len(figure_of(folder)["data"]) == 6  # type: ignore[arg-type]
+    store = Store(folder)
+    number = next(r.number for r in store.records() if r.fate == "completed" and not r.confirmations)
+    for seed in range(2):
+        add_confirmation(store, number, seed)
+    fresh(ask, print)
+    assert note_of(folder) == first  # not yet
+    fresh._refresher.next_look = 0.0  # a moment later, however long the last look took
+    fresh(ask, print)
+    assert "100.00 ± 0.00" in note_of(folder) or "100.00 %" in note_of(folder)
+
+
+def test_a_persons_note_is_left_alone(folder: StudyFolder) -> None:
+    store = Store(folder)
+    optuna_dashboard.save_note(store.study, "mine")
+    refresh(store)
+    assert note_of(folder) == "mine"
+    assert figure_of(folder)["data"]
+
+
+def test_a_storage_that_fails_does_not_end_the_dashboard(folder: StudyFolder) -> None:
+    answers = _Fresh(Refresher(lambda: Store(folder)), lambda environ, start_response: [b"still here"])
+    shutil.rmtree(folder.run)
+    with pytest.raises(StudyError):
+        Store(folder)
+    assert list(answers({"PATH_INFO": "/api/studies"}, print)) == [b"still here"]
+
+
+def artifacts_of(folder: StudyFolder) -> dict[int, dict[str, Path]]:
+    """The files of each trial's artifacts by name, as optuna-dashboard finds them."""
+    study = Store(folder).study
+    attributes = study._storage.get_study_system_attrs(study._study_id)
+    found = {}
+    for trial in study.trials:
+        kept = list_trial_artifacts(attributes, {}, trial)
+        found[trial.number] = {a["filename"]: folder.run / "artifacts" / a["artifact_id"] for a in kept}
+    return {number: files for number, files in found.items() if files}
+
+
+def test_a_search_leaves_figure_note_and_artifacts(study_copy: Study, folder: StudyFolder, tmp_path: Path) -> None:
+    assert study_copy.search.json["answer"] in note_of(folder)
+    assert len(figure_of(folder)["data"]) == 6  # type: ignore[arg-type]
+    confirmed = [r for r in Store(folder).records() if r.confirmed]
+    kept = artifacts_of(folder)
+    assert kept.keys() == {r.number for r in confirmed}
+    number, files = next(iter(kept.items()))
+    assert files.keys() == {f"trial_{number}.png", f"trial_{number}.py", f"trial_{number}.pt"}
+    with Image.open(files[f"trial_{number}.png"]) as drawing:
+        assert drawing.format == "PNG"
+    for name, file in files.items():
+        shutil.copy(file, tmp_path / name)
+    assert study_copy.nas("verify", tmp_path / f"trial_{number}.py").rc == 0
+
+
+def test_an_added_seed_replaces_the_artifacts(folder: StudyFolder) -> None:
+    before = artifacts_of(folder)
+    refresh(Store(folder))
+    assert artifacts_of(folder) == before
+    store = Store(folder)
+    number = next(iter(before))
+    add_confirmation(store, number, 7)
+    refresh(Store(folder))
+    after = artifacts_of(folder)
+    assert {n: files for n, files in after.items() if n != number} == {n: f for n, f in before.items() if n != number}
+    assert after[number].keys() == before[number].keys()
+    module = after[number][f"trial_{number}.py"].read_text()
+    assert f'"seeds": {store.record(number).confirmed.num_seeds},' in module  # type: ignore[union-attr]
+    assert not any(file.exists() for file in before[number].values())
+
+
+def test_a_figure_is_whole_at_any_moment(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads between two writes gets the figure of before or of after."""
+    storage = type(Store(folder).study._storage)
+    write = storage.set_study_system_attr
+    seen = []
+
+    def watched(self: object, *arguments: object) -> None:
+        write(self, *arguments)
+        seen.append(len(figure_of(folder)["data"]))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(storage, "set_study_system_attr", watched)
+    refresh(Store(folder))
+    assert seen
+    assert set(seen) == {6}
+
+
+def test_images_of_ones_own_are_looked_at_once(folder: StudyFolder, tmp_path: Path) -> None:
+    digits = load_dataset("digits")
+    own = tmp_path / "own.npz"
+    save(own, digits.train, digits.test, digits.classes)
+    document = json.loads(folder.settings_file.read_text())
+    document["settings"]["dataset"] = str(own)
+    document["fingerprints"]["data"] = load_dataset(str(own)).fingerprint
+    folder.settings_file.write_text(json.dumps(document))
+    found = study_images(folder, folder.settings())
+    assert found == (KNOWN_IMAGES["digits"], KNOWN_PARTS["digits"])
+    own.unlink()
+    assert study_images(folder, folder.settings()) == found
+
+
+def test_a_search_keeps_the_figure_fresh_while_it_runs(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(content, "REFRESH_EVERY", 0.0)
+    monkeypatch.setattr(content, "MOST_OF_TIME", 1.0)
+    monkeypatch.setattr(stopping, "MOST_RUNGS", 1)  # every trial is completed, and so seen in the figure
+    shown = []
+
+    class Watcher:
+        def say(self, text: str) -> None:
+            """Says nothing."""
+
+        def update(self, snapshot: Snapshot) -> None:
+            """Called before the refresh of this moment."""
+            trials = next(t for t in figure_of(folder)["data"] if t.get("name") == "trials, validation")  # type: ignore
+            completed = sum(r.fate == "completed" for r in snapshot.records)
+            shown.append((len(trials["x"]), completed))
+
+    search(folder, replace(folder.settings(), trials=32), Machine("cpu", 1), Watcher())
+    assert shown[-1][1] > shown[0][1]
+    assert all(before == completed for (_, completed), (before, _) in itertools.pairwise(shown))

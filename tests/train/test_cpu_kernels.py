@@ -1,0 +1,226 @@
+"""The compiled layers against torch's own, in float64."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from nas.train import cpu_kernels
+from nas.train.cpu_kernels import fuse
+
+ROUNDING = 3e-6  # of the largest element: sums over some thousand float32 products
+
+needs_compiler = pytest.mark.skipif(
+    cpu_kernels.library() is None, reason="no C compiler here: torch's own layers are used"
+)
+
+CHAINS = {
+    "norm": lambda c: [nn.BatchNorm2d(c)],
+    "norm, gelu": lambda c: [nn.BatchNorm2d(c), nn.GELU()],  # no kernel's: torch's own GELU behind a fused norm
+    **{
+        f"norm, {kind.__name__}": lambda c, kind=kind: [nn.BatchNorm2d(c), kind()]
+        for kind in (nn.ReLU, nn.LeakyReLU, nn.Hardswish, nn.SiLU)
+    },
+    **{
+        f"{kind.__name__}, norm": lambda c, kind=kind: [kind(), nn.BatchNorm2d(c)]
+        for kind in (nn.ReLU, nn.LeakyReLU, nn.Hardswish, nn.SiLU)
+    },
+    "max pool": lambda c: [nn.MaxPool2d(2)],
+    "relu, max pool": lambda c: [nn.ReLU(), nn.MaxPool2d(2)],  # many equal zeros: the first one gets the gradient
+    "depthwise 3x3": lambda c: [nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False)],
+    "depthwise 3x3, valid": lambda c: [nn.Conv2d(c, c, 3, groups=c, bias=False)],
+    "depthwise 5x5": lambda c: [nn.Conv2d(c, c, 5, padding=2, groups=c, bias=False)],
+    "depthwise 7x7": lambda c: [nn.Conv2d(c, c, 7, padding=3, groups=c, bias=False)],
+    "separable": lambda c: [
+        nn.Conv2d(c, c, 3, padding=1, groups=c, bias=False),
+        nn.BatchNorm2d(c),
+        nn.Conv2d(c, 5, 1, bias=False),
+        nn.BatchNorm2d(5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+    ],
+}
+
+
+def distance(found: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the largest element."""
+    found, expected = found.detach().double(), expected.detach()
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-12))
+
+
+@needs_compiler
+@settings(max_examples=100, deadline=None)
+@given(
+    chain=st.sampled_from(sorted(CHAINS)),
+    channels=st.integers(1, 40),
+    images=st.integers(2, 9),
+    height=st.integers(3, 17),
+    width=st.integers(3, 17),
+    seed=st.integers(0, 2**20),
+)
+def test_equals_torch_in_float64(chain: str, channels: int, images: int, height: int, width: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Sequential(*CHAINS[chain](channels)))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    plain = copy.deepcopy(network).double()
+    fast = fuse(network)
+    spread = 2.0 + 40.0 * (seed % 2)  # far out, where an exponential overflows, too
+    x = (
+        (spread * torch.randn(images, channels, height, width))
+        .contiguous(memory_format=torch.channels_last)
+        .requires_grad_()
+    )
+    exact_x = x.detach().double().requires_grad_()
+
+    y, exact_y = fast(x), plain(exact_x)
+    upstream = torch.randn_like(y)
+    y.backward(upstream)
+    exact_y.backward(upstream.double())
+
+    assert distance(y, exact_y) < ROUNDING
+    assert x.grad is not None
+    assert exact_x.grad is not None
+    # One map is nearly constant where a norm sees few numbers, and its gradient then cancels: compare it more loosely.
+    assert distance(x.grad, exact_x.grad) < 100 * ROUNDING
+    for (name, mine), exact in zip(network.named_parameters(), plain.parameters(), strict=True):
+        assert mine.grad is not None
+        assert exact.grad is not None
+        assert (mine.grad.double() - exact.grad).abs().max() < 100 * ROUNDING * (1 + exact.grad.abs().max()), name
+    for (name, mine), exact in zip(network.named_buffers(), plain.buffers(), strict=True):
+        if name.endswith("running_mean"):  # it may cancel to nearly nothing
+            assert (mine.double() - exact).abs().max() < ROUNDING * (1 + exact.abs().max()), name
+        else:
+            assert distance(mine, exact.double()) < ROUNDING, name
+    network.eval()
+    fast.eval()
+    plain.eval()
+    assert distance(fast(x), plain(exact_x)) < ROUNDING
+
+
+@needs_compiler
+@pytest.mark.parametrize(("height", "width"), [(6, 6), (7, 5)])
+def test_of_equals_the_first_gets_the_gradient(height: int, width: int) -> None:
+    torch.manual_seed(0)
+    pool = nn.MaxPool2d(2)
+    x = torch.randint(0, 3, (4, 5, height, width)).float().requires_grad_()
+    upstream = torch.randn(4, 5, height // 2, width // 2)
+    (mine,) = torch.autograd.grad(fuse(nn.Sequential(pool))(x), x, upstream)
+    (exact,) = torch.autograd.grad(pool(x), x, upstream)
+    assert torch.equal(mine, exact)
+
+
+@needs_compiler
+def test_a_large_mean_does_not_cancel_the_variance() -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(8)
+    fast = fuse(nn.Sequential(norm))
+    x = 100 + 0.1 * torch.randn(16, 8, 12, 12)
+    for _ in range(100):  # the running mean comes near, and the sums are taken around it
+        fast(x)
+    exact = (x.double() - x.double().mean((0, 2, 3), keepdim=True)) / x.double().std((0, 2, 3), False, keepdim=True)
+    assert (fast(x) - exact).abs().max() < 0.02
+
+
+@needs_compiler
+@pytest.mark.parametrize("chain", sorted(CHAINS))
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", [0, 1])
+def test_what_is_no_number_shows(chain: str, wrong: float, where: int) -> None:
+    """Else a training that has blown up would go on with a network of zeros."""
+    x = torch.ones(2, 8, 8, 8)
+    x[0, 0, 0, where] = wrong
+    assert not torch.isfinite(fuse(nn.Sequential(nn.Sequential(*CHAINS[chain](8))))(x)).all()
+
+
+@needs_compiler
+def test_a_twin_shares_every_tensor() -> None:
+    network = nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), nn.MaxPool2d(2))
+    twin = fuse(network)
+    assert [id(p) for p in twin.parameters()] == [id(p) for p in network.parameters()]
+    assert {id(b) for b in twin.buffers()} == {id(b) for b in network.buffers()}
+    kinds = [type(module) for module in twin.modules()]
+    assert cpu_kernels.Normalised in kinds
+    assert cpu_kernels.MaxPool in kinds
+    assert nn.ReLU not in kinds
+
+
+@needs_compiler
+@pytest.mark.parametrize("rate", [0.05, 0.5])
+@pytest.mark.parametrize("channels", [3, 16])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, channels: int) -> None:
+    norm = nn.BatchNorm2d(channels)
+    nn.init.zeros_(norm.weight)
+    nn.init.ones_(norm.bias)  # every element is 1 ahead of dropout
+    fast = fuse(nn.Sequential(norm, nn.Dropout(rate)))
+    x = torch.randn(64, channels, 20, 20)
+    torch.manual_seed(1)
+    first = fast(x)
+    torch.manual_seed(1)
+    assert torch.equal(first, fast(x)), "one seed, one mask"
+    second = fast(x)
+
+    count = first.numel()
+    bound = 5 * (rate * (1 - rate) / count) ** 0.5  # five standard errors
+    assert abs((first == 0).float().mean().item() - rate) < bound
+    assert first[first != 0].unique().tolist() == pytest.approx([1 / (1 - rate)])
+    both = ((first == 0) & (second == 0)).float().mean().item()
+    assert abs(both - rate**2) < 5 * (rate**2 * (1 - rate**2) / count) ** 0.5, "masks of two calls are independent"
+    flat = (first == 0).permute(0, 2, 3, 1).flatten().double()
+    for lag in (1, 2, channels, 20 * channels):  # nor does one element say anything about another
+        both = (flat[lag:] * flat[:-lag]).mean().item()
+        assert abs(both - rate**2) < 6 * (rate**2 * (1 - rate**2) / count) ** 0.5, lag
+    for axis in (0, 1, 2, 3):  # no image, channel, row or column is favoured
+        shares = (first == 0).float().mean([a for a in range(4) if a != axis])
+        per_share = count / len(shares)
+        assert (shares - rate).abs().max() < 6 * (rate * (1 - rate) / per_share) ** 0.5
+
+
+@needs_compiler
+@pytest.mark.parametrize("chain", ["norm, relu", "relu, norm"])
+def test_the_gradient_passes_where_dropout_let_the_number_pass(chain: str) -> None:
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(6)
+    nn.init.normal_(norm.bias)
+    layers = [norm, nn.ReLU()] if chain == "norm, relu" else [nn.ReLU(), norm]
+    fast = fuse(nn.Sequential(nn.Sequential(*layers, nn.Dropout(0.3))))
+    x = torch.randn(8, 6, 10, 10).requires_grad_()
+    y = fast(x)
+    mask = (y != 0).double() / 0.7  # zeros that ReLU made get no gradient either way
+    upstream = torch.randn_like(y)
+    y.backward(upstream)
+
+    plain = nn.Sequential(*copy.deepcopy(layers)).double()
+    for module in plain.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.zero_grad()
+    exact_x = x.detach().double().requires_grad_()
+    (plain(exact_x) * mask).backward(upstream.double())
+    assert x.grad is not None
+    assert exact_x.grad is not None
+    assert distance(x.grad, exact_x.grad) < ROUNDING
+
+
+def test_other_numbers_than_float32_are_left_to_torch() -> None:
+    network = nn.Sequential(nn.BatchNorm2d(2)).double()
+    assert fuse(network) is network
+
+
+def test_without_a_compiler_the_network_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    network = nn.Sequential(nn.BatchNorm2d(2))
+    for name, value in (("NAS_NATIVE", "0"), ("CC", "/no/such/compiler"), ("CC", "false")):
+        with monkeypatch.context() as changed:
+            changed.setenv(name, value)
+            changed.setenv("XDG_CACHE_HOME", str(tmp_path))
+            cpu_kernels.library.cache_clear()
+            assert fuse(network) is network
+    cpu_kernels.library.cache_clear()

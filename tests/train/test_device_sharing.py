@@ -1,0 +1,197 @@
+"""Trainings in turn: what each computes depends on no other; and streams, whose CUDA half needs a GPU."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nas.arch import Architecture, Block, Dress, Input, Pool, Recipe
+from nas.data.images import ImageSet
+from nas.data.policy import AugmentationPolicy
+from nas.errors import NasError, OutOfMemoryError, TrainingError
+from nas.model.build import build
+from nas.train.cuda_graphs import drawing_from
+from nas.train.device_sharing import MOST_TRAININGS, Together, how_many_fit
+from nas.train.engine import Epoch, PreparedData, Training, _Work, prepare, train
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(epochs=3, batch_size=32, augmentation=1.0, averaging=0.9)
+
+
+@pytest.fixture(scope="module")
+def data() -> PreparedData:
+    generator = torch.Generator().manual_seed(0)
+    part = ImageSet(
+        torch.randint(0, 256, (1_600, 1, 8, 8), generator=generator, dtype=torch.uint8),
+        torch.randint(0, 10, (1_600,), generator=generator),
+    )
+    return prepare(part, part, AugmentationPolicy(rotation=10.0), CPU)
+
+
+def network(width: int) -> nn.Module:
+    torch.manual_seed(width)
+    return build(Architecture(Input(1, 8, 8), 10, (Block(width, dress=Dress(dropout=0.3)), Pool(), Block(4))))
+
+
+def result(epoch: Epoch) -> tuple[int, float, float]:
+    return epoch.number, epoch.train_loss, epoch.accuracy
+
+
+def test_trainings_in_turn_compute_what_each_computes_alone(data: PreparedData) -> None:
+    alone = {width: [result(e) for e in train(network(width), RECIPE, data, seed=width)] for width in (3, 5, 8)}
+    together, name_of, seen = Together(CPU), {}, {width: [] for width in alone}  # type: ignore[var-annotated]
+    order = []
+    for width in alone:
+        training = Training([network(width)], RECIPE, data, [width])
+        name_of[training] = width
+        together.add(training)
+    while name_of.keys() - {training for training in name_of if training.is_done}:
+        torch.rand(7)  # others may draw from torch's own generator between two turns
+        for report in together.advance():
+            assert isinstance(report.what, tuple)
+            seen[name_of[report.training]].append(result(report.what[0]))
+            order.append(name_of[report.training])
+    assert seen == alone
+    assert order == [3, 5, 8] * 3  # they took turns
+    assert together.advance() == []
+
+
+def test_a_turn_is_less_than_an_epoch(data: PreparedData) -> None:
+    training = Training([network(3)], RECIPE, data, [0])
+    turns = list(itertools.takewhile(lambda epochs: epochs is None, iter(training.advance, ())))
+    assert len(turns) == 4  # 1,600 images, 512 a turn, the last turn is followed by the epoch
+
+
+def test_torchs_own_generator_is_left_as_it_was(data: PreparedData) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    list(train(network(3), Recipe(epochs=1), data, seed=1))
+    torch.manual_seed(5)
+    training = Training([network(3)], RECIPE, data, [0])
+    torch.manual_seed(5)
+    training.advance()
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_drawing_from_goes_on_where_the_generator_stopped() -> None:
+    generator = torch.Generator().manual_seed(3)
+    drawn = []
+    for _ in range(2):
+        with drawing_from(generator):
+            drawn.append(torch.rand(4))
+    assert torch.equal(torch.cat(drawn), torch.rand(8, generator=torch.Generator().manual_seed(3)))
+
+
+class Hungry(nn.Module):
+    """Takes more memory than any machine has, from the second step on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.steps = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.steps += 1
+        if self.steps > 1:
+            torch.empty(2**55, dtype=torch.uint8)
+        return self.layer(x.flatten(1))
+
+
+def test_one_that_runs_out_of_memory_leaves_the_others_training(data: PreparedData) -> None:
+    together, hungry, broken = Together(CPU), Hungry(), network(5)
+    with torch.no_grad():
+        broken.fc.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
+    trainings = [Training([net], RECIPE, data, [0]) for net in (hungry, network(3), broken)]
+    for training in trainings:
+        together.add(training)
+    errors: dict[Training, NasError] = {}
+    while not trainings[1].is_done:
+        for report in together.advance():
+            if isinstance(report.what, NasError):
+                errors[report.training] = report.what
+    assert list(errors) == [trainings[0], trainings[2]]
+    with pytest.raises(
+        OutOfMemoryError,
+        match=r"cpu has too little memory for this training beside what else it holds; run fewer at once, or lower "
+        r"batch_size = 32",
+    ):
+        raise errors[trainings[0]]
+    assert isinstance(errors[trainings[2]], TrainingError)
+
+
+def test_a_training_that_is_over_holds_on_to_nothing(data: PreparedData) -> None:
+    """What it holds on the device is free at once, though someone may still hold the training itself."""
+
+    def held() -> int:
+        return sum(type(thing) is _Work for thing in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        together, before = Together(CPU), held()
+        done = Training([network(3)], Recipe(epochs=1), data, [0])
+        out_of_memory, stopped = (Training([net], RECIPE, data, [0]) for net in (Hungry(), network(3)))
+        for training in (done, out_of_memory, stopped):
+            together.add(training)
+        assert held() == before + 3
+        reports = together.advance()
+        assert isinstance(reports[0].what, OutOfMemoryError)
+        assert held() == before + 2
+        together.drop(stopped)
+        assert held() == before + 1
+        while not done.is_done:
+            together.advance()
+        assert held() == before
+        alone = Training([network(3)], Recipe(epochs=1), data, [0])
+        assert list(alone.epochs())
+        assert held() == before
+    finally:
+        gc.enable()
+
+
+def test_how_many_fit() -> None:
+    assert how_many_fit(bytes_each=10, bytes_available=100) == 8  # 85 of them
+    assert how_many_fit(bytes_each=200, bytes_available=100) == 1
+    assert how_many_fit(bytes_each=1, bytes_available=10**9) == MOST_TRAININGS
+
+
+def test_the_cpu_holds_one_unless_told_otherwise(data: PreparedData) -> None:
+    assert Together(CPU).capacity == 1
+    together = Together(CPU, trials_per_device=3)
+    assert together.capacity == 3
+    seeds = [network(3), network(3)]
+    together.add(Training(seeds, RECIPE, data, [0, 1]))
+    together.add(Training([network(3)], RECIPE, data, [0]))
+    assert together.num_seeds == 3
+
+
+def test_what_ran_out_of_memory_beside_others_lowers_how_many_share(data: PreparedData) -> None:
+    together = Together(CPU, trials_per_device=4)
+    together.add(Training([Hungry()], RECIPE, data, [0]))
+    assert isinstance(together.advance()[0].what, OutOfMemoryError)
+    assert together.capacity == 4  # alone: nothing is known of several
+    for net in (network(3), network(5), Hungry()):
+        together.add(Training([net], RECIPE, data, [0]))
+    assert [type(report.what) for report in together.advance()] == [OutOfMemoryError]
+    assert together.capacity == 2
+
+
+def test_an_error_of_one_network_ends_it_and_one_of_cuda_is_raised(data: PreparedData) -> None:
+    class Broken(Hungry):
+        text = "shapes do not fit"
+
+        def forward(self, x: Tensor) -> Tensor:
+            raise RuntimeError(self.text)
+
+    together = Together(CPU)
+    together.add(Training([Broken()], RECIPE, data, [0]))
+    assert str(together.advance()[0].what) == "shapes do not fit"
+    Broken.text = "CUDA error: an illegal memory access was encountered"
+    together.add(Training([Broken()], RECIPE, data, [0]))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        together.advance()
