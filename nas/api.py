@@ -157,7 +157,7 @@ def search(
     max_macs: int | None = None,
     max_activation_bytes: int | None = None,
     image_size: int | None = None,
-    colour: bool | None = None,
+    color: bool | None = None,
     workers: int | None = None,
     trials_per_device: int | None = None,
     cluster: str | None = None,
@@ -190,7 +190,7 @@ def search(
         max_macs: most multiply-accumulates an image.
         max_activation_bytes: most bytes of activations (float32, one image).
         image_size: pixels; for folders of images.
-        colour: whether to read colours; for folders of images.
+        color: whether to read colors; for folders of images.
         workers: processes that train; by default one a core, or one a GPU.
         trials_per_device: trials that each worker trains in turn; by default what a GPU's memory holds, one on the CPU.
         cluster: a Ray cluster to train on: 'HOST:PORT', 'auto', or 'local' to start one on this machine.
@@ -223,7 +223,7 @@ def search(
         "max_activation_bytes": max_activation_bytes,
         "dataset": None if dataset is None else str(dataset),
         "image_size": image_size,
-        "colour": colour,
+        "color": color,
         "space": None if space is None else str(space),
         "warm_start": warm_start,
         "epochs": epochs,

@@ -92,7 +92,7 @@ class Browser:
         return answer["result"].get("value")
 
     def view(self, width: int, height: int, dark: bool = False) -> None:
-        """The size of the page in pixels, and the colours that it is asked for; at most 600 wide is a phone."""
+        """The size of the page in pixels, and the colors that it is asked for; at most 600 wide is a phone."""
         phone = width <= 600
         size = {"width": width, "height": height, "deviceScaleFactor": 2 if phone else 1}
         self.call("Emulation.setDeviceMetricsOverride", mobile=phone, **size)

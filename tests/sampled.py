@@ -11,7 +11,7 @@ from strategies import architectures
 from torch import Tensor, nn
 
 from nas.arch import Architecture, digest_of, lower
-from nas.export.metadata import normalised
+from nas.export.metadata import normalized
 from nas.model.build import build
 
 COUNT = 200
@@ -57,7 +57,7 @@ def distinct_architectures(count: int) -> list[Architecture]:
 
 @torch.no_grad()
 def sampled_network(architecture: Architecture, seed: int) -> Sampled:
-    """Weights far from their initialisation, running statistics that the images made."""
+    """Weights far from their initialization, running statistics that the images made."""
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
     stem = architecture.input
@@ -73,11 +73,11 @@ def sampled_network(architecture: Architecture, seed: int) -> Sampled:
         else:
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     for _ in range(5):
-        network(normalised(calibration, mean, std))
+        network(normalized(calibration, mean, std))
     network.eval()
     exact = build(architecture).eval()
     exact.load_state_dict(network.state_dict())
-    inputs = normalised(images, mean, std)
+    inputs = normalized(images, mean, std)
     logits, exact_logits = network(inputs), exact.double()(inputs.double())
     return Sampled(architecture, network, mean, std, images, calibration, logits, exact_logits)
 

@@ -47,7 +47,7 @@ class Drawing:
     shapes: tuple[Circle | Square, ...] = ()
     size: tuple[int, float] = (1, 1.0)
     filled: bool = False
-    colour: Literal["red", "green", 3] = "red"
+    color: Literal["red", "green", 3] = "red"
     opacity: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.0
     frame: Square | None = None
     own: Doubled = Doubled(0)
@@ -67,13 +67,13 @@ PROBLEMS: list[tuple[Any, str]] = [
     ({"title": 1}, "title: 1 is not text"),
     ({"title": None}, "title: None is not text"),
     ({"titel": "x", "title": "x"}, "titel: unknown key; did you mean 'title'?"),
-    ({"title": "x", "zzz": 1}, "zzz: unknown key; known: colour, filled, frame, opacity, own, shapes, size, title"),
+    ({"title": "x", "zzz": 1}, "zzz: unknown key; known: color, filled, frame, opacity, own, shapes, size, title"),
     ({"title": "x", "filled": 1}, "filled: 1 is not true or false"),
     ({"title": "x", "filled": "yes"}, "filled: 'yes' is not true or false"),
-    ({"title": "x", "colour": "rad"}, "colour: 'rad' is not known; did you mean 'red'?"),
-    ({"title": "x", "colour": "blue"}, "colour: 'blue' is not known; known: 3, green, red"),
-    ({"title": "x", "colour": ["red"]}, "colour: ['red'] is not known; known: 3, green, red"),
-    ({"title": "x", "colour": 3.0}, "colour: 3.0 is not known; known: 3, green, red"),
+    ({"title": "x", "color": "rad"}, "color: 'rad' is not known; did you mean 'red'?"),
+    ({"title": "x", "color": "blue"}, "color: 'blue' is not known; known: 3, green, red"),
+    ({"title": "x", "color": ["red"]}, "color: ['red'] is not known; known: 3, green, red"),
+    ({"title": "x", "color": 3.0}, "color: 3.0 is not known; known: 3, green, red"),
     ({"title": "x", "opacity": -0.5}, "opacity: -0.5 is below 0.0, the least"),
     ({"title": "x", "opacity": 1}, "opacity: 1.0 must be below 1.0"),
     ({"title": "x", "opacity": 2.0}, "opacity: 2.0 must be below 1.0"),
@@ -156,7 +156,7 @@ def test_values_that_are_right() -> None:
         "shapes": [{"type": "circle", "radius": 10}, {"type": "square", "side": 8}],
         "size": [2, 3],
         "filled": True,
-        "colour": 3,
+        "color": 3,
         "opacity": 0,
         "frame": None,
         "own": 4,
@@ -175,7 +175,7 @@ def test_encode_writes_types_and_lists() -> None:
         "shapes": [{"type": "circle", "radius": 1.5}, {"type": "square", "side": 2}],
         "size": [1, 1.0],
         "filled": False,
-        "colour": "red",
+        "color": "red",
         "opacity": 0.0,
         "frame": {"type": "square", "side": 3},
         "own": {"value": 0},
@@ -191,7 +191,7 @@ json_values = st.recursive(
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.dictionaries(st.sampled_from(["title", "shapes", "size", "colour", "opacity", "frame"]), json_values))
+@given(st.dictionaries(st.sampled_from(["title", "shapes", "size", "color", "opacity", "frame"]), json_values))
 def test_any_document_is_decoded_or_an_invalid_error(value: dict[str, Any]) -> None:
     try:
         drawing = decode(Drawing, value, "drawing")

@@ -14,10 +14,10 @@ from nas.arch import lower
 from nas.data.images import Dataset, ImageSet, load_dataset
 from nas.data.policy import AugmentationPolicy
 from nas.errors import StudyError, VerificationError
-from nas.export.c.header import write_c, write_quantised_c
+from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
-from nas.export.int8.network import QuantisedNetwork, load_quantised, write_quantised
-from nas.export.int8.quantize import quantise
+from nas.export.int8.network import QuantizedNetwork, load_quantized, write_quantized
+from nas.export.int8.quantize import quantize
 from nas.export.metadata import LoadedExport
 from nas.export.onnx import load_onnx, write_onnx
 from nas.export.python_module import module_source
@@ -28,7 +28,7 @@ from nas.model.image_network import ImageNetwork
 from nas.space import Candidate, candidate
 from nas.study.records import TrialRecord
 from nas.study.settings import StudyFolder
-from nas.train.engine import PreparedData, evaluate, normalisation
+from nas.train.engine import PreparedData, evaluate, normalization
 
 FORMATS = {
     ".py": "a Python module, weights beside it",
@@ -44,7 +44,7 @@ _READERS: dict[str, Callable[[Path], LoadedExport]] = {
     ".pt2": load_exported_program,
     ".h": load_c,
     ".int8.h": load_c,
-    ".int8.pt": load_quantised,
+    ".int8.pt": load_quantized,
 }
 CALIBRATION_IMAGES = 512  # training images that set the ranges of 8-bit activations
 
@@ -64,7 +64,7 @@ def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Pat
     found, weights = _trained(folder, record, dataset)
     claims = _claims(folder, record, found.costs, dataset)
     trained_on, judged_on = _images_of(folder, record, dataset)
-    mean, std = normalisation(trained_on.images)
+    mean, std = normalization(trained_on.images)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if kind == ".py":
@@ -81,9 +81,9 @@ def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Pat
         elif kind in _FLOAT_WRITERS:
             _FLOAT_WRITERS[kind](found.architecture, weights, mean, std, claims, output)
         else:
-            network = quantise(found.architecture, weights, mean, std, trained_on.images[:CALIBRATION_IMAGES])
+            network = quantize(found.architecture, weights, mean, std, trained_on.images[:CALIBRATION_IMAGES])
             claims |= _measured(network, judged_on, bool(record.confirmations), found.costs.num_params)
-            (write_quantised if kind == ".int8.pt" else write_quantised_c)(network, claims, output)
+            (write_quantized if kind == ".int8.pt" else write_quantized_c)(network, claims, output)
     except (OSError, RuntimeError) as error:
         raise StudyError(f"cannot write {output}: {error}; choose another -o") from None
     return claims
@@ -100,7 +100,7 @@ def load_network(folder: StudyFolder, record: TrialRecord, data_dir: Path | None
     net = build(lower(found.architecture))
     net.load_state_dict(weights)
     trained_on, _ = _images_of(folder, record, dataset)
-    return ImageNetwork(net, *normalisation(trained_on.images)).eval()
+    return ImageNetwork(net, *normalization(trained_on.images)).eval()
 
 
 def _trained(folder: StudyFolder, record: TrialRecord, dataset: Dataset) -> tuple[Candidate, dict[str, torch.Tensor]]:
@@ -129,7 +129,7 @@ def _format_of(output: Path) -> str:
     raise StudyError(f"-o {output}: the name says the format and must end in one of {known}")
 
 
-def _measured(network: QuantisedNetwork, images: ImageSet, is_test: bool, num_params: int) -> dict[str, Any]:
+def _measured(network: QuantizedNetwork, images: ImageSet, is_test: bool, num_params: int) -> dict[str, Any]:
     """The size of an 8-bit network, and its accuracy on the images that the float network was judged by."""
     return {
         "num_bytes": network.num_bytes,
@@ -179,7 +179,7 @@ def _provenance(folder: StudyFolder, record: TrialRecord) -> str:
 
 
 def _images_of(folder: StudyFolder, record: TrialRecord, dataset: Dataset) -> tuple[ImageSet, ImageSet]:
-    """The images that the exported weights were trained on, whose normalisation they need, and those that judged."""
+    """The images that the exported weights were trained on, whose normalization they need, and those that judged."""
     parts = parts_of(dataset, folder.settings().seed)
     return (parts.whole_train, parts.test) if record.confirmations else (parts.train, parts.validation)
 

@@ -94,7 +94,7 @@ def search(
         # Judged before any data is read, so that an impossible budget is refused at once.
         space, _ = _open_space(folder, settings, *KNOWN_IMAGES[settings.dataset])
         require_reachable(space, settings.budget)
-    dataset = load_dataset(settings.dataset, machine.data_dir, settings.image_size, settings.colour)
+    dataset = load_dataset(settings.dataset, machine.data_dir, settings.image_size, settings.color)
     space, space_text = _open_space(folder, settings, Input(*dataset.image_shape), dataset.num_classes)
     require_reachable(space, settings.budget)
     fingerprints = {"space": space.digest, "data": dataset.fingerprint}
@@ -193,7 +193,7 @@ def study_dataset(folder: StudyFolder, data_dir: Path | None) -> Dataset:
         StudyError: the data are not those of the study.
     """
     s = folder.settings()
-    dataset = load_dataset(s.dataset, data_dir, s.image_size, s.colour)
+    dataset = load_dataset(s.dataset, data_dir, s.image_size, s.color)
     if dataset.fingerprint != folder.fingerprints()["data"]:
         raise StudyError(f"the data of {s.dataset!r} are not those that study {folder.name!r} was made with")
     return dataset

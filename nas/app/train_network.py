@@ -31,7 +31,7 @@ def train_described(
     seed: int,
     test: bool,
     image_size: int | None,
-    colour: bool | None,
+    color: bool | None,
     output: Path | None,
     data_dir: Path | None,
     device: str,
@@ -47,7 +47,7 @@ def train_described(
             output.parent.mkdir(parents=True, exist_ok=True)
     where = find_device(device)
     use_one_thread(where)
-    dataset = load_dataset(dataset_name, data_dir, image_size, colour)
+    dataset = load_dataset(dataset_name, data_dir, image_size, color)
     if dataset.image_shape != described.input or dataset.num_classes != described.classes:
         raise DataError(
             f"{described.name} is for images {'x'.join(map(str, described.input))} of {described.classes} classes, "

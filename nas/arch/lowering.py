@@ -74,7 +74,7 @@ def lower(architecture: Architecture) -> list[Layer]:
 
 
 def calls(layers: list[Layer]) -> list[Call]:
-    """The steps of `forward`: neighbouring layers of one submodule run as one call."""
+    """The steps of `forward`: neighboring layers of one submodule run as one call."""
     result: list[Call] = []
     call_of = {IMAGE: IMAGE}
     runs = itertools.groupby(

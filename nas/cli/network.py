@@ -74,7 +74,7 @@ def train(
     image_size: Annotated[
         int | None, typer.Option("--image-size", min=4, help="Pixels; folders of images only.")
     ] = None,
-    colour: Annotated[bool | None, typer.Option("--colour/--grey", help="Folders of images only.")] = None,
+    color: Annotated[bool | None, typer.Option("--color/--gray", help="Folders of images only.")] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the trained network as a Python module, weights beside it."),
@@ -99,7 +99,7 @@ def train(
         seed,
         test,
         image_size,
-        colour,
+        color,
         output,
         data_dir,
         device,

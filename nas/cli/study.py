@@ -113,8 +113,8 @@ def search(
         int | None, typer.Option(min=1, help="Also limit the peak bytes of activations (float32, one image).")
     ] = None,
     image_size: Annotated[int | None, typer.Option(min=4, help="Resize to this many pixels; folders only.")] = None,
-    colour: Annotated[
-        bool | None, typer.Option("--colour/--grey", help="Folders only.  [default: as the images]")
+    color: Annotated[
+        bool | None, typer.Option("--color/--gray", help="Folders only.  [default: as the images]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.  [default: 0]")] = None,
     storage: Annotated[
@@ -147,7 +147,7 @@ def search(
         "max_activation_bytes": max_activation_bytes,
         "dataset": _whole_path(dataset),
         "image_size": image_size,
-        "colour": colour,
+        "color": color,
         "space": space,
         "warm_start": warm_start or None,
         "epochs": epochs,

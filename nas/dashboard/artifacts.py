@@ -33,7 +33,7 @@ def artifact_store(folder: StudyFolder) -> FileSystemArtifactStore:
 def save_artifacts(store: Store, data_dir: Path | None) -> None:
     """Adds what is missing to the confirmed trials, and replaces what an added seed has outdated.
 
-    The module needs the study's data for its normalisation; without them there is the drawing alone.
+    The module needs the study's data for its normalization; without them there is the drawing alone.
 
     Raises:
         SQLAlchemyError, StorageInternalError: the storage cannot be written.

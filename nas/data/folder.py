@@ -26,12 +26,12 @@ PROGRESS_SECONDS = 2.0
 
 
 def load(
-    root: Path, image_size: int | None = None, colour: bool | None = None
+    root: Path, image_size: int | None = None, color: bool | None = None
 ) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     """(training part, test part, classes) of the images under `root`.
 
     `image_size` resizes every image to a square of that many pixels; without it all images must have one size.
-    `colour` None keeps grey images grey if all are, by their format's mode, and makes all RGB otherwise. Transparent
+    `color` None keeps gray images gray if all are, by their format's mode, and makes all RGB otherwise. Transparent
     pixels are laid over white, a photograph's orientation tag is obeyed, and of several frames the first counts.
 
     Raises:
@@ -49,12 +49,12 @@ def load(
             )
         train_files, test_files = _class_files(root / "train", least=2), _class_files(root / "test", least=1)
         _check_same_classes(root, set(train_files), set(test_files))
-        whole = _read(root, [*_labelled(train_files), *_labelled(test_files)], image_size, colour)
+        whole = _read(root, [*_labeled(train_files), *_labeled(test_files)], image_size, color)
         num_train = sum(map(len, train_files.values()))
         indices = torch.arange(num_train), torch.arange(num_train, len(whole))
     else:
         train_files = _class_files(root, least=2)
-        whole = _read(root, _labelled(train_files), image_size, colour)
+        whole = _read(root, _labeled(train_files), image_size, color)
         indices = split(whole.labels, TEST_FRACTION, TEST_SPLIT_SEED)
     return whole.subset(indices[0]), whole.subset(indices[1]), tuple(train_files)
 
@@ -112,16 +112,16 @@ def _check_same_classes(root: Path, train: set[str], test: set[str]) -> None:
         raise DataError(f"train/ and test/ of {root} hold different classes ({only}); give both the same class folders")
 
 
-def _labelled(files: dict[str, list[Path]]) -> list[tuple[Path, int]]:
+def _labeled(files: dict[str, list[Path]]) -> list[tuple[Path, int]]:
     return [(path, label) for label, paths in enumerate(files.values()) for path in paths]
 
 
-def _read(root: Path, files: Sequence[tuple[Path, int]], image_size: int | None, colour: bool | None) -> ImageSet:
+def _read(root: Path, files: Sequence[tuple[Path, int]], image_size: int | None, color: bool | None) -> ImageSet:
     """All `files` decoded, images uint8 (N, C, H, W)."""
-    arrays: list[np.ndarray] = []  # uint8 (H, W) while grey, (H, W, 3) in colour
+    arrays: list[np.ndarray] = []  # uint8 (H, W) while gray, (H, W, 3) in color
     num_bytes = 0
     for path in _with_progress([path for path, _ in files], root):
-        arrays.append(_decode(path, image_size, colour))
+        arrays.append(_decode(path, image_size, color))
         if arrays[-1].shape[:2] != arrays[0].shape[:2]:
             sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (arrays[0], arrays[-1])]
             raise DataError(
@@ -134,15 +134,15 @@ def _read(root: Path, files: Sequence[tuple[Path, int]], image_size: int | None,
                 f"the images of {root} take more than {MAX_BYTES / 2**30:g} GiB in memory, the most that is held; "
                 "give a smaller --image-size"
             )
-    in_colour = any(array.ndim == 3 for array in arrays)
-    images = torch.empty((len(arrays), 3 if in_colour else 1, *arrays[0].shape[:2]), dtype=torch.uint8)
+    in_color = any(array.ndim == 3 for array in arrays)
+    images = torch.empty((len(arrays), 3 if in_color else 1, *arrays[0].shape[:2]), dtype=torch.uint8)
     for image, array in zip(images, arrays, strict=True):
         image.copy_(torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1)))
     return ImageSet(images, torch.tensor([label for _, label in files], dtype=torch.int64))
 
 
-def _decode(path: Path, image_size: int | None, colour: bool | None) -> np.ndarray:
-    """One image, uint8: (H, W) if it is grey, (H, W, 3) if not."""
+def _decode(path: Path, image_size: int | None, color: bool | None) -> np.ndarray:
+    """One image, uint8: (H, W) if it is gray, (H, W, 3) if not."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -153,7 +153,7 @@ def _decode(path: Path, image_size: int | None, colour: bool | None) -> np.ndarr
         raise DataError(f"{path} cannot be read as an image ({reason}); replace or remove it") from None
     if picture.mode == "F":
         raise DataError(f"{path} holds pixels as fractions, whose range is unknown; save it with 8 bits a channel")
-    is_grey = picture.mode in ("1", "L", "LA", "I") or picture.mode.startswith("I;16")
+    is_gray = picture.mode in ("1", "L", "LA", "I") or picture.mode.startswith("I;16")
     if picture.mode.startswith("I"):
         # Pillow's own conversion clips 16 bits to 255, which would make nearly all of the picture white.
         picture = Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))
@@ -161,7 +161,7 @@ def _decode(path: Path, image_size: int | None, colour: bool | None) -> np.ndarr
         # Dropping the alpha would show what lies under it: black ink on nothing becomes black on black.
         layer = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    picture = picture.convert("RGB" if (colour if colour is not None else not is_grey) else "L")
+    picture = picture.convert("RGB" if (color if color is not None else not is_gray) else "L")
     if image_size is not None:
         picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.array(picture)

@@ -87,22 +87,22 @@ def fingerprint(train: ImageSet, test: ImageSet) -> str:
 
 
 def load_dataset(
-    name: str, data_dir: Path | None = None, image_size: int | None = None, colour: bool | None = None
+    name: str, data_dir: Path | None = None, image_size: int | None = None, color: bool | None = None
 ) -> Dataset:
     """The data set called `name`, or the folder of images or `.npz` file of arrays at that path.
 
     A known name wins over a folder of the same name; `./mnist` means the folder. `data_dir` is where the files of
     named sets lie (default: $NAS_DATA_DIR, else the user's cache folder). `image_size` (pixels, both sides) and
-    `colour` (None: as the images are) are for folders alone.
+    `color` (None: as the images are) are for folders alone.
 
     Raises:
         DataError: the data set is unknown, missing, damaged or cannot be downloaded, or an option does not apply.
     """
     # Each loader is imported where it is needed: torchvision and scikit-learn take a second each to import.
     if name in POLICIES:
-        if image_size is not None or colour is not None:
+        if image_size is not None or color is not None:
             raise DataError(
-                f"the images of {name} have a fixed size and colour; an image size or colour can be asked for "
+                f"the images of {name} have a fixed size and color; an image size or color can be asked for "
                 "a folder of images only"
             )
         if name == "digits":
@@ -115,8 +115,8 @@ def load_dataset(
     if name.endswith(".npz"):
         from nas.data import arrays
 
-        if image_size is not None or colour is not None:
-            raise DataError(f"the arrays of {name} are taken as they are; leave the image size and colour out")
+        if image_size is not None or color is not None:
+            raise DataError(f"the arrays of {name} are taken as they are; leave the image size and color out")
         path = Path(os.path.abspath(Path(name).expanduser()))
         train, test, classes = arrays.load(path)
         return Dataset(str(path), train, test, classes, FOLDER_POLICY, fingerprint(train, test))
@@ -124,7 +124,7 @@ def load_dataset(
         from nas.data import folder
 
         root = Path(os.path.abspath(Path(name).expanduser()))
-        train, test, classes = folder.load(root, image_size, colour)
+        train, test, classes = folder.load(root, image_size, color)
         return Dataset(str(root), train, test, classes, FOLDER_POLICY, fingerprint(train, test))
     raise DataError(
         f"unknown data set {name!r}, and no folder of that name (your own images are named by the path of a folder "
@@ -173,7 +173,7 @@ def _load_digits() -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # grey levels 0 to 16
+    images = torch.from_numpy(bunch.images).mul(255 / 16).round().to(torch.uint8).unsqueeze(1)  # gray levels 0 to 16
     whole = ImageSet(images, torch.from_numpy(bunch.target).long())
     train, test = split(whole.labels, DIGITS_TEST_FRACTION, DIGITS_SPLIT_SEED)
     return whole.subset(train), whole.subset(test), tuple(str(d) for d in range(10))

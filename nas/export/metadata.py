@@ -125,7 +125,7 @@ def loaded_network(architecture: Architecture, state_dict: Mapping[str, Tensor])
     return network.eval()
 
 
-def normalised(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def normalized(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """Raw uint8 images (N, C, H, W) to network inputs, float32 (N, C, H, W): (image / 255 - mean) / std."""
     shape = (-1, 1, 1)
     return (images.float().div_(255) - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape)

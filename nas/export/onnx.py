@@ -1,6 +1,6 @@
 """ONNX: the layers as a graph of one node an operation, readable in any viewer; nothing is folded.
 
-The graph takes `image`, float32 (N, C, H, W), already normalised as (image / 255 - mean) / std, and gives `logits`,
+The graph takes `image`, float32 (N, C, H, W), already normalized as (image / 255 - mean) / std, and gives `logits`,
 float32 (N, classes). N is free. The file says its claims, shape, mean and std in the metadata property 'nas' (JSON).
 Needs the extra: pip install 'nas[onnx]'.
 """
@@ -38,7 +38,7 @@ from nas.export.metadata import (
     in_batches,
     loaded_network,
     metadata,
-    normalised,
+    normalized,
     read_metadata,
 )
 
@@ -88,7 +88,7 @@ class OnnxNetwork(LoadedExport):
 
     path: Path
     metadata: Metadata
-    num_params: int  # elements of the initialisers that are trained parameters, each once
+    num_params: int  # elements of the initializers that are trained parameters, each once
     _run: Callable[[Any, dict[str, Any]], list[Any]]
 
     def logits(self, images: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class OnnxNetwork(LoadedExport):
         return in_batches(self._batch, images)
 
     def _batch(self, images: Tensor) -> Tensor:
-        inputs = normalised(images, self.metadata.mean, self.metadata.std)
+        inputs = normalized(images, self.metadata.mean, self.metadata.std)
         return torch.from_numpy(self._run(None, {"image": inputs.numpy()})[0])
 
 
@@ -154,7 +154,7 @@ class _Graph:
     def __init__(self, onnx: Any, layers: list[Layer], state_dict: Mapping[str, Tensor]) -> None:
         self._onnx, self._layers, self._state = onnx, layers, state_dict
         self._nodes: list[Any] = []
-        self._initialisers: dict[str, Any] = {}
+        self._initializers: dict[str, Any] = {}
 
     def made(self, architecture: Architecture) -> Any:
         values = {IMAGE: "image"}
@@ -169,7 +169,7 @@ class _Graph:
         helper, float32, stem = self._onnx.helper, self._onnx.TensorProto.FLOAT, architecture.input
         image = helper.make_tensor_value_info("image", float32, ["N", stem.channels, stem.height, stem.width])
         logits = helper.make_tensor_value_info("logits", float32, ["N", architecture.classes])
-        return helper.make_graph(self._nodes, "network", [image], [logits], list(self._initialisers.values()))
+        return helper.make_graph(self._nodes, "network", [image], [logits], list(self._initializers.values()))
 
     def _layer(self, layer: Layer, name: str, sources: list[str], output: str) -> str:
         match layer.operation:
@@ -220,9 +220,9 @@ class _Graph:
         """The names of a layer's tensors; weights that run again are stored once."""
         names = [f"{name}.{part}" for part in parts]
         for key in names:
-            if key not in self._initialisers:
+            if key not in self._initializers:
                 values = self._state[key].detach().cpu().float().contiguous().numpy()
-                self._initialisers[key] = self._onnx.numpy_helper.from_array(values, key)
+                self._initializers[key] = self._onnx.numpy_helper.from_array(values, key)
         return names
 
     def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:

@@ -24,7 +24,7 @@ def module_source(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> str:
-    """The text of a module with the network as a class, its claims and the normalisation of its inputs.
+    """The text of a module with the network as a class, its claims and the normalization of its inputs.
 
     Its state dict has the keys of the module that `build` makes. `ruff format --line-length 120` leaves it as it is.
 

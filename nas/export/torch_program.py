@@ -1,6 +1,6 @@
 """torch.export: the network as a program that torch, AOTInductor and ExecuTorch take, without this project's code.
 
-The program takes float32 (N, C, H, W), already normalised as (image / 255 - mean) / std, and gives float32 logits
+The program takes float32 (N, C, H, W), already normalized as (image / 255 - mean) / std, and gives float32 logits
 (N, classes). N is free. Its claims, shape, mean and std lie in the file as the extra file 'nas.json'.
 """
 
@@ -22,7 +22,7 @@ from nas.export.metadata import (
     in_batches,
     loaded_network,
     metadata,
-    normalised,
+    normalized,
     read_metadata,
 )
 
@@ -62,7 +62,7 @@ class ExportedProgram(LoadedExport):
     path: Path
     metadata: Metadata
     num_params: int  # elements of the program's parameters, each tensor once
-    net: nn.Module  # normalised float32 (N, C, H, W) to logits (N, classes)
+    net: nn.Module  # normalized float32 (N, C, H, W) to logits (N, classes)
 
     def logits(self, images: Tensor) -> Tensor:
         """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by the program.
@@ -71,7 +71,7 @@ class ExportedProgram(LoadedExport):
             VerificationError: the images are not uint8 of the file's shape.
         """
         images = checked_images(images, self.input_shape)
-        return in_batches(lambda batch: self.net(normalised(batch, self.metadata.mean, self.metadata.std)), images)
+        return in_batches(lambda batch: self.net(normalized(batch, self.metadata.mean, self.metadata.std)), images)
 
 
 def load_exported_program(path: Path) -> ExportedProgram:

@@ -1,4 +1,4 @@
-"""Layers to a torch module. Weights start as torch initialises them by default.
+"""Layers to a torch module. Weights start as torch initializes them by default.
 
 Shape legend: N images, C channels, H and W pixels.
 """
@@ -59,7 +59,7 @@ def build(architecture: Architecture | list[Layer]) -> fx.GraphModule:
 
 
 def make_operation(operation: Operation) -> nn.Module:
-    """The torch.nn layer that performs `operation`, with torch's default initialisation."""
+    """The torch.nn layer that performs `operation`, with torch's default initialization."""
     name, args, kwargs = constructor(operation)
     module: nn.Module = getattr(nn, name)(*args, **kwargs)
     return module

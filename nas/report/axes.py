@@ -33,12 +33,12 @@ class Axes:
         return (error - self._least) / (self._most - self._least)
 
     def sizes(self) -> list[int]:
-        """Where the axis of sizes is labelled."""
+        """Where the axis of sizes is labeled."""
         steps = [d * 10**e for e in range(1, 9) for d in (1, 2, 3, 5)]
         return [s for s in steps if self._low <= math.log10(s) <= self._high]
 
     def accuracies(self) -> list[float]:
-        """Where the axis of accuracy is labelled."""
+        """Where the axis of accuracy is labeled."""
         steps = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.5, 2, 3, 5, 10, 20, 30, 40, 60, 80]
         return [100 - e for e in steps if self._least <= math.log10(e) <= self._most]
 

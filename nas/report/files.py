@@ -90,7 +90,7 @@ def search_command(name: str, settings: StudySettings) -> str:
             continue
         flag = f"--{f.name.replace('_', '-')}"
         if isinstance(value, bool):
-            words.append(flag if value else "--grey")
+            words.append(flag if value else "--gray")
         else:
             for one in value if isinstance(value, tuple) else (value,):
                 words += [flag, f"{one:g}" if isinstance(one, float) else str(one)]

@@ -1,7 +1,7 @@
 """The figures to be moved about in: the front and the learning curves, in plotly.
 
 Both draw the error (100 minus accuracy) on a log axis that points down, so that 99.0 and 99.4 stand apart, and label
-it with the accuracy. Their colours can be read on white and on black. A click finds the trial in `customdata`.
+it with the accuracy. Their colors can be read on white and on black. A click finds the trial in `customdata`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from nas.study.front import confirmed_front, validation_front
 from nas.study.records import TrialRecord
 from nas.study.tables import Reference
 
-BLUE, GREY, TEAL, ORANGE, RED, PURPLE = "#3b82f6", "#8b949e", "#12a594", "#d9822b", "#e5484d", "#a371e8"
+BLUE, GRAY, TEAL, ORANGE, RED, PURPLE = "#3b82f6", "#8b949e", "#12a594", "#d9822b", "#e5484d", "#a371e8"
 LEAST_ERROR = 0.01  # points; 100 % has no place on a log axis
 _GRID = "rgba(128,136,144,.22)"
 _ERRORS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 90)
@@ -41,8 +41,8 @@ def front_figure(
     stopped = [r for r in records if r.fate == "stopped" and r.validation_curve]
     figure = go.Figure(layout=_layout("accuracy, %"))
     figure.add_trace(_trials(stopped, "stopped early, validation", {"symbol": "x-thin", "size": 5, "opacity": 0.45,
-                             "line": {"width": 1, "color": GREY}}, named))  # fmt: skip
-    figure.add_trace(_trials(completed, "trials, validation", {"size": 6, "opacity": 0.45, "color": GREY}, named))
+                             "line": {"width": 1, "color": GRAY}}, named))  # fmt: skip
+    figure.add_trace(_trials(completed, "trials, validation", {"size": 6, "opacity": 0.45, "color": GRAY}, named))
     steps = validation_front(records)
     figure.add_trace(_trials(steps, "front by validation", {"size": 6, "color": TEAL}, named, line=TEAL))
     figure.add_trace(
@@ -107,7 +107,7 @@ def curves_figure(records: Sequence[TrialRecord], front: Iterable[int]) -> go.Fi
     stopped = [r for r in records if r.fate == "stopped" and r.validation_curve]
     kept = [r for r in records if r.fate == "completed"]
     figure.add_trace(_lines(stopped, "stopped early", PURPLE, 1, 0.35))
-    figure.add_trace(_lines([r for r in kept if r.number not in chosen], "completed", GREY, 1, 0.5))
+    figure.add_trace(_lines([r for r in kept if r.number not in chosen], "completed", GRAY, 1, 0.5))
     figure.add_trace(_lines([r for r in kept if r.number in chosen], "on the front", BLUE, 2, 1.0))
     figure.add_trace(
         go.Scatter(
@@ -128,7 +128,7 @@ def curves_figure(records: Sequence[TrialRecord], front: Iterable[int]) -> go.Fi
     return figure
 
 
-def _lines(records: Sequence[TrialRecord], name: str, colour: str, width: float, opacity: float) -> go.Scatter:
+def _lines(records: Sequence[TrialRecord], name: str, color: str, width: float, opacity: float) -> go.Scatter:
     """All curves as one trace, a gap between two of them: a thousand traces would take seconds to draw."""
     x: list[int | None] = []
     y: list[float | None] = []
@@ -142,7 +142,7 @@ def _lines(records: Sequence[TrialRecord], name: str, colour: str, width: float,
         y=y,
         name=name,
         mode="lines",
-        line={"color": colour, "width": width},
+        line={"color": color, "width": width},
         opacity=opacity,
         connectgaps=False,
         customdata=numbers,
@@ -192,7 +192,7 @@ def _error(accuracy: float) -> float:
 
 
 def _error_axis(figure: go.Figure, least: float, most: float) -> None:
-    """From `most` at the bottom to `least` at the top; labelled more closely where it spans little."""
+    """From `most` at the bottom to `least` at the top; labeled more closely where it spans little."""
     wide = log10(most / least) > 1.4
     ticks = [e for e in _ERRORS if not wide or e in _COARSE_ERRORS]
     figure.update_yaxes(range=[log10(most), log10(least)], tickvals=ticks, ticktext=[f"{100 - e:g}" for e in ticks])

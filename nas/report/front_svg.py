@@ -12,7 +12,7 @@ from nas.study.tables import Reference
 
 WIDTH, HEIGHT = 860, 480  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 46, 56
-_BLUE, _GREY, _ORANGE, _RED, _INK = "#1f6feb", "#8b949e", "#d9822b", "#cf222e", "#24292f"
+_BLUE, _GRAY, _ORANGE, _RED, _INK = "#1f6feb", "#8b949e", "#d9822b", "#cf222e", "#24292f"
 
 
 class _Pixels:
@@ -37,9 +37,9 @@ def front_svg(
     axes = _Pixels(front_axes(records, max_params, target, landmarks))
     parts = _lines(axes, max_params, target)
     for r in completed:
-        parts.append(_dot(axes.x(r.num_params), axes.y(r.validation_accuracy), 3, _GREY, 0.45, _trial_text(r)))
+        parts.append(_dot(axes.x(r.num_params), axes.y(r.validation_accuracy), 3, _GRAY, 0.45, _trial_text(r)))
     validation = [(axes.x(r.num_params), axes.y(r.validation_accuracy)) for r in validation_front(records)]
-    parts.append(_steps(validation, _GREY, "4 3"))
+    parts.append(_steps(validation, _GRAY, "4 3"))
     front = confirmed_front(records)
     parts.append(_steps([(axes.x(r.num_params), axes.y(r.confirmed.mean)) for r in front if r.confirmed], _BLUE, ""))
     for r, figure in confirmed:
@@ -99,9 +99,9 @@ def _lines(axes: _Pixels, max_params: int, target: float | None) -> list[str]:
     return parts
 
 
-def _dot(x: float, y: float, radius: float, colour: str, opacity: float, text: str) -> str:
+def _dot(x: float, y: float, radius: float, color: str, opacity: float, text: str) -> str:
     return (
-        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}" fill-opacity="{opacity}">'
+        f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{color}" fill-opacity="{opacity}">'
         f"<title>{escape(text)}</title></circle>"
     )
 
@@ -112,23 +112,23 @@ def _bar(x: float, low: float, high: float) -> str:
     )
 
 
-def _steps(points: Sequence[tuple[float, float]], colour: str, dashes: str) -> str:
+def _steps(points: Sequence[tuple[float, float]], color: str, dashes: str) -> str:
     """The front as stairs: what a network of some size is known to reach holds until the next one."""
     if not points:
         return ""
     (x, y), *rest = points
     path = f"M{x:.1f} {y:.1f}" + "".join(f"H{px:.1f}V{py:.1f}" for px, py in rest)
-    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.5" stroke-dasharray="{dashes}"/>'
+    return f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.5" stroke-dasharray="{dashes}"/>'
 
 
 def _legend() -> list[str]:
     entries = [
         (_BLUE, "confirmed on the test set: mean ± deviation over seeds"),
-        (_GREY, "trials, validation"),
+        (_GRAY, "trials, validation"),
         (_ORANGE, "published, best epoch"),
     ]
     parts, x = [], float(LEFT)
-    for colour, text in entries:
-        parts.append(f'<circle cx="{x:.1f}" cy="24" r="5" fill="{colour}"/><text x="{x + 10:.1f}" y="28">{text}</text>')
+    for color, text in entries:
+        parts.append(f'<circle cx="{x:.1f}" cy="24" r="5" fill="{color}"/><text x="{x + 10:.1f}" y="28">{text}</text>')
         x += 34 + 6.1 * len(text)
     return parts

@@ -22,7 +22,7 @@ def section(name: str, title: str, *parts: str) -> str:
     """A section under a heading; `parts` are markup."""
     heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
     body = "\n".join(part for part in parts if part)
-    return f'<section id="{name}" aria-labelledby="{name}-title">\n{heading}\n{body}\n</section>'
+    return f'<section id="{name}" aria-labeledby="{name}-title">\n{heading}\n{body}\n</section>'
 
 
 def note(text: str) -> str:

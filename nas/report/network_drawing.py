@@ -9,7 +9,7 @@ from html import escape
 from nas.arch import Architecture, Call, calls, costs_of, lower, outline
 from nas.arch.operations import AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, Linear, MaxPool2d, Shape
 
-_COLOURS = {
+_COLORS = {
     "input": "#8b949e",
     "plain": "#3b82f6",
     "separable": "#12a594",
@@ -39,7 +39,7 @@ class _Step:
 
 
 def architecture_svg(architecture: Architecture, width: int = 1140) -> str:
-    """The drawing, wrapped into rows of at most `width` pixels; text takes the colour of its surroundings."""
+    """The drawing, wrapped into rows of at most `width` pixels; text takes the color of its surroundings."""
     layers = lower(architecture)
     stem = architecture.input
     image = _Step("input", "image", (stem.channels, stem.height, stem.width), 0)
@@ -117,7 +117,7 @@ def _size(step: _Step, per_pixel: float, per_channel: float) -> tuple[float, flo
 
 def _step_svg(step: _Step, previous: _Step, x: float, base: float, per_pixel: float, per_channel: float) -> str:
     length, height, depth = _size(step, per_pixel, per_channel)
-    colour, middle = _COLOURS[step.kind], x + (step.slot - 8) / 2
+    color, middle = _COLORS[step.kind], x + (step.slot - 8) / 2
     map_text = "×".join(map(str, step.shape[1:])) if len(step.shape) == 3 else ""
     if step.kind == "pool":
         # A funnel from the map before it to the map behind it.
@@ -125,22 +125,22 @@ def _step_svg(step: _Step, previous: _Step, x: float, base: float, per_pixel: fl
         left, right = middle - 9, middle + 9
         shape = (
             f'<path d="M{left:.1f} {base:.1f}V{base - before:.1f}L{right:.1f} {base - behind:.1f}V{base:.1f}z" '
-            f'fill="{colour}" fill-opacity=".28"/>'
+            f'fill="{color}" fill-opacity=".28"/>'
         )
         return shape + _lines(middle, base, [(step.title.split()[0], False), (step.title.split()[-1], False)])
     front, left = height - depth, middle - (length + depth) / 2
     top, right = base - front, left + length
     faces = (
-        f'<path d="M{left:.1f} {base:.1f}V{top:.1f}h{length:.1f}V{base:.1f}z" fill="{colour}"/>'
+        f'<path d="M{left:.1f} {base:.1f}V{top:.1f}h{length:.1f}V{base:.1f}z" fill="{color}"/>'
         f'<path d="M{left:.1f} {top:.1f}l{depth:.1f} {-depth:.1f}h{length:.1f}l{-depth:.1f} {depth:.1f}z" '
-        f'fill="{colour}" fill-opacity=".62"/>'
+        f'fill="{color}" fill-opacity=".62"/>'
         f'<path d="M{right:.1f} {base:.1f}V{top:.1f}l{depth:.1f} {-depth:.1f}v{front:.1f}z" '
-        f'fill="{colour}" fill-opacity=".38"/>'
+        f'fill="{color}" fill-opacity=".38"/>'
     )
     if step.shortcut:
         faces += (
             f'<path d="M{x:.1f} {base + 3:.1f}q{(step.slot - 8) / 2:.1f} 9 {step.slot - 8:.1f} 0" fill="none" '
-            f'stroke="{colour}" stroke-width="1.5"><title>shortcut</title></path>'
+            f'stroke="{color}" stroke-width="1.5"><title>shortcut</title></path>'
         )
     uses = f" ×{step.uses}" if step.uses > 1 else ""
     shape_text = f"{step.shape[0]} of {map_text}" if map_text else str(step.shape[0])

@@ -153,7 +153,7 @@ def _front_section(facts: StudyFacts, front: Sequence[TrialRecord], landmarks: S
         if facts.target is not None
         else ""
     )
-    references = " Reference networks (grey) are as published: the best epoch of one run." if landmarks else ""
+    references = " Reference networks (gray) are as published: the best epoch of one run." if landmarks else ""
     figure = plot("front-plot", "Scatter plot of parameters against accuracy. The table below it holds the front.")
     return section(
         "front",

@@ -65,15 +65,15 @@
     }
   }
 
-  // The page's colours, so that a figure follows the light or dark of its surroundings.
-  function colours() {
+  // The page's colors, so that a figure follows the light or dark of its surroundings.
+  function colors() {
     const style = getComputedStyle(document.documentElement);
     const value = (name) => style.getPropertyValue(name).trim();
     return { ink: value("--soft"), grid: value("--grid"), paper: value("--paper") };
   }
 
   function themed(layout) {
-    const { ink, grid } = colours();
+    const { ink, grid } = colors();
     const axis = (name) => ({ ...layout[name], gridcolor: grid, linecolor: grid, tickangle: 0 });
     return { ...layout, font: { ...layout.font, color: ink }, xaxis: axis("xaxis"), yaxis: axis("yaxis"), showlegend: false };
   }
@@ -128,7 +128,7 @@
     if (button) show(Number(button.dataset.trial), true);
   });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
-    const { ink, grid } = colours();
+    const { ink, grid } = colors();
     const change = { "font.color": ink };
     for (const axis of ["xaxis", "yaxis"]) Object.assign(change, { [`${axis}.gridcolor`]: grid, [`${axis}.linecolor`]: grid });
     plots.forEach((plot) => Plotly.relayout(plot, change));

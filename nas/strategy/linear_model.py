@@ -56,7 +56,7 @@ def trial_inputs(trial: FrozenTrial, distributions: Distributions) -> list[float
 
 
 class LinearModel:
-    """Bayesian linear regression on standardised inputs, learnt an observation at a time.
+    """Bayesian linear regression on standardized inputs, learnt an observation at a time.
 
     Every weight has a normal prior around zero, so that what few observations cannot tell counts little (ridge
     regression, Hoerl and Kennard 1970; its posterior: Bishop 2006, section 3.3). The prior is scaled to the noise,
@@ -119,7 +119,7 @@ class LinearModel:
         return np.asarray(self._weights / self._scales)
 
     def draw_weights(self, rng: random.Random) -> Array:
-        """One draw of the weights, for inputs that are not standardised, from what is believed of them.
+        """One draw of the weights, for inputs that are not standardized, from what is believed of them.
 
         To propose what is best by such a draw tries what may be good as often as it may be (Thompson 1933).
         """

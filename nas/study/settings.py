@@ -28,7 +28,7 @@ class StudySettings:
     max_activation_bytes: Annotated[int, Bounds(1, 10**15)] | None = None
     dataset: str = "mnist"  # a name, or a folder of images
     image_size: Annotated[int, Bounds(4, 1024)] | None = None  # pixels; folders only
-    colour: bool | None = None  # folders only; None is what the images are
+    color: bool | None = None  # folders only; None is what the images are
     space: str = "separable"  # a shipped space, or a .toml file
     epochs: Annotated[int, Bounds(1, 10_000)] | None = None  # None is what the space says
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0

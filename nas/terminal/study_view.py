@@ -15,19 +15,19 @@ from nas.terminal.front_plot import ASCII, UNICODE, front_plot
 if TYPE_CHECKING:
     from nas.study.settings import StudyFolder, StudySettings
 
-_COLOURS = {"confirmed": "blue", "reference": "yellow", "budget": "red", "target": "red"}  # of a plot's marks
+_COLORS = {"confirmed": "blue", "reference": "yellow", "budget": "red", "target": "red"}  # of a plot's marks
 
 
 def print_front(records: list[TrialRecord], settings: StudySettings) -> None:
-    """The front as a table and, once there is one, as a plot; in colour on a terminal that has it."""
+    """The front as a table and, once there is one, as a plot; in color on a terminal that has it."""
     landmarks = references(settings.dataset)
     print(f"\n{front_text(records, settings.target, landmarks)}\n")
     console = Console()
     marks = ASCII if _is_simple(console) else UNICODE
     if plot := front_plot(records, settings.max_params, settings.target, landmarks, marks):
         text = Text(plot)
-        for name, colour in _COLOURS.items():
-            text.highlight_words([getattr(marks, name)], colour)
+        for name, color in _COLORS.items():
+            text.highlight_words([getattr(marks, name)], color)
         console.print(text, soft_wrap=True)
         print()
 

@@ -17,7 +17,7 @@ from nas.data.policy import AugmentationPolicy
 def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generator: torch.Generator) -> Tensor:
     """Each image under a random affine map of its own, and mirrored by a fair coin where the policy says so.
 
-    Bilinear; what comes in from outside the image is 0, so the images must not be normalised yet.
+    Bilinear; what comes in from outside the image is 0, so the images must not be normalized yet.
 
     Args:
         images: float (N, C, H, W).

@@ -102,7 +102,7 @@ def _faster(module: nn.Module) -> nn.Module:
 
 
 def _fused(layers: list[nn.Module]) -> list[nn.Module]:
-    """Neighbours that a kernel does in one go made one layer; the rest as they are."""
+    """Neighbors that a kernel does in one go made one layer; the rest as they are."""
     made: list[nn.Module] = []
     while layers:
         layer, taken = _first_fused(layers)
@@ -115,15 +115,15 @@ def _first_fused(layers: list[nn.Module]) -> tuple[nn.Module, int]:
     """The layer that does the work of as many of the first `layers` as one kernel can, and how many those are."""
     match layers:
         case [activation, nn.BatchNorm2d() as norm, nn.Dropout(p=rate), *_] if type(activation) in ACTIVATIONS:
-            return Normalised(norm, activation, activation_first=True, rate=rate), 3
+            return Normalized(norm, activation, activation_first=True, rate=rate), 3
         case [activation, nn.BatchNorm2d() as norm, *_] if type(activation) in ACTIVATIONS:
-            return Normalised(norm, activation, activation_first=True), 2
+            return Normalized(norm, activation, activation_first=True), 2
         case [nn.BatchNorm2d() as norm, activation, nn.Dropout(p=rate), *_] if type(activation) in ACTIVATIONS:
-            return Normalised(norm, activation, rate=rate), 3
+            return Normalized(norm, activation, rate=rate), 3
         case [nn.BatchNorm2d() as norm, activation, *_] if type(activation) in ACTIVATIONS:
-            return Normalised(norm, activation), 2
+            return Normalized(norm, activation), 2
         case [nn.BatchNorm2d() as norm, *_]:
-            return Normalised(norm, nn.Identity()), 1
+            return Normalized(norm, nn.Identity()), 1
         case [nn.Conv2d() as convolution, *_] if _is_plain_depthwise(convolution):
             return Depthwise(convolution), 1
         case [nn.MaxPool2d(kernel_size=2, stride=2), *_]:
@@ -138,7 +138,7 @@ def _is_plain_depthwise(layer: nn.Conv2d) -> bool:
     return square and plain and layer.groups == layer.in_channels == layer.out_channels > 1
 
 
-class Normalised(nn.Module):
+class Normalized(nn.Module):
     """Batch norm, an activation behind or ahead of it, and element dropout behind both, in one go."""
 
     def __init__(
@@ -158,7 +158,7 @@ class Normalised(nn.Module):
             norm.num_batches_tracked.add_(1)
             seed = int(torch.randint(2**32, (), dtype=torch.int64)) if self.rate else 0
             drop = round(self.rate * 2**32), seed  # random words below the first drop their element
-            return _Normalise.apply(x, norm.weight, norm.bias, norm, self.activation, drop)  # type: ignore[no-any-return]
+            return _Normalize.apply(x, norm.weight, norm.bias, norm, self.activation, drop)  # type: ignore[no-any-return]
         assert norm.running_mean is not None
         assert norm.running_var is not None
         scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
@@ -176,7 +176,7 @@ class _Apply(torch.autograd.Function):
         return y
 
 
-class _Normalise(torch.autograd.Function):
+class _Normalize(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,

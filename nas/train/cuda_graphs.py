@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 import torch
 from torch import Tensor
 
-# Calls that run as they are, before one is recorded: the first ones make the optimiser's state and pick kernels, which
+# Calls that run as they are, before one is recorded: the first ones make the optimizer's state and pick kernels, which
 # must not happen inside a graph (as many as torch's own `make_graphed_callables` takes).
 WARM_UP_CALLS = 3
 

@@ -1,6 +1,6 @@
 """The training engine: one network, one recipe, an epoch at a time, so that the caller can stop it.
 
-Data stay on the device as bytes; a chunk of images at a time is gathered, augmented and normalised there, and nothing
+Data stay on the device as bytes; a chunk of images at a time is gathered, augmented and normalized there, and nothing
 waits for the device within an epoch. Several networks of one architecture may be trained as one, each under a seed of
 its own. Shape legend: N images, S seeds, C channels, H and W pixels.
 """
@@ -75,7 +75,7 @@ class PreparedData:
         """Bytes (N, C, H, W) to floats in 0..1."""
         return images.to(self.mean.dtype).div_(255)
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalized(self, images: Tensor) -> Tensor:
         """Scaled (N, C, H, W) floats in 0..1 to network inputs."""
         return (images - self.mean) / self.std
 
@@ -108,8 +108,8 @@ def use_one_thread(device: torch.device) -> None:
 
 
 def prepare(train: ImageSet, evaluation: ImageSet, policy: AugmentationPolicy, device: torch.device) -> PreparedData:
-    """Moves both parts to `device`; the normalisation comes from `train` alone."""
-    mean, std = normalisation(train.images)
+    """Moves both parts to `device`; the normalization comes from `train` alone."""
+    mean, std = normalization(train.images)
     shape = (-1, 1, 1)
     return PreparedData(
         train=ImageSet(train.images.to(device), train.labels.to(device)),
@@ -120,7 +120,7 @@ def prepare(train: ImageSet, evaluation: ImageSet, policy: AugmentationPolicy, d
     )
 
 
-def normalisation(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def normalization(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of uint8 (N, C, H, W) images, scaled to 0..1; exact."""
     means, stds = [], []
     for channel in range(images.shape[1]):
@@ -282,7 +282,7 @@ class _Work:
         data, parts = self.data, []
         for indices, generator in zip(order.unbind(1), self.generators, strict=True):
             images = augment(data.scaled(data.train.images[indices]), data.policy, self.recipe.augmentation, generator)
-            parts.append(data.normalised(images))
+            parts.append(data.normalized(images))
         return self._side_by_side(parts), data.train.labels[order]
 
     def step(self, inputs: Tensor, labels: Tensor, numbers: Tensor) -> None:
@@ -401,7 +401,7 @@ def _correct(network: nn.Module, data: PreparedData, seeds: int) -> Tensor:
     batch, layout = EVALUATION_BATCH[data.device.type], LAYOUT[data.device.type]
     parts = zip(torch.split(data.evaluation.images, batch), torch.split(data.evaluation.labels, batch), strict=True)
     for images, labels in parts:
-        inputs = data.normalised(data.scaled(images))
+        inputs = data.normalized(data.scaled(images))
         inputs = (inputs if seeds == 1 else inputs.repeat(1, seeds, 1, 1)).contiguous(memory_format=layout)
         logits = network(inputs).reshape(len(labels), seeds, -1)
         correct += (logits.argmax(dim=2) == labels.unsqueeze(1)).sum(dim=0)

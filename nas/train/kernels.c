@@ -364,13 +364,13 @@ void max_pool_forward(const float *x, float *y, long images, long height, long w
 }
 
 /* The gradient goes to the first of equals, as torch's does. Whole rows at once: `left` marks the left column of each
- * window, and a neighbour is the other column's element of the same row. */
+ * window, and a neighbor is the other column's element of the same row. */
 void max_pool_backward(const float *x, const float *dy, float *dx, long images, long height, long width,
                        long channels) {
     const long row = width * channels, pairs = width / 2 * 2 * channels;
     float *scratch = zeros(4 * row + 4 * channels);
     float *gradient = scratch, *left = gradient + row;
-    float *upper = left + row + channels, *lower = upper + row + 2 * channels;  /* room for a neighbour on both sides */
+    float *upper = left + row + channels, *lower = upper + row + 2 * channels;  /* room for a neighbor on both sides */
     for (long i = 0; i < row; i++) left[i] = i / channels % 2 == 0;
     if (height % 2 || width % 2) memset(dx, 0, images * height * row * sizeof(float));
     for (long n = 0; n < images; n++)

@@ -1,4 +1,4 @@
-"""A recipe's optimiser and its learning rate at each step."""
+"""A recipe's optimizer and its learning rate at each step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas.arch import Recipe
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over `parameters`.
+    """The recipe's optimizer over `parameters`.
 
     Its learning rate is a tensor on their device, changed in place before every step to what `learning_rate_at` says,
     so that a step can be part of a CUDA graph.

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM without a torn study: a request to stop is honoured between two writes, never within one."""
+"""Ctrl-C and SIGTERM without a torn study: a request to stop is honored between two writes, never within one."""
 
 from __future__ import annotations
 

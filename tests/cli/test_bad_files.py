@@ -109,7 +109,7 @@ def test_an_architecture_whose_maps_vanish_is_refused(nas: Nas) -> None:
 
 @pytest.fixture
 def images(nas: Nas) -> Path:
-    """A folder of eight grey images in two classes."""
+    """A folder of eight gray images in two classes."""
     for label in ("cat", "dog"):
         (nas.cwd / "images" / label).mkdir(parents=True)
         for number in range(4):
@@ -142,7 +142,7 @@ def test_one_bad_image_is_named(spoil: Callable[[Path], None], text: str, images
 
 def test_options_for_folders_do_not_apply_to_named_sets(nas: Nas) -> None:
     ended = nas("search", "--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--image-size", 16)
-    assert_refused(ended, 1, "the images of digits have a fixed size and colour")
+    assert_refused(ended, 1, "the images of digits have a fixed size and color")
 
 
 def test_a_truncated_mnist_file_is_named_with_both_checksums(nas: Nas, no_network: dict[str, str]) -> None:

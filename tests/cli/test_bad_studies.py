@@ -62,7 +62,7 @@ def test_a_study_does_not_change_what_it_is(changed: list[str], text: str, study
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of twenty grey images of 8x8 pixels in ten classes, as digits has."""
+    """A folder of twenty gray images of 8x8 pixels in ten classes, as digits has."""
     from PIL import Image
 
     root = tmp_path_factory.mktemp("images")

@@ -67,7 +67,7 @@ def test_the_flags_of_search_are_these() -> None:
     flags = {flag for parameter in search.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     assert flags == {
         "--max-params", "--max-macs", "--max-activation-bytes", "--target", "--stop-at-first", "--go-on",
-        "--dataset", "--image-size", "--colour", "--grey", "--space", "--study", "--name", "--studies", "--storage",
+        "--dataset", "--image-size", "--color", "--gray", "--space", "--study", "--name", "--studies", "--storage",
         "--warm-start",
         "--trials", "--time", "--epochs", "--seeds", "--seed", "--workers", "--trials-per-device",
         "--cluster",

@@ -14,7 +14,7 @@ from nas.data.arrays import class_names, image_sets, save
 from nas.data.images import load_dataset
 from nas.errors import DataError
 
-GREY = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
+GRAY = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)
 LABELS = np.array([0, 1, 2, 0, 1, 2])
 
 
@@ -33,8 +33,8 @@ class Pairs:
         return self.images[index], int(LABELS[index])
 
 
-def test_grey_images_get_their_channel() -> None:
-    train, test = image_sets((GREY, LABELS), (torch.from_numpy(GREY).unsqueeze(1), LABELS.tolist()))
+def test_gray_images_get_their_channel() -> None:
+    train, test = image_sets((GRAY, LABELS), (torch.from_numpy(GRAY).unsqueeze(1), LABELS.tolist()))
     assert train.images.shape == (6, 1, 4, 5)
     assert train.labels.dtype == torch.int64
     assert torch.equal(train.images, test.images)
@@ -42,10 +42,10 @@ def test_grey_images_get_their_channel() -> None:
 
 
 def test_a_torchvision_data_set_of_pictures() -> None:
-    colour = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
-    pictures = Pairs([Image.fromarray(array) for array in colour])
+    color = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    pictures = Pairs([Image.fromarray(array) for array in color])
     train, _ = image_sets(pictures, pictures)
-    assert torch.equal(train.images, torch.from_numpy(colour).permute(0, 3, 1, 2))
+    assert torch.equal(train.images, torch.from_numpy(color).permute(0, 3, 1, 2))
     assert train.labels.tolist() == LABELS.tolist()
     assert class_names(pictures, 3) == ("a", "b", "c")
     tensors = Pairs(list(train.images))  # what v2.PILToTensor gives
@@ -53,7 +53,7 @@ def test_a_torchvision_data_set_of_pictures() -> None:
 
 
 def test_a_file_holds_what_was_saved(tmp_path: Path) -> None:
-    train, test = image_sets((GREY, LABELS), (255 - GREY, LABELS))
+    train, test = image_sets((GRAY, LABELS), (255 - GRAY, LABELS))
     path = tmp_path / "deep" / "mine.npz"
     save(path, train, test, ("a", "b", "c"))
     dataset = load_dataset(str(path))
@@ -69,25 +69,25 @@ def test_a_file_holds_what_was_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ((GREY / 255, LABELS), r"training part: images are float64 \(6, 4, 5\) and must be uint8"),
-        ((GREY[0], LABELS), r"images are uint8 \(4, 5\) and must be uint8 \(N, H, W\) or \(N, C, H, W\)"),
-        ((GREY, LABELS[:5]), r"labels are int64 \(5,\) and must be whole numbers, one for each of 6"),
-        ((GREY, LABELS / 2), r"labels are float64 \(6,\) and must be whole numbers"),
-        ((GREY, LABELS - 1), r"label -1 is below 0; labels are counted from 0"),
-        ((GREY, LABELS * 0), "every label to train on is 0; at least 2 classes are needed"),
-        ((GREY, LABELS % 2), "label 2 is tested on, 1 is the last trained on"),
-        ((GREY[:, :3], LABELS), r"images of \(1, 3, 5\) to train on and of \(1, 4, 5\) to test on"),
+        ((GRAY / 255, LABELS), r"training part: images are float64 \(6, 4, 5\) and must be uint8"),
+        ((GRAY[0], LABELS), r"images are uint8 \(4, 5\) and must be uint8 \(N, H, W\) or \(N, C, H, W\)"),
+        ((GRAY, LABELS[:5]), r"labels are int64 \(5,\) and must be whole numbers, one for each of 6"),
+        ((GRAY, LABELS / 2), r"labels are float64 \(6,\) and must be whole numbers"),
+        ((GRAY, LABELS - 1), r"label -1 is below 0; labels are counted from 0"),
+        ((GRAY, LABELS * 0), "every label to train on is 0; at least 2 classes are needed"),
+        ((GRAY, LABELS % 2), "label 2 is tested on, 1 is the last trained on"),
+        ((GRAY[:, :3], LABELS), r"images of \(1, 3, 5\) to train on and of \(1, 4, 5\) to test on"),
         ((np.zeros((6, 4, 5, 3), np.uint8), LABELS), r"\(6, 4, 5, 3\), channels last; give them as \(N, C, H, W\)"),
-        ((GREY[:0], LABELS[:0]), r"images are uint8 \(0, 1, 4, 5\); there must be some"),
+        ((GRAY[:0], LABELS[:0]), r"images are uint8 \(0, 1, 4, 5\); there must be some"),
         (7, r"training part is int; give \(images, labels\), or a torchvision data set"),
         ([1, 2, 3], r"item 0 is not \(image, label\)"),
-        (Pairs([GREY[0] / 255] * 6), "images are float64 and must be uint8; leave the data set's transform out"),
-        (Pairs([GREY[0], GREY[0, :2]]), r"item 1 is \(2, 5\) and the first is \(4, 5\)"),
+        (Pairs([GRAY[0] / 255] * 6), "images are float64 and must be uint8; leave the data set's transform out"),
+        (Pairs([GRAY[0], GRAY[0, :2]]), r"item 1 is \(2, 5\) and the first is \(4, 5\)"),
     ],
 )
 def test_what_is_no_set_of_images_is_refused(train: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        image_sets(train, (GREY, LABELS))
+        image_sets(train, (GRAY, LABELS))
 
 
 def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
@@ -97,15 +97,15 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     path.write_text("no archive")
     with pytest.raises(DataError, match=r"cannot read .*mine.npz.* it must be an .npz file of arrays"):
         load_dataset(str(path))
-    np.savez(path, train_images=GREY, train_labels=LABELS)
+    np.savez(path, train_images=GRAY, train_labels=LABELS)
     with pytest.raises(DataError, match="lacks test_images, test_labels; it needs train_images, train_labels, test_im"):
         load_dataset(str(path))
-    arrays = {"train_images": GREY, "train_labels": LABELS, "test_images": GREY, "test_labels": LABELS}
+    arrays = {"train_images": GRAY, "train_labels": LABELS, "test_images": GRAY, "test_labels": LABELS}
     np.savez(path, **arrays, classes=np.array(["a"]))
     with pytest.raises(DataError, match="1 names in `classes`, and labels up to 2"):
         load_dataset(str(path))
     np.savez(path, **{**arrays, "train_labels": np.array([object()] * 6)})
     with pytest.raises(DataError, match="Object arrays cannot be loaded"):
         load_dataset(str(path))
-    with pytest.raises(DataError, match="are taken as they are; leave the image size and colour out"):
+    with pytest.raises(DataError, match="are taken as they are; leave the image size and color out"):
         load_dataset(str(path), image_size=8)

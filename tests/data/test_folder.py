@@ -20,7 +20,7 @@ def save(path: Path, value: int | tuple[int, ...] = 100, mode: str = "L", size: 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two classes, cat and dog, of six and eighteen grey images, each filled with its own number."""
+    """Two classes, cat and dog, of six and eighteen gray images, each filled with its own number."""
     for name, count in (("cat", 6), ("dog", 18)):
         for i in range(count):
             save(tmp_path / "pets" / name / f"{i:02}.png", i + 100 * (name == "dog"))
@@ -77,8 +77,8 @@ def test_every_format_is_read(suffix: str, root: Path) -> None:
     assert np.abs(pixels.astype(int) - (200, 100, 0)).max() <= 4
 
 
-def test_colour_follows_the_images_unless_asked_for(root: Path) -> None:
-    assert load_dataset(str(root), colour=True).image_shape == (3, 4, 6)
+def test_color_follows_the_images_unless_asked_for(root: Path) -> None:
+    assert load_dataset(str(root), color=True).image_shape == (3, 4, 6)
     save(root / "dog" / "red.png", (255, 0, 0), "RGB")
     dataset = load_dataset(str(root))
     assert dataset.image_shape == (3, 4, 6)
@@ -86,14 +86,14 @@ def test_colour_follows_the_images_unless_asked_for(root: Path) -> None:
     red = images[:, 0, 0, 0] == 255
     assert images[red].amax(dim=(0, 2, 3)).tolist() == [255, 0, 0]
     assert images[~red][:, 0].equal(images[~red][:, 2])
-    assert load_dataset(str(root), colour=False).image_shape == (1, 4, 6)
+    assert load_dataset(str(root), color=False).image_shape == (1, 4, 6)
 
 
 @pytest.mark.parametrize(
     ("mode", "value", "expected"),
     [("1", 1, 255), ("I;16", 0x8000, 128), ("LA", (60, 255), 60), ("LA", (60, 0), 255), ("I", 0x1234, 0x12)],
 )
-def test_grey_modes_become_eight_bits(mode: str, value: int, expected: int, tmp_path: Path) -> None:
+def test_gray_modes_become_eight_bits(mode: str, value: int, expected: int, tmp_path: Path) -> None:
     place = save(tmp_path / "a.tif" if mode == "I" else tmp_path / "a.png", value, mode)
     assert folder._decode(place, None, None).tolist() == [[expected] * 6] * 4
 

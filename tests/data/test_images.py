@@ -30,9 +30,9 @@ def test_an_unknown_name_suggests_what_was_meant() -> None:
         load_dataset("")
 
 
-@pytest.mark.parametrize("options", [{"image_size": 8}, {"colour": True}])
-def test_a_named_set_keeps_its_size_and_colour(options: dict[str, int]) -> None:
-    with pytest.raises(DataError, match=r"images of digits have a fixed size and colour.*folder of images only"):
+@pytest.mark.parametrize("options", [{"image_size": 8}, {"color": True}])
+def test_a_named_set_keeps_its_size_and_color(options: dict[str, int]) -> None:
+    with pytest.raises(DataError, match=r"images of digits have a fixed size and color.*folder of images only"):
         load_dataset("digits", **options)  # type: ignore[arg-type]
 
 

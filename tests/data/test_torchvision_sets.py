@@ -43,11 +43,11 @@ def idx(array: np.ndarray) -> bytes:
     return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
 
 
-def grey(count: int, seed: int) -> np.ndarray:
+def gray(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (count, 28, 28), dtype=np.uint8)
 
 
-TRAIN, TEST = grey(20, 0), grey(10, 1)
+TRAIN, TEST = gray(20, 0), gray(10, 1)
 TRAIN_LABELS, TEST_LABELS = np.arange(20, dtype=np.uint8) % 10, np.arange(10, dtype=np.uint8)
 IDX_FILES = [idx(TRAIN), idx(TRAIN_LABELS), idx(TEST), idx(TEST_LABELS)]
 

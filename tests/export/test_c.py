@@ -10,11 +10,11 @@ from sampled import difference, distinct_architectures, sampled_network
 
 from nas.arch import IMAGE, Architecture, Block, Dress, Head, Input, Layer, Pool, Transition, costs_of, lower
 from nas.errors import ExportError, VerificationError
-from nas.export.c.header import write_c, write_quantised_c
+from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
 from nas.export.c.memory_plan import plan_memory
 from nas.export.fold_batch_norm import fold
-from nas.export.int8.quantize import quantise
+from nas.export.int8.quantize import quantize
 
 torch.set_num_threads(1)
 
@@ -96,8 +96,8 @@ def test_changed_weight_changes_the_logits(header: Path, tmp_path: Path) -> None
 
 
 def test_network_in_8_bits(tmp_path: Path) -> None:
-    network = quantise(NETWORK, SAMPLE.weights, SAMPLE.mean, SAMPLE.std, SAMPLE.calibration)
-    write_quantised_c(network, CLAIMS, tmp_path / "net.h")
+    network = quantize(NETWORK, SAMPLE.weights, SAMPLE.mean, SAMPLE.std, SAMPLE.calibration)
+    write_quantized_c(network, CLAIMS, tmp_path / "net.h")
     loaded = load_c(tmp_path / "net.h")
     assert loaded.claims == CLAIMS
     assert torch.equal(loaded.logits(SAMPLE.images), network.logits(SAMPLE.images))

@@ -13,9 +13,9 @@ from sampled import IMAGES, Sampled, difference, sampled_networks
 from torch import Tensor
 
 from nas.arch import costs_of, lower
-from nas.export.c.header import write_c, write_quantised_c
-from nas.export.int8.network import QuantisedNetwork
-from nas.export.int8.quantize import quantise
+from nas.export.c.header import write_c, write_quantized_c
+from nas.export.int8.network import QuantizedNetwork
+from nas.export.int8.quantize import quantize
 from nas.export.onnx import load_onnx, write_onnx
 from nas.export.python_module import module_source
 
@@ -58,12 +58,12 @@ def check_c(folder: Path, samples: Sequence[Sampled]) -> float:
     return max(difference(logits, sample.logits) for logits, sample in zip(computed, samples, strict=True))
 
 
-def check_quantised_c(folder: Path, samples: Sequence[Sampled]) -> None:
+def check_quantized_c(folder: Path, samples: Sequence[Sampled]) -> None:
     prefixes = [f"net{number}" for number in range(len(samples))]
-    networks: list[QuantisedNetwork] = []
+    networks: list[QuantizedNetwork] = []
     for prefix, s in zip(prefixes, samples, strict=True):
-        networks.append(quantise(s.architecture, s.weights, s.mean, s.std, s.calibration))
-        write_quantised_c(networks[-1], {}, folder / f"{prefix}.h", prefix=prefix)
+        networks.append(quantize(s.architecture, s.weights, s.mean, s.std, s.calibration))
+        write_quantized_c(networks[-1], {}, folder / f"{prefix}.h", prefix=prefix)
     computed = compiled_logits(folder, prefixes, samples)
     for network, logits, sample in zip(networks, computed, samples, strict=True):
         assert torch.equal(logits, network.logits(sample.images))
@@ -100,7 +100,7 @@ def test_c_computes_what_torch_does(tmp_path: Path) -> None:
 
 
 def test_c_in_8_bits_computes_exactly_what_torch_does(tmp_path: Path) -> None:
-    check_quantised_c(tmp_path, sampled_networks())
+    check_quantized_c(tmp_path, sampled_networks())
 
 
 @pytest.mark.slow
@@ -114,4 +114,4 @@ def test_float_formats_on_1000_networks(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.xfail(reason="8-bit C and 8-bit torch differ by one step on at least one of these; the cause is not found")
 def test_c_in_8_bits_on_1000_networks(tmp_path: Path) -> None:
-    check_quantised_c(tmp_path, sampled_networks(1000))
+    check_quantized_c(tmp_path, sampled_networks(1000))

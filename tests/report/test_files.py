@@ -63,10 +63,10 @@ def figure_of(folder: StudyFolder) -> dict[str, object]:
     [
         (StudySettings(8000), "nas search --name s --max-params 8000"),
         (
-            StudySettings(8000, dataset="my pictures", colour=True, target=99.4, time=90.0, seed=3),
-            "nas search --name s --max-params 8000 --dataset 'my pictures' --colour --seed 3 --target 99.4 --time 90",
+            StudySettings(8000, dataset="my pictures", color=True, target=99.4, time=90.0, seed=3),
+            "nas search --name s --max-params 8000 --dataset 'my pictures' --color --seed 3 --target 99.4 --time 90",
         ),
-        (StudySettings(8000, max_macs=9, colour=False), "nas search --name s --max-params 8000 --max-macs 9 --grey"),
+        (StudySettings(8000, max_macs=9, color=False), "nas search --name s --max-params 8000 --max-macs 9 --gray"),
         (
             StudySettings(8000, warm_start=("a", "b c.toml"), target=99.0, stop_at_first=True),
             "nas search --name s --max-params 8000 --warm-start a --warm-start 'b c.toml' --target 99 --stop-at-first",
@@ -81,7 +81,7 @@ def test_every_setting_has_its_option(study_copy: Study) -> None:
     shown = study_copy.nas("search", "--help", env={"COLUMNS": "300", "NO_COLOR": "1"}).out
     options = {f"--{f.name.replace('_', '-')}" for f in fields(StudySettings)}
     assert {option for option in options if option not in shown} == set()
-    assert "--grey" in shown
+    assert "--gray" in shown
     assert shlex.split(search_command("a b", StudySettings(1)))[3] == "a b"
 
 

@@ -19,7 +19,7 @@ def pixels(svg: str) -> np.ndarray:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_the_front_as_png_is_large_and_in_colour() -> None:
+def test_the_front_as_png_is_large_and_in_color() -> None:
     picture = pixels(front_svg(made_up_records(300), 8000, 99.4, references("mnist")))
     assert picture.shape == (SCALE * HEIGHT, SCALE * WIDTH, 3)
     assert (picture[0] == 255).all()  # on white

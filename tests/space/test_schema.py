@@ -43,7 +43,7 @@ def test_every_problem_at_once_each_with_its_key(tmp_path: Path) -> None:
         tmp_path,
         """
         name = 3
-        colour = "red"
+        color = "red"
         [stage]
         count = 2
         [stages]
@@ -64,7 +64,7 @@ def test_every_problem_at_once_each_with_its_key(tmp_path: Path) -> None:
     )
     assert list(problems) == [
         "name: 3 is not text",
-        "colour: unknown key; known: block, dress, head, recipe, stages, transition",
+        "color: unknown key; known: block, dress, head, recipe, stages, transition",
         "stage: unknown key; did you mean 'stages'?",
         "stages.cuont: unknown key; did you mean 'stages.count' or 'stages.junction' or 'stages.pool'?",
         "stages.count.low: 3 exceeds high, 2; swap them",

@@ -47,7 +47,7 @@ def test_a_terminal_without_unicode_gets_letters() -> None:
     assert not front_plot(made_up_records(300), 8000, 99.4, references("mnist")).isascii()
 
 
-def test_sizes_and_accuracies_are_labelled() -> None:
+def test_sizes_and_accuracies_are_labeled() -> None:
     lines = front_plot(made_up_records(300), 8000, 99.4, references("mnist")).splitlines()
     assert {"1,000", "2,000", "5,000", "10,000"} <= set(lines[ROWS + 1].split())
     assert {"99.4", "99"} <= {line[:MARGIN].split()[0] for line in lines[:ROWS] if line[: MARGIN - 1].strip()}

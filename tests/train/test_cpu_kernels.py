@@ -148,7 +148,7 @@ def test_a_twin_shares_every_tensor() -> None:
     assert [id(p) for p in twin.parameters()] == [id(p) for p in network.parameters()]
     assert {id(b) for b in twin.buffers()} == {id(b) for b in network.buffers()}
     kinds = [type(module) for module in twin.modules()]
-    assert cpu_kernels.Normalised in kinds
+    assert cpu_kernels.Normalized in kinds
     assert cpu_kernels.MaxPool in kinds
     assert nn.ReLU not in kinds
 
@@ -178,7 +178,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, channels: int) 
     for lag in (1, 2, channels, 20 * channels):  # nor does one element say anything about another
         both = (flat[lag:] * flat[:-lag]).mean().item()
         assert abs(both - rate**2) < 6 * (rate**2 * (1 - rate**2) / count) ** 0.5, lag
-    for axis in (0, 1, 2, 3):  # no image, channel, row or column is favoured
+    for axis in (0, 1, 2, 3):  # no image, channel, row or column is favored
         shares = (first == 0).float().mean([a for a in range(4) if a != axis])
         per_share = count / len(shares)
         assert (shares - rate).abs().max() < 6 * (rate * (1 - rate) / per_share) ** 0.5

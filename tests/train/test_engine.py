@@ -12,7 +12,7 @@ from nas.arch import Recipe
 from nas.data.images import Dataset, ImageSet, load_dataset, split
 from nas.data.policy import AugmentationPolicy
 from nas.errors import DeviceError, TrainingError
-from nas.train.engine import PreparedData, evaluate, find_device, normalisation, prepare, train
+from nas.train.engine import PreparedData, evaluate, find_device, normalization, prepare, train
 from nas.train.optimizer import learning_rate_at, make_optimizer
 
 CPU = torch.device("cpu")
@@ -193,16 +193,16 @@ def test_nesterov_needs_momentum() -> None:
     assert not make_optimizer(parameters, Recipe(optimizer="sgd", momentum=0.0)).defaults["nesterov"]
 
 
-def test_normalisation_is_exact() -> None:
+def test_normalization_is_exact() -> None:
     images = torch.randint(0, 256, (50, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    mean, std = normalisation(images)
+    mean, std = normalization(images)
     scaled = images.double() / 255
     assert mean == pytest.approx(scaled.mean(dim=(0, 2, 3)).tolist(), abs=1e-6)
     assert std == pytest.approx(scaled.std(dim=(0, 2, 3), correction=0).tolist(), abs=1e-6)
-    assert normalisation(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)) == ((0.0,), (1.0,))
+    assert normalization(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)) == ((0.0,), (1.0,))
 
 
-def test_normalisation_comes_from_the_training_part_alone() -> None:
+def test_normalization_comes_from_the_training_part_alone() -> None:
     dark, bright = torch.zeros(4, 1, 2, 2, dtype=torch.uint8), torch.full((4, 1, 2, 2), 255, dtype=torch.uint8)
     labels = torch.zeros(4, dtype=torch.int64)
     prepared = prepare(ImageSet(dark, labels), ImageSet(bright, labels), AugmentationPolicy(), CPU)
@@ -213,7 +213,7 @@ def test_evaluation_counts_right_answers_and_leaves_evaluation_mode(data: Prepar
     net = network()
     accuracy = evaluate(net, data)
     assert not net.training
-    inputs = data.normalised(data.evaluation.images.float() / 255)
+    inputs = data.normalized(data.evaluation.images.float() / 255)
     with torch.inference_mode():
         right = (net(inputs).argmax(1) == data.evaluation.labels).sum().item()
     assert accuracy == pytest.approx(100 * right / len(data.evaluation))

@@ -1,4 +1,4 @@
-"""Steps of the engine against plain PyTorch in float64, for every kind of block, head, optimiser and schedule."""
+"""Steps of the engine against plain PyTorch in float64, for every kind of block, head, optimizer and schedule."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_one_step_with_dropout_has_the_masks_of_torchs_own_generator(body: str, 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 @pytest.mark.parametrize("schedule", ["constant", "step", "one_cycle", "cosine"])
-def test_eight_steps_of_each_optimiser_and_schedule(optimizer: str, schedule: str) -> None:
+def test_eight_steps_of_each_optimizer_and_schedule(optimizer: str, schedule: str) -> None:
     recipe = replace(STEP, epochs=2, batch_size=8, learning_rate=0.01, weight_decay=1e-3, step_epochs=1)
     recipe = replace(recipe, optimizer=optimizer, schedule=schedule)  # type: ignore[arg-type]
     data = prepared(1, 32, torch.float64)

@@ -1,6 +1,6 @@
 """A trained network as one C99 header for microcontrollers: constant weights, no malloc, nothing but <math.h>.
 
-`nas_forward(pixels, logits)` takes one raw image, uint8 (channels, height, width), and normalises it itself. Batch
+`nas_forward(pixels, logits)` takes one raw image, uint8 (channels, height, width), and normalizes it itself. Batch
 norm is folded into convolutions. The header keeps all maps in one static block of memory, so that it is for one
 thread at a time; include it in one file.
 """
@@ -23,7 +23,7 @@ from nas.errors import ExportError
 from nas.export.c.memory_plan import plan_memory
 from nas.export.c.templates import FLOAT, INT8, NEEDS_MATH, PREDICT
 from nas.export.fold_batch_norm import fold, folded_weights
-from nas.export.int8.network import IMAGE_SHIFT, QuantisedNetwork, quantisable, window
+from nas.export.int8.network import IMAGE_SHIFT, QuantizedNetwork, quantizable, window
 from nas.export.metadata import Metadata, loaded_network, metadata
 
 METADATA = "nas: "  # what the line of JSON in the header's comment begins with
@@ -64,15 +64,15 @@ def write_c(
     header.write(path, f"{costs_of(layers).num_params:,} parameters, here {stored:,} numbers of float32")
 
 
-def write_quantised_c(
-    network: QuantisedNetwork, claims: Mapping[str, object], path: Path, *, prefix: str = "nas"
+def write_quantized_c(
+    network: QuantizedNetwork, claims: Mapping[str, object], path: Path, *, prefix: str = "nas"
 ) -> None:
     """Writes a network in 8 bits to the header `path`; it computes exactly what `network.logits` does.
 
     Raises:
         ExportError: a claim is not plain data, or the file cannot be written.
     """
-    layers = quantisable(network.architecture).layers
+    layers = quantizable(network.architecture).layers
     header = _Header(prefix, replace(network.metadata, claims=claims), network.architecture, layers, 1)
     header.whole_numbers(network)
     num_params = costs_of(lower(network.architecture)).num_params
@@ -120,16 +120,16 @@ class _Header:
                     kind = "max_pool" if isinstance(operation, MaxPool2d) else "average_pool"
                     self._call(FLOAT, kind, x, *layer.input_shape, y, *layer.output_shape[1:], *window(layer))
 
-    def whole_numbers(self, network: QuantisedNetwork) -> None:
+    def whole_numbers(self, network: QuantizedNetwork) -> None:
         """The network in 8 bits."""
         types = {torch.int8: "int8_t", torch.int32: "int32_t", torch.uint8: "uint8_t", torch.float32: "float"}
         for name, tensor in network.parameters.items():
             if name != "zeros":  # they stand where they are used
                 self._array(types[tensor.dtype], name, tensor)
         zeros: list[int] = network.parameters["zeros"].tolist()
-        self._require(INT8, "requantised")
+        self._require(INT8, "requantized")
         product = "(int64_t)pixels[i] * PREFIX_image_multiplier[c] + PREFIX_image_offset[c]"
-        self._pixels(f"PREFIX_requantised({product}, {IMAGE_SHIFT}, 0)")
+        self._pixels(f"PREFIX_requantized({product}, {IMAGE_SHIFT}, 0)")
         for index, layer in enumerate(self._layers):
             source, operation, last = layer.sources[0], layer.operation, index == len(self._layers) - 1
             x, x_zero, y, y_zero = self._place(source), zeros[source + 1], self._place(index), zeros[index + 1]

@@ -129,10 +129,10 @@ static void PREFIX_hardswish(float *x, int size)
 NEEDS_MATH = ("silu", "gelu")
 
 INT8 = {
-    "requantised": """
+    "requantized": """
 /* sum * multiplier / 2^shift, rounded, as an 8-bit number around `zero`. A negative number shifted right must keep its
  * sign, as with every compiler in use. */
-static int8_t PREFIX_requantised(int64_t product, int shift, int zero)
+static int8_t PREFIX_requantized(int64_t product, int shift, int zero)
 {
     const int64_t q = ((product + ((int64_t)1 << (shift - 1))) >> shift) + zero;
     return (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
@@ -174,7 +174,7 @@ static void PREFIX_conv(const int8_t *x, int x_zero, int channels, int height, i
                 const int32_t sum = bias[o] + PREFIX_window(maps, x_zero, height, width, w, in_group,
                     r * stride - padding, c * stride - padding, kernel);
                 y[(o * out_height + r) * out_width + c] =
-                    PREFIX_requantised((int64_t)sum * multiplier[o], shift[o], y_zero);
+                    PREFIX_requantized((int64_t)sum * multiplier[o], shift[o], y_zero);
             }
         }
     }
@@ -208,7 +208,7 @@ static void PREFIX_average_pool(const int8_t *x, int x_zero, int channels, int h
                     for (int b = 0; b < columns; b++)
                         sum += window[a * width + b] - x_zero;
                 y[(i * out_height + r) * out_width + c] =
-                    PREFIX_requantised((int64_t)sum * multiplier[0], shift[0], y_zero);
+                    PREFIX_requantized((int64_t)sum * multiplier[0], shift[0], y_zero);
             }
         }
     }
@@ -232,7 +232,7 @@ static void PREFIX_add(int8_t *x, int x_zero, const int8_t *y, int y_zero, const
 {
     for (int i = 0; i < size; i++) {
         const int64_t sum = (int64_t)(x[i] - x_zero) * multiplier[0] + (int64_t)(y[i] - y_zero) * multiplier[1];
-        x[i] = PREFIX_requantised(sum, shift[0], zero);
+        x[i] = PREFIX_requantized(sum, shift[0], zero);
     }
 }
 """,

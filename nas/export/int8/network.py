@@ -31,14 +31,14 @@ BATCH = 100  # images run at once; maps of 64-bit numbers then stay in cache, wh
 IMAGE_SHIFT = 20  # a pixel becomes (pixel * multiplier + offset) / 2^20
 
 
-class Quantisable(NamedTuple):
+class Quantizable(NamedTuple):
     """Folded layers without the ReLUs that the range of the layer before them takes over."""
 
     layers: list[Layer]
     rectified: frozenset[int]  # the layers that took one over
 
 
-def quantisable(architecture: Architecture) -> Quantisable:
+def quantizable(architecture: Architecture) -> Quantizable:
     """What the 8-bit network runs; layer i of it has the parameters 'i.…'."""
     layers = fold(lower(architecture)).layers
     readers = Counter(source for layer in layers for source in layer.sources)
@@ -53,14 +53,14 @@ def quantisable(architecture: Architecture) -> Quantisable:
             continue
         moved[index] = len(kept)
         kept.append(layer._replace(sources=tuple(moved[s] for s in layer.sources)))
-    return Quantisable(kept, frozenset(rectified))
+    return Quantizable(kept, frozenset(rectified))
 
 
 @dataclass(frozen=True)
-class QuantisedNetwork(LoadedExport):
+class QuantizedNetwork(LoadedExport):
     """A network in 8 bits.
 
-    `parameters` holds, with `map 0` the image and `map i + 1` the output of layer i of `quantisable`: 'zeros', the
+    `parameters` holds, with `map 0` the image and `map i + 1` the output of layer i of `quantizable`: 'zeros', the
     zero point of each map; 'image.multiplier' and 'image.offset' for each channel; 'NAME.weight' of convolutions, once
     where weights run again; 'i.bias', 'i.multiplier' and 'i.shift' of what a layer sums; 'i.table' of an activation;
     'i.scale' of the last layer, whose sums times this are the logits.
@@ -86,7 +86,7 @@ class QuantisedNetwork(LoadedExport):
         Raises:
             VerificationError: the images are not uint8 of the network's shape.
         """
-        layers = quantisable(self.architecture).layers
+        layers = quantizable(self.architecture).layers
         return in_batches(lambda batch: self._run(layers, batch), checked_images(images, self.input_shape), BATCH)
 
     def _run(self, layers: list[Layer], images: Tensor) -> Tensor:
@@ -152,7 +152,7 @@ def _shifted(product: Tensor, shift: Tensor, zero: int) -> Tensor:
     return product.add_(1 << (shift - 1)).bitwise_right_shift_(shift).add_(zero).clamp_(-128, 127)
 
 
-def write_quantised(network: QuantisedNetwork, claims: Mapping[str, object], path: Path) -> None:
+def write_quantized(network: QuantizedNetwork, claims: Mapping[str, object], path: Path) -> None:
     """Writes the network with its claims to `path`, a file of `torch.save`.
 
     Raises:
@@ -166,8 +166,8 @@ def write_quantised(network: QuantisedNetwork, claims: Mapping[str, object], pat
         raise ExportError(f"cannot write {path}: {error}; choose another -o") from None
 
 
-def load_quantised(path: Path) -> QuantisedNetwork:
-    """The network that `write_quantised` wrote; the file is read as data and executes nothing.
+def load_quantized(path: Path) -> QuantizedNetwork:
+    """The network that `write_quantized` wrote; the file is read as data and executes nothing.
 
     Raises:
         VerificationError: the file is missing, damaged, or of another kind.
@@ -191,12 +191,12 @@ def load_quantised(path: Path) -> QuantisedNetwork:
     fits = fits and about.input_shape == (stem.channels, stem.height, stem.width)
     if not fits or {n: (t.dtype, tuple(t.shape)) for n, t in parameters.items()} != expected:
         raise VerificationError(f"{path}: its parameters are not those of the network that it describes")
-    return QuantisedNetwork(architecture, about, parameters)
+    return QuantizedNetwork(architecture, about, parameters)
 
 
 def _expected(architecture: Architecture) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-    """The type and shape of each parameter of the quantised network."""
-    layers = quantisable(architecture).layers
+    """The type and shape of each parameter of the quantized network."""
+    layers = quantizable(architecture).layers
     channels = architecture.input.channels
     result: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
         "zeros": (torch.int8, (len(layers) + 1,)),

@@ -16,8 +16,8 @@ from nas.arch import IMAGE, Architecture, Layer, lower
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.errors import ExportError
 from nas.export.fold_batch_norm import fold, folded_weights
-from nas.export.int8.network import IMAGE_SHIFT, Quantisable, QuantisedNetwork, convolved, quantisable, window
-from nas.export.metadata import Metadata, checked_images, loaded_network, metadata, normalised
+from nas.export.int8.network import IMAGE_SHIFT, Quantizable, QuantizedNetwork, convolved, quantizable, window
+from nas.export.metadata import Metadata, checked_images, loaded_network, metadata, normalized
 
 _INT32 = 2**31 - 1
 
@@ -36,13 +36,13 @@ def _range_of(low: float, high: float) -> _Range:
 
 
 @torch.inference_mode()
-def quantise(
+def quantize(
     architecture: Architecture,
     state_dict: Mapping[str, Tensor],
     mean: Sequence[float],
     std: Sequence[float],
     calibration_images: Tensor,
-) -> QuantisedNetwork:
+) -> QuantizedNetwork:
     """The trained network in 8 bits.
 
     Args:
@@ -62,17 +62,17 @@ def quantise(
         raise ExportError("no images to calibrate with; give a few hundred of the training set")
     weights = folded_weights(fold(lower(architecture)), loaded_network(architecture, state_dict).state_dict())
     images = checked_images(calibration_images, about.input_shape)
-    ranges = _calibrated(quantisable(architecture), weights, about, images)
-    return QuantisedNetwork(architecture, about, _parameters(architecture, weights, about, ranges))
+    ranges = _calibrated(quantizable(architecture), weights, about, images)
+    return QuantizedNetwork(architecture, about, _parameters(architecture, weights, about, ranges))
 
 
 def _calibrated(
-    network: Quantisable, weights: Mapping[str, Tensor], about: Metadata, images: Tensor
+    network: Quantizable, weights: Mapping[str, Tensor], about: Metadata, images: Tensor
 ) -> dict[int, _Range]:
     low: dict[int, float] = {}
     high: dict[int, float] = {}
     for batch in torch.split(images, 256):
-        maps = {IMAGE: normalised(batch, about.mean, about.std).double()}
+        maps = {IMAGE: normalized(batch, about.mean, about.std).double()}
         for index, layer in enumerate(network.layers):
             maps[index] = _output(layer, [maps[s] for s in layer.sources], weights)
             if index in network.rectified:
@@ -118,7 +118,7 @@ def _activated(name: str, x: Tensor, slope: Tensor | None) -> Tensor:
 def _parameters(
     architecture: Architecture, weights: Mapping[str, Tensor], about: Metadata, ranges: Mapping[int, _Range]
 ) -> dict[str, Tensor]:
-    layers = quantisable(architecture).layers
+    layers = quantizable(architecture).layers
     image = ranges[IMAGE]
     std = torch.tensor(about.std, dtype=torch.float64) * image.scale
     offset = image.zero - torch.tensor(about.mean, dtype=torch.float64) / std
