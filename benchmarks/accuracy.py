@@ -24,7 +24,7 @@ import torch
 from throughput import networks
 
 from nas.arch import Recipe, lower, read_architecture
-from nas.data.images import load_dataset
+from nas.data.load import load_dataset
 from nas.host import cache_folder
 from nas.model.build import build
 from nas.train.engine import find_device, prepare, train, use_one_thread

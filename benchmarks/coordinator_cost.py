@@ -32,14 +32,15 @@ from optuna.trial import TrialState, create_trial
 from nas.arch import costs_of, lower
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Snapshot
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.errors import NasError
 from nas.space import Candidate, Space, draw_network, load_space
-from nas.storage.address import StorageAddress
+from nas.storage.address import StorageAddress, address_of
 from nas.storage.study_store import SearchStore
 from nas.strategy.proposing import BudgetSampler, distributions_of
 from nas.strategy.stopping import ParetoPruner
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.folder import StudyFolder
+from nas.study.settings import StudySettings
 from nas.train.engine import Epoch
 from nas.workers.interrupt import Interrupts
 from nas.workers.local import Pool, Worker
@@ -168,8 +169,8 @@ class Silent:
 
 def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespace) -> dict[str, Any]:
     """The share of a core, in all and by part."""
-    space = load_space("separable", *KNOWN_IMAGES["mnist"])
-    settings = StudySettings(8000, epochs=options.epochs, trials=1_000_000)
+    space = load_space("separable", *KNOWN_DATASETS["mnist"].images)
+    settings = StudySettings(8000, epochs=options.epochs, max_trials=1_000_000)
     study = optuna.create_study(study_name=NAME, storage=storage, direction="maximize", load_if_exists=True)
     there = len(study.get_trials(deepcopy=False))
     if there < options.trials:
@@ -217,7 +218,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = StudyFolder(options.studies or Path(scratch), NAME)
         folder.run.mkdir(parents=True, exist_ok=True)
-        address = StorageAddress.parse(options.storage) if options.storage else folder.storage()
+        address = StorageAddress.parse(options.storage) if options.storage else address_of(folder)
         with address.coordinating(NAME) as storage:
             share = measure(storage, folder, options)
         result = {

@@ -29,7 +29,9 @@ from typing import Any
 import torch
 
 from nas.arch import Input, Recipe, recipe_digest
-from nas.data.images import Dataset, ImageSet, load_dataset, split
+from nas.data.images import Dataset, ImageSet
+from nas.data.load import load_dataset
+from nas.data.split import split
 from nas.decode import encode
 from nas.model.build import build
 from nas.space import Candidate, Space, candidate, load_space, recipe_of

@@ -29,7 +29,8 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from nas.arch import Architecture, Block, Dress, Input, Pool, Recipe, read_architecture
-from nas.data.images import Dataset, ImageSet, load_dataset
+from nas.data.images import Dataset, ImageSet
+from nas.data.load import load_dataset
 from nas.errors import NasError
 from nas.host import cache_folder
 from nas.model.build import build

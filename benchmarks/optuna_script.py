@@ -23,7 +23,7 @@ import textbook
 import torch
 from torch import nn
 
-from nas.data.images import load_dataset
+from nas.data.load import load_dataset
 from nas.host import cache_folder
 
 EPOCHS = 15

@@ -30,8 +30,9 @@ from nas.space import Genes, candidate, random_genes
 from nas.storage.study_store import SearchStore
 from nas.strategy.proposing import BudgetSampler, distributions_of
 from nas.strategy.stopping import ParetoPruner
+from nas.study.folder import StudyFolder
 from nas.study.records import last_epochs_mean
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.settings import StudySettings
 from nas.train.engine import Epoch
 from nas.workers.interrupt import Interrupts
 from nas.workers.local import Pool, Worker
@@ -140,7 +141,7 @@ class Ours:
     def run(self, table: Table, seed: int, pool: ReplayPool) -> None:
         """Searches until the pool's time is over."""
         settings = StudySettings(
-            max_params=table.settings.max_params, epochs=table.settings.epochs, seed=seed, trials=1_000_000
+            max_params=table.settings.max_params, epochs=table.settings.epochs, seed=seed, max_trials=1_000_000
         )
         sampler = self.sampler(table.space, settings.budget, seed)
         with tempfile.TemporaryDirectory() as studies:

@@ -32,7 +32,8 @@ import torch.multiprocessing
 from torch.profiler import ProfilerActivity
 
 from nas.arch import Architecture, Block, Input, Layer, Pool, Recipe, costs_of, lower, outline, read_architecture
-from nas.data.images import Dataset, ImageSet, load_dataset
+from nas.data.images import Dataset, ImageSet
+from nas.data.load import load_dataset
 from nas.host import cache_folder
 from nas.model.build import build
 from nas.train.engine import find_device, prepare, train, use_one_thread

@@ -27,9 +27,9 @@ import torch
 
 from nas.arch import Budget
 from nas.coordinator.warm_start import WarmStart
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.space import Genes, draw_networks, load_space
-from nas.study.settings import StudyFolder
+from nas.study.folder import StudyFolder
 
 NAME = "timed"
 MAX_PARAMS = 8000
@@ -37,7 +37,7 @@ MAX_PARAMS = 8000
 
 def enqueue(folder: Path, trials: int) -> None:
     """Makes the same networks the first trials of a new study in `folder`."""
-    draws = draw_networks(load_space("separable", *KNOWN_IMAGES["mnist"]), Budget(MAX_PARAMS), 0)
+    draws = draw_networks(load_space("separable", *KNOWN_DATASETS["mnist"].images), Budget(MAX_PARAMS), 0)
     networks: dict[str, Genes] = {
         f"network {i}": draw.candidate.genes for i, draw in enumerate(itertools.islice(draws, trials))
     }

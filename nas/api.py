@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.errors import StudyError, UsageError
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.folder import StudyFolder
+from nas.study.settings import RENAMED, StudySettings, with_present_names
 
 # Torch, Optuna and pandas are imported where they are used: `import nas` answers at once.
 if TYPE_CHECKING:
@@ -49,10 +50,10 @@ class Study:
     @property
     def answer(self) -> str:
         """What was found, in one sentence."""
-        from nas.study.tables import answer
 
-        s = self.settings
-        return answer(self._records(), s.max_params, s.target, s.seeds)
+        from nas.study.answer import answer_text
+
+        return answer_text(self._records(), self.settings)
 
     @property
     def front(self) -> pd.DataFrame:
@@ -70,14 +71,11 @@ class Study:
 
     def figure(self) -> go.Figure:
         """The front, to be moved about in."""
-        from nas.arch import outline
         from nas.report.front_plotly import front_figure
-        from nas.study.networks import architectures, study_images
-        from nas.study.tables import references
+        from nas.study.landmarks import references
 
         records, s = self._records(), self.settings
-        networks = architectures(self.folder, records, study_images(self.folder, s)[0])
-        outlines = {number: outline(architecture) for number, architecture in networks.items()}
+        outlines = {r.number: r.network for r in records if r.network}
         return front_figure(records, s.max_params, s.target, references(s.dataset), outlines)
 
     def network(self, trial: int | None = None) -> ImageNetwork:
@@ -113,19 +111,17 @@ class Study:
         """
         from nas.report.files import write_report
 
-        return write_report(self.folder, Path(output) if output is not None else self.folder.path)[0]
+        return write_report(self.folder, self._records(), Path(output) if output is not None else self.folder.path)[0]
 
     def _records(self) -> list[TrialRecord]:
-        from nas.storage.study_store import Store
+        from nas.app.look import read_records
 
-        return Store(self.folder).records()
+        return read_records(self.folder)
 
     def _trial(self, number: int | None) -> TrialRecord:
-        from nas.storage.study_store import Store
-        from nas.study.answer import best_trial
+        from nas.app.look import find_trial
 
-        store = Store(self.folder)
-        return best_trial(store) if number is None else store.record(number)
+        return find_trial(self.folder, number)
 
     def __repr__(self) -> str:
         return f"<nas study {self.name!r}: {self.answer}>"
@@ -133,7 +129,7 @@ class Study:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from nas.report.front_svg import front_svg
-        from nas.study.tables import references
+        from nas.study.landmarks import references
 
         s = self.settings
         picture = front_svg(self._records(), s.max_params, s.target, references(s.dataset))
@@ -149,10 +145,10 @@ def search(
     space: str | os.PathLike[str] | None = None,
     warm_start: str | Path | Sequence[str | Path] | None = None,
     name: str | None = None,
-    trials: int | None = None,
-    time: float | None = None,
+    max_trials: int | None = None,
+    max_seconds: float | None = None,
     epochs: int | None = None,
-    seeds: int | None = None,
+    num_seeds: int | None = None,
     seed: int | None = None,
     max_macs: int | None = None,
     max_activation_bytes: int | None = None,
@@ -165,6 +161,7 @@ def search(
     data_dir: str | os.PathLike[str] | None = None,
     studies: str | os.PathLike[str] = "studies",
     storage: str | None = None,
+    **renamed: Any,
 ) -> Study:
     """Finds the smallest networks that do the job, within a hard budget of parameters; see `nas search --help`.
 
@@ -182,10 +179,10 @@ def search(
         warm_start: what to begin with, one or several: the name of an earlier study, for the networks of its front;
             'reference', for the published networks; the path of an architecture file (TOML).
         name: of the study; by default made of data, space and budget.
-        trials: finished trials at which the search ends.
-        time: seconds after which no trial is started.
+        max_trials: finished trials at which the search ends.
+        max_seconds: after which no trial is started.
         epochs: of a training.
-        seeds: trainings of a confirmation.
+        num_seeds: trainings of a confirmation.
         seed: of the study.
         max_macs: most multiply-accumulates an image.
         max_activation_bytes: most bytes of activations (float32, one image).
@@ -193,55 +190,43 @@ def search(
         color: whether to read colors; for folders of images.
         workers: processes that train; by default one a core, or one a GPU.
         trials_per_device: trials that each worker trains in turn; by default what a GPU's memory holds, one on the CPU.
-        cluster: a Ray cluster to train on: 'HOST:PORT', 'auto', or 'local' to start one on this machine.
+        cluster: a Ray cluster to train on: 'HOST:PORT' or 'auto'.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
         data_dir: where data sets lie, in torchvision's layout.
         studies: the folder that holds the studies.
         storage: where the trials go, as `nas search --storage` takes it.
+        renamed: arguments by the names that they had in version 0.1: trials, time, seeds, colour.
 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
         KeyboardInterrupt: the search was interrupted.
     """
+    arguments = locals().copy()
     import torch
 
     from nas.app.search import Machine
     from nas.app.search import search as run_search
     from nas.storage.address import StorageAddress
-    from nas.study.resolve_settings import requested
+    from nas.study.resolve_settings import given_settings, resolve_settings
     from nas.terminal.live_view import SearchView
 
+    if unknown := renamed.keys() - RENAMED.keys():
+        raise TypeError(f"search() got an unexpected keyword argument {min(unknown)!r}")
     root = Path(studies)
     if max_params is None and not (name is not None and StudyFolder(root, name).exists):
         raise UsageError("max_params is missing; for example: nas.search(max_params=8000, target=99.4)")
     if dataset is not None and not isinstance(dataset, (str, os.PathLike)):
         name = name or f"images-{Path(space or 'separable').stem}-{max_params}"
         dataset = _kept_images(StudyFolder(root, name), dataset)
-    given = {
-        "max_params": max_params,
-        "max_macs": max_macs,
-        "max_activation_bytes": max_activation_bytes,
-        "dataset": None if dataset is None else str(dataset),
-        "image_size": image_size,
-        "color": color,
-        "space": None if space is None else str(space),
-        "warm_start": warm_start,
-        "epochs": epochs,
-        "seed": seed,
-        "target": target,
-        "stop_at_first": stop_at_first,
-        "trials": trials,
-        "time": time,
-        "seeds": seeds,
-    }
-    folder, settings = requested({key: value for key, value in given.items() if value is not None}, root, name)
+    changes = given_settings(arguments | {"dataset": dataset and str(dataset)} | with_present_names(renamed))
+    folder, settings = resolve_settings(changes, root, name)
     machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)
     address = StorageAddress.parse(storage) if storage is not None else None
     threads = torch.get_num_threads()
     try:
         # A caller's own random numbers and threads are none of the search's business.
         with torch.random.fork_rng(devices=[]), SearchView() as view:
-            outcome = run_search(folder, settings, machine, view, address)
+            outcome = run_search(folder, settings, machine, [view], address)
     finally:
         torch.set_num_threads(threads)
     if outcome.interrupted:
@@ -260,8 +245,9 @@ def open_study(
     Raises:
         StudyError: it does not exist.
     """
-    folder = StudyFolder(Path(studies), name)
-    folder.require(Path(studies))
+    from nas.app.look import open_folder
+
+    folder = open_folder(Path(studies), name)
     return Study(folder, Path(data_dir) if data_dir is not None else None)
 
 
@@ -273,7 +259,8 @@ def _kept_images(folder: StudyFolder, parts: Sequence[Any]) -> Path:
         StudyError: the study was made with others.
     """
     from nas.data import arrays
-    from nas.data.images import fingerprint, load_dataset
+    from nas.data.images import fingerprint
+    from nas.data.load import load_dataset
 
     if len(parts) != 2:
         raise UsageError(f"dataset: {len(parts)} parts where 2 belong: dataset=(train, test)")

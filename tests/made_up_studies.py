@@ -6,7 +6,9 @@ import random
 
 from nas.arch import Architecture, Block, Input, Pool
 from nas.report.page import StudyFacts
+from nas.study.folder import Fingerprints, StudyDocument, StudyImages
 from nas.study.records import Confirmation, Fate, TrialRecord
+from nas.study.settings import StudySettings
 
 EPOCHS = 15
 NETWORK = Architecture(
@@ -14,21 +16,15 @@ NETWORK = Architecture(
     10,
     (Block(8), Block(16, "separable"), Pool(), Block(16, shortcut="identity"), Pool(), Block(24, "separable")),
 )
+SETTINGS = StudySettings(8000, target=99.4)
+IMAGES = StudyImages(Input(1, 28, 28), tuple("0123456789"), 50_000, 10_000, 10_000)
 FACTS = StudyFacts(
     name="made-up",
-    dataset="mnist",
-    max_params=8000,
-    target=99.4,
-    seeds=3,
-    seed=0,
-    space="separable",
+    document=StudyDocument(SETTINGS, Fingerprints("34e042e35849823f", "0123456789abcdef"), images=IMAGES),
     space_text='name = "separable"\n',
     command="nas search --name made-up --max-params 8000 --target 99.4",
     written="2026-11-21 01:00 UTC",
     versions={"nas": "0.1.0"},
-    fingerprints={"space": "34e042e35849823f"},
-    validation_images=10_000,
-    test_images=10_000,
 )
 
 

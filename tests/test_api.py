@@ -18,7 +18,7 @@ import torch
 
 import nas
 from nas.api import Study
-from nas.data.images import load_dataset
+from nas.data.load import load_dataset
 from nas.errors import DataError, StudyError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ def test_a_study_is_opened_by_its_name_and_resumed(study: Study) -> None:
     folder = study.folder.path.parent
     assert nas.open_study("own", studies=folder).answer == study.answer
     before = len(study.trials)
-    more = nas.search(name="own", studies=folder, trials=before + 1, workers=1)
+    more = nas.search(name="own", studies=folder, max_trials=before + 1, workers=1)
     assert len(more.trials) > before
     with pytest.raises(StudyError, match=r"no study 'other'; studies in .*: own; make one with"):
         nas.open_study("other", studies=folder)
@@ -134,7 +134,7 @@ def test_threads_and_random_numbers_are_left_as_they_were(study: Study) -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        nas.search(name="own", studies=study.folder.path.parent, trials=len(study.trials) + 1, workers=1)
+        nas.search(name="own", studies=study.folder.path.parent, max_trials=len(study.trials) + 1, workers=1)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -147,7 +147,7 @@ def test_a_script_without_a_main_guard_uses_workers(tmp_path: Path) -> None:
         """
         import nas
         print("once")
-        study = nas.search(1000, dataset="digits", space="tiny_digits", trials=3, epochs=2, seeds=1, workers=2)
+        study = nas.search(1000, dataset="digits", space="tiny_digits", max_trials=3, epochs=2, num_seeds=1, workers=2)
         print(set(study.trials["fate"]))
         """,
     )
@@ -164,7 +164,7 @@ def test_an_interrupt_loses_nothing(tmp_path: Path) -> None:
         """
         import nas
         try:
-            nas.search(1000, dataset="digits", space="tiny_digits", trials=1000, epochs=2, workers=1, name="cut")
+            nas.search(1000, dataset="digits", space="tiny_digits", max_trials=1000, epochs=2, workers=1, name="cut")
         except KeyboardInterrupt as interrupt:
             print(interrupt)
             print(len(nas.open_study("cut").trials))

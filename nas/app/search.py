@@ -1,4 +1,4 @@
-"""A search from its settings to its end: everything is checked before the first second of training."""
+"""`nas search` and `nas confirm`: everything is checked before the first second of training, then the study is run."""
 
 from __future__ import annotations
 
@@ -12,26 +12,31 @@ from pathlib import Path
 import torch
 from optuna.storages import BaseStorage
 
+from nas.app.old_studies import upgrade
 from nas.arch import Input
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
 from nas.coordinator.warm_start import warm_start
-from nas.dashboard.content import RefreshingWatcher
-from nas.data.images import VALIDATION_FRACTION, Dataset, load_dataset, split
-from nas.data.known import KNOWN_IMAGES
-from nas.errors import StudyError, UsageError
-from nas.space import Space, load_space, recipe_of, require_reachable
-from nas.storage.address import StorageAddress, locked
+from nas.dashboard.content import DashboardWatcher
+from nas.data.images import Dataset
+from nas.data.known import KNOWN_DATASETS
+from nas.data.load import load_dataset
+from nas.data.split import Parts, parts_of
+from nas.errors import NasError, StudyError, UsageError
+from nas.space import Space, load_space, require_reachable
+from nas.storage.address import StorageAddress, address_of
+from nas.storage.locks import locked
 from nas.storage.study_store import SearchStore
-from nas.strategy.proposing import BudgetSampler
+from nas.strategy.proposing import BudgetSampler, distributions_of
 from nas.strategy.stopping import ParetoPruner
 from nas.study.decision_log import DecisionLog
+from nas.study.folder import Fingerprints, StudyDocument, StudyFolder, StudyImages
+from nas.study.recipe import study_epochs
 from nas.study.records import TrialRecord
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.settings import StudySettings
 from nas.train.engine import find_device
 from nas.workers.interrupt import Interrupts
 from nas.workers.local import Pool, Worker, local_workers
-from nas.workers.messages import Parts
 from nas.workers.ray_actors import check_cluster, cluster_workers
 
 MOST_TRIALS_PER_DEVICE = 32  # one thread queues the steps of all of them
@@ -53,7 +58,7 @@ class Machine:
     workers: int | None = None  # None: one a core on the CPU, one a GPU on GPUs
     data_dir: Path | None = None
     trials_per_device: int | None = None  # each worker's trainings at once; None: by memory on a GPU, one on the CPU
-    cluster: str | None = None  # a Ray cluster: HOST:PORT, 'auto', or 'local' to start one; None: this machine alone
+    cluster: str | None = None  # a Ray cluster: HOST:PORT or 'auto'; None: this machine alone
 
     def check(self) -> None:
         """Finds what is wrong before any data are read.
@@ -79,10 +84,10 @@ def search(
     folder: StudyFolder,
     settings: StudySettings,
     machine: Machine,
-    watcher: Watcher,
+    watchers: Sequence[Watcher],
     storage: StorageAddress | None = None,
 ) -> Outcome:
-    """Runs a new study, or resumes the one of that name, until it ends or is interrupted (Ctrl-C, SIGTERM).
+    """Run a new study, or resume the one of that name, until it ends or is interrupted (Ctrl-C, SIGTERM).
 
     Its trials are kept in `storage`: by default where it was created, and for a new one in a file of its folder.
 
@@ -90,129 +95,75 @@ def search(
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
     machine.check()
-    if settings.dataset in KNOWN_IMAGES:
+    if folder.exists and storage and storage != address_of(folder):
+        raise StudyError(
+            f"study {folder.name!r} keeps its trials in {address_of(folder)}, not in {storage}; leave the storage out, "
+            f"or give this search another name"
+        )
+    if known := KNOWN_DATASETS.get(settings.dataset):
         # Judged before any data is read, so that an impossible budget is refused at once.
-        space, _ = _open_space(folder, settings, *KNOWN_IMAGES[settings.dataset])
+        space, _ = _open_space(folder, settings, *known.images)
         require_reachable(space, settings.budget)
     dataset = load_dataset(settings.dataset, machine.data_dir, settings.image_size, settings.color)
     space, space_text = _open_space(folder, settings, Input(*dataset.image_shape), dataset.num_classes)
     require_reachable(space, settings.budget)
-    fingerprints = {"space": space.digest, "data": dataset.fingerprint}
-    known = warm_start(settings, space, folder.path.parent) if settings.warm_start and not folder.exists else None
+    parts = parts_of(dataset, settings.seed)
+    fingerprints = Fingerprints(space.digest, dataset.fingerprint)
+    document = StudyDocument(
+        settings, fingerprints, storage=storage.url if storage else None, images=_images_of(dataset, parts)
+    )
+    start = warm_start(settings, space, folder.path.parent) if settings.warm_start and not folder.exists else None
     with locked(folder.lock_file, folder.name):
-        folder.compare(settings, fingerprints, storage)
-        address = storage or folder.storage()
+        folder.compare(settings, fingerprints)
+        if folder.exists:
+            upgrade(folder, dataset)
+        address = storage or address_of(folder)
         with address.coordinating(folder.name) as opened:
-            if known:
-                for line in known.lines():
+            if start:
+                for watcher, line in itertools.product(watchers, start.lines()):
                     watcher.say(line)
                 # Before the folder: a study that exists has them, and needs no look at where they are from.
                 with address.errors(folder.name):
-                    known.enqueue(opened, folder.name)
-            folder.create(settings, space_text, fingerprints, storage)
-            return _coordinate(folder, settings, space, dataset, machine, watcher, Coordinator.run, opened)
+                    start.enqueue(opened, folder.name)
+            folder.create(document, space_text)
+            return _coordinate(folder, document, space, parts, machine, watchers, Coordinator.run, opened)
 
 
-def confirm(folder: StudyFolder, settings: StudySettings, number: int, machine: Machine, watcher: Watcher) -> Outcome:
-    """Confirms trial `number` of an existing study, whatever its validation accuracy.
+def confirm(
+    folder: StudyFolder, settings: StudySettings, number: int, machine: Machine, watchers: Sequence[Watcher]
+) -> Outcome:
+    """Confirm trial `number` of an existing study, whatever its validation accuracy.
 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
     machine.check()
     dataset = study_dataset(folder, machine.data_dir)
-    space = frozen_space(folder, dataset)
-    with locked(folder.lock_file, folder.name), folder.storage().coordinating(folder.name) as opened:
-        return _coordinate(folder, settings, space, dataset, machine, watcher, lambda c: c.confirm(number), opened)
-
-
-def _coordinate(
-    folder: StudyFolder,
-    settings: StudySettings,
-    space: Space,
-    dataset: Dataset,
-    machine: Machine,
-    watcher: Watcher,
-    task: Callable[[Coordinator], None],
-    storage: BaseStorage,
-) -> Outcome:
-    epochs = settings.epochs or recipe_of(space, space.plain_genes).epochs
-    sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
-    store = SearchStore(folder, space, sampler, ParetoPruner(epochs), storage, DecisionLog(folder.log_file).add)
-    parts = parts_of(dataset, settings.seed)
-    showing = RefreshingWatcher(watcher, store, machine.data_dir)
-    interrupts = Interrupts()
-    with interrupts.active():
-        try:
-            with _workers(machine, parts, interrupts, watcher) as workers:
-                pool = Pool(workers)
-                counts = len(parts.validation), len(parts.test)
-                task(Coordinator(store, space, settings, pool, showing, *counts, interrupts))
-        except KeyboardInterrupt:
-            pass  # while it waited for workers; the signal is remembered in `interrupts`
-        finally:
-            showing.finish()
-    return Outcome(store.records(), interrupts.requested)
-
-
-@contextmanager
-def _workers(machine: Machine, parts: Parts, interrupts: Interrupts, watcher: Watcher) -> Iterator[Sequence[Worker]]:
-    """What trains; closed after the body."""
-    if machine.cluster is not None:
-        where = (machine.cluster, machine.device, machine.workers, machine.trials_per_device)
-        with cluster_workers(*where, parts, interrupts, watcher.say) as workers:
-            yield workers
-        return
-    devices = devices_of_workers(find_device(machine.device), machine.workers)
-    local = local_workers(parts, devices, machine.trials_per_device, interrupts)
-    try:
-        yield local
-    finally:
-        for worker in local:
-            worker.close()
-
-
-def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:
-    """The space and its text: the frozen copy where the study resumes with the same space, else the one named."""
-    if folder.exists and folder.settings().space == settings.space:
-        path = folder.space_file
-        return load_space(str(path), images, classes), path.read_text()
-    space = load_space(settings.space, images, classes)
-    return space, space.source.read_text()
-
-
-def frozen_space(folder: StudyFolder, dataset: Dataset) -> Space:
-    """The space of an existing study."""
-    return load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
+    space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
+    parts, before = parts_of(dataset, settings.seed), folder.document()
+    document = StudyDocument(settings, before.fingerprints, images=_images_of(dataset, parts))
+    with locked(folder.lock_file, folder.name), address_of(folder).coordinating(folder.name) as opened:
+        upgrade(folder, dataset)
+        return _coordinate(folder, document, space, parts, machine, watchers, lambda c: c.confirm(number), opened)
 
 
 def study_dataset(folder: StudyFolder, data_dir: Path | None) -> Dataset:
-    """The data of an existing study, refused where they have changed.
+    """Return the images of an existing study.
 
     Raises:
-        StudyError: the data are not those of the study.
+        DataError: they are not there.
+        StudyError: they have changed.
     """
-    s = folder.settings()
+    document = folder.document()
+    s = document.settings
     dataset = load_dataset(s.dataset, data_dir, s.image_size, s.color)
-    if dataset.fingerprint != folder.fingerprints()["data"]:
-        raise StudyError(f"the data of {s.dataset!r} are not those that study {folder.name!r} was made with")
+    if dataset.fingerprint != document.fingerprints.data:
+        raise StudyError(f"the images of {s.dataset!r} are not those that study {folder.name!r} was made with")
     return dataset
 
 
-def parts_of(dataset: Dataset, seed: int) -> Parts:
-    """The one split of the training part by the study's seed, and the test part that takes no part in it."""
-    training, validation = split(dataset.train.labels, VALIDATION_FRACTION, seed)
-    return Parts(
-        train=dataset.train.subset(training),
-        validation=dataset.train.subset(validation),
-        whole_train=dataset.train,
-        test=dataset.test,
-        policy=dataset.policy,
-    )
-
-
 def devices_of_workers(device: torch.device, workers: int | None) -> list[torch.device]:
-    """The device of each worker. `cuda` without an index is all GPUs of this machine.
+    """Return the device of each worker. `cuda` without an index is all GPUs of this machine.
 
     By default one worker a core on the CPU, where a second thread gains less than a second trial; and one a GPU, which
     packs trials on it. More workers than GPUs share them, worker by worker.
@@ -222,3 +173,79 @@ def devices_of_workers(device: torch.device, workers: int | None) -> list[torch.
         devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     count = workers or (len(devices) if device.type == "cuda" else len(os.sched_getaffinity(0)))
     return list(itertools.islice(itertools.cycle(devices), count))
+
+
+def _images_of(dataset: Dataset, parts: Parts) -> StudyImages:
+    counts = (len(part) for part in (parts.train, parts.validation, parts.test))
+    return StudyImages(Input(*dataset.image_shape), dataset.classes, *counts)
+
+
+def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:
+    """Return the space and its text.
+
+    A study that exists has a copy of its own, with which it goes on where nobody asks for another space, or where the
+    file that is asked for is gone; `StudyFolder.compare` tells whether the content is the same.
+    """
+    if folder.exists and folder.settings().space == settings.space:
+        frozen = folder.space_file
+        own = load_space(str(frozen), images, classes), frozen.read_text()
+        try:
+            now = load_space(settings.space, images, classes)
+        except (NasError, OSError):
+            return own
+        return (now, now.source.read_text()) if settings.space.endswith(".toml") else own
+    space = load_space(settings.space, images, classes)
+    return space, space.source.read_text()
+
+
+def _coordinate(
+    folder: StudyFolder,
+    document: StudyDocument,
+    space: Space,
+    parts: Parts,
+    machine: Machine,
+    watchers: Sequence[Watcher],
+    task: Callable[[Coordinator], None],
+    storage: BaseStorage,
+) -> Outcome:
+    settings, images = document.settings, document.images
+    assert images is not None
+    sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
+    pruner, note = ParetoPruner(study_epochs(space, settings)), DecisionLog(folder.log_file).add
+    store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, settings.target is not None)
+    watchers = [*watchers, DashboardWatcher(store)]
+    interrupts = Interrupts()
+    with interrupts.active():
+        try:
+            with _workers(machine, parts, interrupts, watchers) as workers:
+                task(Coordinator(store, sampler, settings, images, Pool(workers), watchers, interrupts))
+        except KeyboardInterrupt:
+            pass  # while it waited for workers; the signal is remembered in `interrupts`
+        finally:
+            for watcher in watchers:
+                watcher.end()
+    return Outcome(store.records(), interrupts.requested)
+
+
+@contextmanager
+def _workers(
+    machine: Machine, parts: Parts, interrupts: Interrupts, watchers: Sequence[Watcher]
+) -> Iterator[Sequence[Worker]]:
+    """Yield what trains; closed after the body."""
+    if machine.cluster is not None:
+
+        def say(text: str) -> None:
+            for watcher in watchers:
+                watcher.say(text)
+
+        where = (machine.cluster, machine.device, machine.workers, machine.trials_per_device)
+        with cluster_workers(*where, parts, interrupts, say) as workers:
+            yield workers
+        return
+    devices = devices_of_workers(find_device(machine.device), machine.workers)
+    local = local_workers(parts, devices, machine.trials_per_device, interrupts)
+    try:
+        yield local
+    finally:
+        for worker in local:
+            worker.close()

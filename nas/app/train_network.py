@@ -13,9 +13,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nas.app.search import parts_of
 from nas.arch import ArchitectureFile, costs_of, digest_of, lower
-from nas.data.images import load_dataset
+from nas.data.load import load_dataset
+from nas.data.split import parts_of
 from nas.errors import DataError, NasError
 from nas.export.python_module import module_source
 from nas.model.build import build

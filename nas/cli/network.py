@@ -137,14 +137,10 @@ def export(
 ) -> None:
     """Writes a trained network to take away: a plain Python module that needs nothing but torch, or another format."""
     from nas.app.export import export as write
-    from nas.storage.study_store import Store
-    from nas.study.answer import best_trial
-    from nas.study.settings import StudyFolder
+    from nas.app.look import find_trial, open_folder
 
-    folder = StudyFolder(studies, name)
-    folder.require(studies)
-    store = Store(folder)
-    record = best_trial(store) if trial is None else store.record(trial)
+    folder = open_folder(studies, name)
+    record = find_trial(folder, trial)
     claims = write(folder, record, output, data_dir)
     written = {"module": str(output)}
     if output.suffix == ".py":

@@ -21,9 +21,9 @@ def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_known_dataset(incomplete: str) -> list[str]:
     """The known data sets."""
-    from nas.data.known import KNOWN_IMAGES
+    from nas.data.known import KNOWN_DATASETS
 
-    return [name for name in KNOWN_IMAGES if name.startswith(incomplete)]
+    return [name for name in KNOWN_DATASETS if name.startswith(incomplete)]
 
 
 def complete_dataset(incomplete: str) -> list[str]:

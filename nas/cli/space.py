@@ -10,7 +10,7 @@ import typer
 
 from nas.arch import Budget, Input, outline
 from nas.cli.options import AsJson, complete_known_dataset, complete_space, print_json
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.errors import DataError, near_misses
 from nas.space import (
     SHIPPED,
@@ -45,9 +45,9 @@ Dataset = Annotated[
 
 
 def _load(name: str, dataset: str) -> Space:
-    if dataset not in KNOWN_IMAGES:
-        raise DataError(f"--dataset {dataset}: unknown data set; {near_misses(dataset, KNOWN_IMAGES)}")
-    images: tuple[Input, int] = KNOWN_IMAGES[dataset]
+    if dataset not in KNOWN_DATASETS:
+        raise DataError(f"--dataset {dataset}: unknown data set; {near_misses(dataset, KNOWN_DATASETS)}")
+    images: tuple[Input, int] = KNOWN_DATASETS[dataset].images
     return load_space(name, *images)
 
 

@@ -27,12 +27,12 @@ from nas.cli.options import (
     complete_warm_start,
     print_json,
 )
-from nas.data.known import KNOWN_IMAGES
 from nas.errors import StudyError
 
 if TYPE_CHECKING:
+    from nas.study.folder import StudyFolder
     from nas.study.records import TrialRecord
-    from nas.study.settings import StudyFolder, StudySettings
+    from nas.study.settings import StudySettings
 
 TARGET_NOT_CONFIRMED = 3
 INTERRUPTED = 130
@@ -44,13 +44,6 @@ def _seconds(text: str) -> float:
     if match is None:
         raise typer.BadParameter(f"{text!r} is no duration; write seconds, or 90s, 30m, 1.5h")
     return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def _whole_path(dataset: str | None) -> str | None:
-    """A person's own images by their whole path, so that the study resumes from anywhere; a known name stays."""
-    if dataset is None or dataset in KNOWN_IMAGES or not Path(dataset).exists():
-        return dataset
-    return str(Path(dataset).resolve())
 
 
 def search(
@@ -98,16 +91,20 @@ def search(
             autocompletion=complete_study,
         ),
     ] = None,
-    trials: Annotated[
+    max_trials: Annotated[
         int | None,
-        typer.Option(min=1, help="End at this many finished trials.  [default: 100 unless --time is given]"),
+        typer.Option(
+            "--trials", min=1, help="End at this many finished trials.  [default: 100 unless --time is given]"
+        ),
     ] = None,
-    time: Annotated[
+    max_seconds: Annotated[
         float | None,
-        typer.Option(parser=_seconds, metavar="DURATION", help="Start no trial after this: 90s, 30m, 1.5h."),
+        typer.Option("--time", parser=_seconds, metavar="DURATION", help="Start no trial after this: 90s, 30m, 1.5h."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a training.  [default: the space's]")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Trainings of a confirmation.  [default: 3]")] = None,
+    num_seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, help="Trainings of a confirmation.  [default: 3]")
+    ] = None,
     max_macs: Annotated[int | None, typer.Option(min=1, help="Also limit multiply-accumulates an image.")] = None,
     max_activation_bytes: Annotated[
         int | None, typer.Option(min=1, help="Also limit the peak bytes of activations (float32, one image).")
@@ -141,45 +138,29 @@ def search(
     search goes on below the first, unless --stop-at-first is given. Exit code 0 when done, 3 when the target was not
     confirmed, 130 when interrupted; the same command again goes on from there.
     """
-    flags = {
-        "max_params": max_params,
-        "max_macs": max_macs,
-        "max_activation_bytes": max_activation_bytes,
-        "dataset": _whole_path(dataset),
-        "image_size": image_size,
-        "color": color,
-        "space": space,
-        "warm_start": warm_start or None,
-        "epochs": epochs,
-        "seed": seed,
-        "target": target,
-        "stop_at_first": stop_at_first,
-        "trials": trials,
-        "time": time,
-        "seeds": seeds,
-    }
+    arguments = locals()
     from nas.app.search import Machine
     from nas.app.search import search as run_search
     from nas.storage.address import StorageAddress
-    from nas.study.answer import target_met
-    from nas.study.resolve_settings import requested
+    from nas.study.answer import is_target_met
+    from nas.study.resolve_settings import given_settings, resolve_settings
     from nas.terminal.live_view import SearchView
 
     address = StorageAddress.parse(storage) if storage is not None else None
-    folder, settings = requested({k: v for k, v in flags.items() if v is not None}, studies, name, study)
+    folder, settings = resolve_settings(given_settings(arguments), studies, name, study)
     name = folder.name
     verb = "resuming" if folder.exists else "new"
     print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)
     with SearchView() as view:
         machine = Machine(device, workers, data_dir, trials_per_device, cluster)
-        outcome = run_search(folder, settings, machine, view, address)
+        outcome = run_search(folder, settings, machine, [view], address)
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         print(f"interrupted; resume with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     _require_completed(outcome.records)
     _suggest(name, studies, outcome.records)
-    if not target_met(outcome.records, settings):
+    if not is_target_met(outcome.records, settings):
         raise typer.Exit(TARGET_NOT_CONFIRMED)
 
 
@@ -210,11 +191,12 @@ def _suggest(name: str, studies: Path, records: list[TrialRecord]) -> None:
 
 
 def _print_result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord], as_json: bool) -> None:
-    from nas.study.answer import best_record, study_result
+    from nas.report.document import study_document
+    from nas.study.answer import best_record
+    from nas.study.front import front_records
     from nas.study.ledger import candidates, warm_started
-    from nas.study.tables import front_records
 
-    result = study_result(folder.name, settings, records)
+    result, best = study_document(folder.name, settings, records), best_record(records, settings)
     if as_json:
         print_json(result)
         return
@@ -222,7 +204,8 @@ def _print_result(folder: StudyFolder, settings: StudySettings, records: list[Tr
     from nas.terminal.study_view import print_front, print_network
 
     print_front(records, settings)
-    print_network(folder, settings, records)
+    if best is not None:
+        print_network(folder, best)
     trials = ", ".join(f"{count} {fate}" for fate, count in result["trials"].items())
     spent = ", ".join(f"{fate} {duration(s)}" for fate, s in result["train_seconds"].items())
     print(f"trials: {trials or 'none'}")
@@ -230,7 +213,7 @@ def _print_result(folder: StudyFolder, settings: StudySettings, records: list[Tr
         print(f"training time: {spent}")
     if records:
         print(f"candidates: {candidates(records)}")
-    if known := warm_started(records, front_records(records), best_record(records, settings)):
+    if known := warm_started(records, front_records(records), best):
         print(f"warm start: {known}")
     print(f"{result['test_set']}\n\n{result['answer']}")
 
@@ -243,12 +226,10 @@ def status(name: StudyName, studies: Studies = DEFAULT_STUDIES, as_json: AsJson 
 
 
 def _open(name: str, studies: Path) -> tuple[StudyFolder, StudySettings, list[TrialRecord]]:
-    from nas.storage.study_store import Store
-    from nas.study.settings import StudyFolder
+    from nas.app.look import open_folder, read_records
 
-    folder = StudyFolder(studies, name)
-    folder.require(studies)
-    return folder, folder.settings(), Store(folder).records()
+    folder = open_folder(studies, name)
+    return folder, folder.settings(), read_records(folder)
 
 
 def report(
@@ -262,8 +243,8 @@ def report(
     """Writes report.html, a page to look at offline; front.json, front.svg and front.png; every trial as trials.csv."""
     from nas.report.files import write_report
 
-    folder, _, _ = _open(name, studies)
-    paths = [str(path) for path in write_report(folder, output or folder.path)]
+    folder, _, records = _open(name, studies)
+    paths = [str(path) for path in write_report(folder, records, output or folder.path)]
     if as_json:
         print_json({"written": paths})
     else:
@@ -301,19 +282,17 @@ def confirm(
     as_json: AsJson = False,
 ) -> None:
     """Trains a network again from scratch with fresh seeds on the whole training set, and reads the test set."""
+    from nas.app.look import find_trial
     from nas.app.search import Machine
     from nas.app.search import confirm as run_confirm
-    from nas.storage.study_store import Store
-    from nas.study.answer import best_trial
     from nas.terminal.live_view import SearchView
 
     folder, settings, _ = _open(name, studies)
-    store = Store(folder)
-    record = best_trial(store) if trial is None else store.record(trial)
-    settings = replace(settings, seeds=seeds or settings.seeds)
+    record = find_trial(folder, trial)
+    settings = replace(settings, num_seeds=seeds or settings.num_seeds)
     with SearchView() as view:
         machine = Machine(device, workers, data_dir, trials_per_device, cluster)
-        outcome = run_confirm(folder, settings, record.number, machine, view)
+        outcome = run_confirm(folder, settings, record.number, machine, [view])
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         raise typer.Exit(INTERRUPTED)
@@ -338,9 +317,10 @@ def replay(
         replayed = run_replay(folder)
         _print_again(str(replayed), asdict(replayed), replayed.difference is None, as_json)
     else:
+        from nas.app.search import study_dataset
         from nas.coordinator.retrain import retrain
 
-        retrained = retrain(folder, trial, data_dir)
+        retrained = retrain(folder, trial, study_dataset(folder, data_dir))
         _print_again(str(retrained), asdict(retrained), retrained.is_same, as_json)
 
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from nas.arch import Recipe, recipe_digest
+from nas.arch import recipe_digest
 from nas.coordinator.snapshot import Running, Snapshot, Watcher
 from nas.errors import StudyError, TrainingError
-from nas.space import Candidate, Genes, Space, candidate, recipe_of
+from nas.space import Candidate, Space, candidate
 from nas.storage.study_store import SearchStore
-from nas.strategy.confirming import is_hopeless, next_to_confirm, smallest_met, worthwhile_below
-from nas.study.answer import target_met_line
+from nas.strategy.confirming import is_hopeless, next_to_confirm, worthwhile_below
+from nas.strategy.proposing import BudgetSampler
+from nas.study.answer import smallest_met, target_met_text
+from nas.study.folder import StudyImages
 from nas.study.front import validation_front
+from nas.study.networks import keep_network
+from nas.study.recipe import trial_recipe
 from nas.study.records import Confirmation, ConfirmedFigure, TrialRecord, last_epochs_mean
 from nas.study.settings import StudySettings
 from nas.train.engine import Epoch
@@ -36,21 +40,21 @@ class Coordinator:
     def __init__(
         self,
         store: SearchStore,
-        space: Space,
+        sampler: BudgetSampler,
         settings: StudySettings,
+        images: StudyImages,
         pool: Pool,
-        watcher: Watcher,
-        validation_images: int,
-        test_images: int,
+        watchers: Sequence[Watcher],
         interrupts: Interrupts,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.store = store
-        self.space = space
+        self.space = sampler.space
+        self.sampler = sampler
         self.settings = settings
         self.pool = pool
-        self.watcher = watcher
-        self._validation_images, self._test_images = validation_images, test_images
+        self.watchers = watchers
+        self._images_known = images
         self._interrupts = interrupts
         self._clock = clock
         self._started = clock()
@@ -69,7 +73,9 @@ class Coordinator:
         self._trials_at_start = self._finished_trials()
         self._aim_below_best()
         # Same network and recipe, trained before: (digest, recipe digest) to the trial's number.
-        self._known = {(r.digest, recipe_digest(_recipe(space, settings, r.genes))): r.number for r in self._records}
+        self._known = {
+            (r.digest, recipe_digest(trial_recipe(self.space, settings, r.genes))): r.number for r in self._records
+        }
 
     def run(self) -> None:
         """Searches to the end: the trials, the time or, where it is asked to, the first that meets the target."""
@@ -99,7 +105,9 @@ class Coordinator:
                 for worker, event in self.pool.events(REFRESH_SECONDS):
                     self._handle(worker, event)
                 self._storage_failed = None
-                self.watcher.update(self.snapshot())
+                snapshot = self.snapshot()
+                for watcher in self.watchers:
+                    watcher.update(snapshot)
                 if self._target_ends_search() and not self._only_confirms:
                     break
         except KeyboardInterrupt:
@@ -107,6 +115,10 @@ class Coordinator:
         finally:
             self.pool.close()
             self.store.interrupt_all({r.job.key[0]: r.seconds for r in self._unfinished() if not r.job.confirms})
+
+    def _say(self, text: str) -> None:
+        for watcher in self.watchers:
+            watcher.say(text)
 
     @property
     def _records(self) -> list[TrialRecord]:
@@ -116,7 +128,7 @@ class Coordinator:
         """Whether to try again to write what could not be written; waits a moment before it says so."""
         if self._storage_failed is None:
             self._storage_failed = self._clock()
-            self.watcher.say(f"{problem}; trying again for {STORAGE_PATIENCE / 60:g} minutes")
+            self._say(f"{problem}; trying again for {STORAGE_PATIENCE / 60:g} minutes")
         if self._interrupts.requested or self._clock() - self._storage_failed >= STORAGE_PATIENCE:
             return False
         time.sleep(1.0)
@@ -155,7 +167,7 @@ class Coordinator:
             self._submit(worker, *trainings)
         if (most := max(len(worker.jobs) for worker in self.pool.workers)) > self._sharing:
             self._sharing = most
-            self.watcher.say(f"up to {most} trainings share a device")
+            self._say(f"up to {most} trainings share a device")
 
     def _submit(self, worker: Worker, *trainings: Running) -> None:
         self._running |= {running.job.key: running for running in trainings}
@@ -188,7 +200,7 @@ class Coordinator:
     def _may_start_trial(self) -> bool:
         if self._duplicates >= MOST_DUPLICATES or self._time_is_up():
             return False
-        trials = self.settings.most_trials
+        trials = self.settings.trials_limit
         training = sum(not r.job.confirms for r in self._unfinished())
         return trials is None or self._finished_trials() + training < trials
 
@@ -196,21 +208,21 @@ class Coordinator:
         return sum(self.store.fates[fate] for fate in ("completed", "stopped", "failed"))
 
     def _time_is_up(self) -> bool:
-        return self.settings.time is not None and self._clock() - self._started >= self.settings.time
+        return self.settings.max_seconds is not None and self._clock() - self._started >= self.settings.max_seconds
 
     def _target_ends_search(self) -> bool:
         return self.settings.stop_at_first and self._met is not None
 
     def _start_trial(self) -> Running | None:
         """Asks for a trial; None where it ended at once: over budget, or trained before."""
-        number, genes = self.store.ask()
+        number, genes = self.store.ask(self.sampler.below)
         found = candidate(self.space, genes)
         if found is None or not self.settings.budget.admits(found.costs):
             self._refuse(number, found)
             return None
-        recipe, digest = _recipe(self.space, self.settings, genes), found.digest
+        recipe, digest = trial_recipe(self.space, self.settings, genes), found.digest
         seed = _seed(self.settings.seed, number, "trial")
-        self.store.describe(number, found, digest, seed)
+        self.store.describe(number, found, seed, self.sampler.draw_counts(genes))
         twin = self._known.setdefault((digest, recipe_digest(recipe)), number)
         if twin != number and self._is_duplicate_of(twin, number):
             return None
@@ -223,10 +235,10 @@ class Coordinator:
         self._refused += 1
         reason = "its maps shrink to nothing"
         if found is not None:
-            self.store.describe(number, found, found.digest, 0)
+            self.store.describe(number, found, 0)
             reason = "over budget: " + "; ".join(self.settings.budget.excesses(found.costs))
         self.store.finish(number, "failed", 0.0, reason=reason)
-        self.watcher.say(f"trial {number} refused: {reason}")
+        self._say(f"trial {number} refused: {reason}")
 
     def _is_duplicate_of(self, twin: int, number: int) -> bool:
         """Ends trial `number` with the result of `twin`, unless that was cut off and has none."""
@@ -249,12 +261,16 @@ class Coordinator:
     def _owes_seeds(self, record: TrialRecord) -> bool:
         """Whether its confirmation has begun, is not whole, and may still meet the target."""
         figure = record.confirmed
-        return figure is not None and figure.num_seeds < self.settings.seeds and not self._is_hopeless(figure)
+        return figure is not None and figure.num_seeds < self.settings.num_seeds and not self._is_hopeless(figure)
 
     def _is_hopeless(self, figure: ConfirmedFigure) -> bool:
         """Whether further seeds would be trained in vain; a person who asks for a confirmation gets all of them."""
-        target, seeds = self.settings.target, self.settings.seeds
-        return target is not None and not self._only_confirms and is_hopeless(figure, target, seeds, self._test_images)
+        target, seeds = self.settings.target, self.settings.num_seeds
+        return (
+            target is not None
+            and not self._only_confirms
+            and is_hopeless(figure, target, seeds, self._images_known.num_test)
+        )
 
     def _plan_confirmations(self) -> None:
         """Queues the next network to confirm, one at a time."""
@@ -266,7 +282,7 @@ class Coordinator:
                 front = validation_front(self._open_records())[-CONFIRMED_OF_FRONT:]
                 chosen = next((r for r in front if r.confirmed is None), None)
         elif self._may_deserve_confirmation:
-            chosen = next_to_confirm(self._open_records(), s.target, s.seeds, self._validation_images)
+            chosen = next_to_confirm(self._open_records(), s, s.target, self._images_known.num_validation)
             self._may_deserve_confirmation = chosen is not None
         if chosen is not None:
             self._queue_confirmation(chosen)
@@ -278,7 +294,7 @@ class Coordinator:
         return [record for record in self._records if record.number not in self._given_up]
 
     def _queue_confirmation(self, record: TrialRecord) -> None:
-        self.watcher.say(
+        self._say(
             f"confirming trial {record.number}: {record.num_params:,} parameters, validation "
             f"{record.validation_accuracy:.2f} %"
         )
@@ -299,8 +315,8 @@ class Coordinator:
                 del self._running[event.key]
                 self.store.finish(number, "stopped", running.seconds)
             return
-        if event.what.weights:
-            self._keep_weights(event.key, event.what.weights)
+        if event.what.network:
+            keep_network(self.store.folder, number, seed, event.what.network)
         del self._running[event.key]
         if event.what.reason and self._blame_machine(running, event.what):
             return
@@ -308,24 +324,6 @@ class Coordinator:
             self._finish_trial(running, event.what)
         else:
             self._finish_confirmation(running, event.what, seed)
-
-    def _keep_weights(self, key: JobKey, weights: bytes) -> None:
-        """Writes the file whole or not at all.
-
-        Raises:
-            StudyError: it cannot be written; the next training would fare no better.
-        """
-        file = self.store.folder.weights_file(*key)
-        partial = file.with_suffix(".partial")
-        try:
-            partial.write_bytes(weights)
-            partial.replace(file)
-        except OSError as error:
-            where = f" ({error.filename})" if error.filename else ""
-            raise StudyError(
-                f"{_what(key)} could not be kept: {error.strerror}{where}; see to that, then resume with the same "
-                f"command"
-            ) from None
 
     def _blame_machine(self, running: Running, end: Finished) -> bool:
         """Whether it is trained again, since the machine has failed and not the network."""
@@ -338,7 +336,7 @@ class Coordinator:
         }[end.cause]
         if again:
             alone = running.job.alone or end.cause == "memory" or deaths == MOST_DEATHS - 1
-            self.watcher.say(f"{_what(running.job.key)} is trained again{', alone' * alone}: {end.reason}")
+            self._say(f"{_what(running.job.key)} is trained again{', alone' * alone}: {end.reason}")
             job = replace(running.job, alone=alone)
             self._again.append(replace(running, job=job, epochs=[], seconds_before=running.seconds, deaths=deaths))
         return again
@@ -346,7 +344,7 @@ class Coordinator:
     def _finish_trial(self, running: Running, end: Finished) -> None:
         number = running.job.key[0]
         if end.reason:
-            self.watcher.say(f"trial {number} failed: {end.reason}")
+            self._say(f"trial {number} failed: {end.reason}")
             self.store.finish(number, "failed", running.seconds, reason=end.reason)
         else:
             self.store.finish(number, "completed", running.seconds, last_epochs_mean(running.accuracies))
@@ -358,14 +356,15 @@ class Coordinator:
         if end.reason:
             self._given_up.add(number)
             self._confirm_jobs.clear()
-            self.watcher.say(f"confirmation of trial {number} failed: {end.reason}")
+            self._say(f"confirmation of trial {number} failed: {end.reason}")
             return
-        self.store.add_confirmation(number, Confirmation(seed, running.accuracies, running.seconds))
+        place = confirmation_seeds(s, number).index(seed) if seed in confirmation_seeds(s, number) else 0
+        self.store.add_confirmation(number, Confirmation(seed, running.accuracies, running.seconds, place))
         record = self.store.record(number)
         figure = record.confirmed
         assert figure is not None
-        seeds = f"{figure.num_seeds} of {s.seeds} seeds"
-        self.watcher.say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
+        seeds = f"{figure.num_seeds} of {s.num_seeds} seeds"
+        self._say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
         if self._is_hopeless(figure):
             self._confirm_jobs.clear()
         elif self._owes_seeds(record) and not self._is_confirming() and number not in self._given_up:
@@ -374,12 +373,12 @@ class Coordinator:
         self._aim_below_best()
         if self._met and self._met.digest != (before and before.digest):
             goes_on = not self._only_confirms and (bool(self._unfinished()) or self._may_start_trial())
-            self.watcher.say(target_met_line(self._met, s, goes_on))
+            self._say(target_met_text(self._met, s, goes_on))
 
     def _aim_below_best(self) -> None:
         s = self.settings
-        self._met = smallest_met(self._records, s.target, s.seeds) if s.target is not None else None
-        self.store.sampler.below = worthwhile_below(self._met.num_params) if self._met else None
+        self._met = smallest_met(self._records, s)
+        self.sampler.below = worthwhile_below(self._met.num_params) if self._met else None
 
 
 def _what(key: JobKey) -> str:
@@ -395,16 +394,15 @@ def confirmation_jobs(store: SearchStore, space: Space, settings: StudySettings,
     found = candidate(space, record.genes)
     if found is None or not settings.budget.admits(found.costs):
         raise TrainingError(f"trial {record.number} is not a network of this space and budget")
-    recipe = _recipe(space, settings, record.genes)
+    recipe = trial_recipe(space, settings, record.genes)
     done = {confirmation.seed for confirmation in record.confirmations}
-    seeds = [_seed(settings.seed, record.number, f"confirmation {i}") for i in range(settings.seeds)]
+    seeds = confirmation_seeds(settings, record.number)
     return [Job((record.number, seed), found.architecture, recipe, seed) for seed in seeds if seed not in done]
 
 
-def _recipe(space: Space, settings: StudySettings, genes: Genes) -> Recipe:
-    """The recipe that `genes` describe, with the study's own number of epochs where it has one."""
-    recipe = recipe_of(space, genes)
-    return replace(recipe, epochs=settings.epochs) if settings.epochs else recipe
+def confirmation_seeds(settings: StudySettings, number: int) -> list[int]:
+    """The seeds of trial `number`'s confirmation, in the order in which they are trained."""
+    return [_seed(settings.seed, number, f"confirmation {place}") for place in range(settings.num_seeds)]
 
 
 def _seed(study_seed: int, number: int, what: str) -> int:

@@ -15,14 +15,16 @@ from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import StudyError
-from nas.space import Space, candidate, load_space, recipe_of
+from nas.space import Space, candidate, load_space
+from nas.storage.address import address_of
 from nas.storage.optuna_records import fate_of
 from nas.storage.study_store import SearchStore, Store
-from nas.strategy.proposing import BudgetSampler
+from nas.strategy.proposing import BudgetSampler, distributions_of
 from nas.strategy.stopping import ParetoPruner
 from nas.study.decision_log import Asked, Ended, Reported, Run, read_log
-from nas.study.networks import study_images
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.folder import StudyFolder
+from nas.study.recipe import study_epochs
+from nas.study.settings import StudySettings
 
 _FIXED = "fixed_params"  # Optuna's system attribute of a trial that was enqueued
 
@@ -76,16 +78,15 @@ def replay(folder: StudyFolder) -> Replay:
         StudyError: it has no log, the log or the storage is damaged, or the images that it is for cannot be found.
     """
     settings = folder.settings()
-    images = study_images(folder, settings)[0]
+    images = folder.document().images
     if images is None:
         raise StudyError(
-            f"the images of {settings.dataset!r} are not there, on whose shape the space of study {folder.name!r} "
-            f"depends; put them back"
+            f"study {folder.name!r} does not say which images it is for; resume it once, which puts that right"
         )
-    space = load_space(str(folder.space_file), *images)
+    space = load_space(str(folder.space_file), images.shape, images.num_classes)
     runs = read_log(folder.log_file)
     store = Store(folder)
-    with folder.storage().errors(folder.name):
+    with address_of(folder).errors(folder.name):
         stored = store.study.get_trials(deepcopy=False)
     result = Replay()
     derived: set[int] = set()
@@ -94,7 +95,7 @@ def replay(folder: StudyFolder) -> Replay:
         kept = stored[: min((later.began.trials for later in runs[index + 1 :]), default=len(stored))]
         if run.began.trials > len(stored):
             raise StudyError(
-                f"the log of study {folder.name!r} knows {run.began.trials} trials, and {folder.storage()} holds "
+                f"the log of study {folder.name!r} knows {run.began.trials} trials, and {address_of(folder)} holds "
                 f"{len(stored)}; restore it"
             )
         if run.began.trials > len(kept):
@@ -121,16 +122,17 @@ class _Again:
         stored: list[FrozenTrial],
         result: Replay,
     ) -> None:
-        epochs = settings.epochs or recipe_of(space, space.plain_genes).epochs
         self._space = space
         self._result = result
         self._stored = dict(enumerate(stored))
         self._events = run.events
         self._waited = {w.trial for w in run.began.waiting}
         self._begun = {w.trial for w in run.began.waiting if w.curve is not None}
-        self._pruner = ParetoPruner(epochs)
+        self._pruner = ParetoPruner(study_epochs(space, settings))
         self._sampler = BudgetSampler(space, settings.budget, settings.seed, run.began.has_target)
-        self._store = SearchStore(folder, space, self._sampler, self._pruner, _as_it_was(folder.name, run, stored))
+        self._store = SearchStore(
+            folder, distributions_of(space), self._sampler, self._pruner, _as_it_was(folder.name, run, stored)
+        )
         self._running: set[int] = set()
         self._derived: set[int] = set()
 
@@ -165,12 +167,12 @@ class _Again:
         if there is not None and enqueued and event.trial not in self._waited:
             self._store.study.add_trial(_waiting(there, None))  # enqueued while this run went on
         self._sampler.below = event.below
-        number, genes = self._store.ask()
+        number, genes = self._store.ask(event.below)
         _compare(event.trial, "its number", event.trial, number)
         self._running.add(number)
         found = candidate(self._space, genes)
         if found is not None:
-            self._store.describe(number, found, found.digest, 0)
+            self._store.describe(number, found, 0)
         if there is None:
             return
         for name in genes | there.params:

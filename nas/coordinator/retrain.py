@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 
 import torch
 
-from nas.app.search import frozen_space, parts_of, study_dataset
-from nas.arch import lower
+from nas.arch import Input, lower
+from nas.data.images import Dataset
+from nas.data.split import parts_of
 from nas.errors import StudyError
 from nas.model.build import build
-from nas.space import candidate, recipe_of
+from nas.space import candidate, load_space
 from nas.storage.study_store import Store
 from nas.study.decision_log import Ended, read_log, versions
-from nas.study.settings import StudyFolder
+from nas.study.folder import StudyFolder
+from nas.study.recipe import trial_recipe
 from nas.train.engine import prepare, train, use_one_thread
 
 
@@ -44,22 +45,21 @@ class Retrained:
         )
 
 
-def retrain(folder: StudyFolder, number: int, data_dir: Path | None) -> Retrained:
+def retrain(folder: StudyFolder, number: int, dataset: Dataset) -> Retrained:
     """Trains trial `number` again with its seed, on one thread of the CPU, for as many epochs as it was trained.
 
     Raises:
-        NasError: there is no such trial, it was not trained, the data are missing, or the training cannot go on.
+        NasError: there is no such trial, it was not trained, or the training cannot go on.
     """
     record = Store(folder).record(number)
     if not record.validation_curve:
         raise StudyError(f"trial {number} ({record.fate}) was never trained")
-    settings, dataset = folder.settings(), study_dataset(folder, data_dir)
-    space = frozen_space(folder, dataset)
+    settings = folder.settings()
+    space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
     found = candidate(space, record.genes)
     if found is None or found.digest != record.digest:
         raise StudyError(f"the genes of trial {number} give another network than was trained")
-    recipe = recipe_of(space, record.genes)
-    recipe = replace(recipe, epochs=settings.epochs or recipe.epochs)
+    recipe = trial_recipe(space, settings, record.genes)
     parts, cpu = parts_of(dataset, settings.seed), torch.device("cpu")
     use_one_thread(cpu)
     data = prepare(parts.train, parts.validation, parts.policy, cpu)

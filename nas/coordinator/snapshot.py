@@ -54,3 +54,6 @@ class Watcher(Protocol):
 
     def say(self, text: str) -> None:
         """A line worth keeping."""
+
+    def end(self) -> None:
+        """Called once, when the search has ended."""

@@ -12,11 +12,13 @@ from optuna.storages import BaseStorage
 
 from nas.arch import Architecture, Budget, Recipe, costs_of, digest_of, lower, read_architecture
 from nas.errors import SpaceError, StudyError, UsageError
-from nas.space import Genes, Space, Value, genes_of, load_space, recipe_of
+from nas.space import Genes, Space, Value, genes_of, recipe_of
 from nas.storage.study_store import Store
-from nas.study.networks import architectures, study_images
-from nas.study.settings import StudyFolder, StudySettings
-from nas.study.tables import REFERENCES, front_records
+from nas.study.folder import StudyFolder
+from nas.study.front import front_records
+from nas.study.landmarks import REFERENCES
+from nas.study.networks import kept_network
+from nas.study.settings import StudySettings
 
 REFERENCE = "reference"  # the name of the published networks
 
@@ -122,16 +124,11 @@ def _known(name: str, studies: Path) -> Iterator[_Known]:
 def _front_of(name: str, studies: Path) -> Iterator[_Known]:
     try:
         folder = StudyFolder(studies, name)
-        folder.require(studies)
+        folder.require()
     except (UsageError, StudyError) as error:
         raise UsageError(
             f"--warm-start {name}: {error}; or give {REFERENCE!r}, or an architecture file that ends in .toml"
         ) from None
-    images, _ = study_images(folder, folder.settings())
-    if images is None:
-        raise StudyError(f"--warm-start {name}: the images of that study are not at hand, which its networks are for")
-    front = front_records(Store(folder).records())
-    space, networks = load_space(str(folder.space_file), *images), architectures(folder, front, images)
-    for record in front:
-        if record.number in networks:
-            yield _Known(f"trial {record.number} of {name}", networks[record.number], recipe_of(space, record.genes))
+    for record in front_records(Store(folder).records()):
+        if network := kept_network(folder, record):
+            yield _Known(f"trial {record.number} of {name}", network.architecture, network.recipe)

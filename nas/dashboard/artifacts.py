@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import mimetypes
 import tempfile
@@ -11,13 +10,13 @@ from pathlib import Path
 
 from optuna.artifacts import FileSystemArtifactStore
 
-from nas.errors import NasError
 from nas.report.network_drawing import architecture_svg
 from nas.report.png import png_of
 from nas.storage.study_store import Store
-from nas.study.networks import architectures, study_images
+from nas.study.claims import claims, provenance
+from nas.study.folder import StudyFolder
+from nas.study.networks import kept_network
 from nas.study.records import TrialRecord
-from nas.study.settings import StudyFolder
 
 _DRAWING_WIDTH = 350  # pixels: about what a card of the dashboard is wide
 _KINDS = (".png", ".py", ".pt")
@@ -30,10 +29,8 @@ def artifact_store(folder: StudyFolder) -> FileSystemArtifactStore:
     return FileSystemArtifactStore(str(path))
 
 
-def save_artifacts(store: Store, data_dir: Path | None) -> None:
+def save_artifacts(store: Store) -> None:
     """Adds what is missing to the confirmed trials, and replaces what an added seed has outdated.
-
-    The module needs the study's data for its normalization; without them there is the drawing alone.
 
     Raises:
         SQLAlchemyError, StorageInternalError: the storage cannot be written.
@@ -50,7 +47,7 @@ def save_artifacts(store: Store, data_dir: Path | None) -> None:
         kept = {k: v for k, v in _attributes(store).items() if k.startswith(prefix) and v != "null"}
         missing = {kind: key for key, kind in wanted.items() if key not in kept}
         if missing:
-            _save(store, record, missing, data_dir)
+            _save(store, record, missing)
             for key in kept.keys() - wanted.keys():
                 _set_attribute(store, key, "null")
                 artifact_store(store.folder).remove(key.removeprefix(prefix))
@@ -61,15 +58,20 @@ def _identity(record: TrialRecord, kind: str) -> str:
     return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{record.digest} {len(record.confirmations)} {kind}"))
 
 
-def _save(store: Store, record: TrialRecord, missing: dict[str, str], data_dir: Path | None) -> None:
+def _save(store: Store, record: TrialRecord, missing: dict[str, str]) -> None:
+    network = kept_network(store.folder, record)
+    if network is None:
+        return
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"trial_{record.number}"
         if ".png" in missing:
-            images, _ = study_images(store.folder, store.folder.settings())
-            for architecture in architectures(store.folder, [record], images).values():
-                path.with_suffix(".png").write_bytes(png_of(architecture_svg(architecture, _DRAWING_WIDTH)))
+            path.with_suffix(".png").write_bytes(png_of(architecture_svg(network.architecture, _DRAWING_WIDTH)))
         if ".py" in missing or ".pt" in missing:
-            _export(store, record, path.with_suffix(".py"), data_dir)
+            from nas.export.formats import write  # brings torch, which is needed here alone
+
+            document = store.folder.document()
+            about = provenance(store.folder.name, document.settings, record)
+            write(network, claims(document, record), about, path.with_suffix(".py"))
         for kind, key in missing.items():
             file = path.with_suffix(kind)
             if not file.is_file():
@@ -80,13 +82,6 @@ def _save(store: Store, record: TrialRecord, missing: dict[str, str], data_dir: 
             mimetype = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
             meta = {"artifact_id": identity, "filename": file.name, "mimetype": mimetype, "encoding": None}
             _set_attribute(store, key, json.dumps(meta))
-
-
-def _export(store: Store, record: TrialRecord, module: Path, data_dir: Path | None) -> None:
-    from nas.app.export import export  # brings torch, which is needed here alone
-
-    with contextlib.suppress(NasError):  # its data or weights are not here: the drawing stands alone
-        export(store.folder, record, module, data_dir)
 
 
 def _attributes(store: Store) -> dict[str, str]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import optuna
@@ -19,9 +18,11 @@ from nas.errors import NasError
 from nas.report.front_plotly import front_figure
 from nas.storage.study_store import Store
 from nas.study import tables
+from nas.study.answer import answer_text
+from nas.study.landmarks import references
 
 if TYPE_CHECKING:
-    from nas.coordinator.snapshot import Snapshot, Watcher
+    from nas.coordinator.snapshot import Snapshot
 
 REFRESH_EVERY = 10.0  # seconds at the least between two looks at the trials
 MOST_OF_TIME = 0.02  # that a search spends on what the dashboard shows
@@ -29,7 +30,7 @@ FIGURE = "front"
 _HEADING = "### What nas found\n"  # tells our note from a person's, which is left alone
 
 
-def refresh(store: Store, data_dir: Path | None = None) -> None:
+def refresh(store: Store) -> None:
     """Puts the front as a figure, the answer as a note and the artifacts into the study, for any optuna-dashboard.
 
     Raises:
@@ -39,19 +40,19 @@ def refresh(store: Store, data_dir: Path | None = None) -> None:
     import optuna_dashboard  # a second, which a search can spare until it has something to show
 
     settings, records = store.folder.settings(), store.records()
-    landmarks = tables.references(settings.dataset)
+    landmarks = references(settings.dataset)
     figure = front_figure(records, settings.max_params, settings.target, landmarks)
     # What its card there holds, the legend out of the way of the buttons on top.
     figure.update_layout(height=440, margin={"t": 40, "b": 110}, legend={"y": -0.2, "yanchor": "top"})
     _save_figure(store.study, figure.to_json())
     note = (
-        f"{_HEADING}\n**{tables.answer(records, settings.max_params, settings.target, settings.seeds)}**\n\n"
+        f"{_HEADING}\n**{answer_text(records, settings)}**\n\n"
         f"```\n{tables.front_text(records, settings.target, landmarks)}\n```\n\n{tables.test_set_note(records)}\n"
     )
     before = optuna_dashboard.get_note(store.study)
     if note != before and (not before or before.startswith(_HEADING)):
         optuna_dashboard.save_note(store.study, note)
-    save_artifacts(store, data_dir)
+    save_artifacts(store)
 
 
 def _save_figure(study: optuna.Study, figure: str) -> None:
@@ -71,8 +72,8 @@ def _save_figure(study: optuna.Study, figure: str) -> None:
 class Refresher:
     """Brings what the dashboard shows up to date where a trial or a confirmation has ended since it last looked."""
 
-    def __init__(self, open_store: Callable[[], Store], data_dir: Path | None = None) -> None:
-        self._open_store, self._data_dir = open_store, data_dir
+    def __init__(self, open_store: Callable[[], Store]) -> None:
+        self._open_store = open_store
         self._shown: object = None
         self.next_look = time.monotonic()
 
@@ -90,24 +91,24 @@ class Refresher:
             store = self._open_store()
             state = [(r.number, r.fate, len(r.confirmations)) for r in store.records() if r.fate != "running"]
             if state != self._shown:
-                refresh(store, self._data_dir)
+                refresh(store)
                 self._shown = state
 
 
-class RefreshingWatcher:
-    """Watches a search for another watcher, and keeps what a dashboard shows of it fresh."""
+class DashboardWatcher:
+    """Keeps what a dashboard shows of a search fresh while it runs."""
 
-    def __init__(self, watcher: Watcher, store: Store, data_dir: Path | None) -> None:
-        self.say = watcher.say
-        self._update = watcher.update
-        self._refresher = Refresher(lambda: store, data_dir)
+    def __init__(self, store: Store) -> None:
+        self._refresher = Refresher(lambda: store)
         self._refresher.next_look += REFRESH_EVERY
 
     def update(self, snapshot: Snapshot) -> None:
-        """Passes it on, and looks at the study now and then."""
-        self._update(snapshot)
+        """Looks at the study now and then."""
         self._refresher.look()
 
-    def finish(self) -> None:
-        """The search has ended."""
+    def say(self, text: str) -> None:
+        """Shows no lines."""
+
+    def end(self) -> None:
+        """Looks once more."""
         self._refresher.refresh()

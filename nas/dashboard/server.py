@@ -15,7 +15,7 @@ from nas.dashboard.artifacts import artifact_store
 from nas.dashboard.content import Refresher
 from nas.errors import StudyError
 from nas.storage.study_store import Store
-from nas.study.settings import StudyFolder
+from nas.study.folder import StudyFolder
 
 LOOPBACK = "127.0.0.1"
 

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from nas.data.images import ImageSet, split
+from nas.data.images import ImageSet
+from nas.data.split import split
 from nas.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")

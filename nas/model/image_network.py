@@ -10,6 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nas.arch import lower
+from nas.model.build import build
+from nas.model.trained_network import TrainedNetwork
+
 
 class ImageNetwork(nn.Module):
     """Images (N, C, H, W) with values 0 to 255, whatever their dtype, to logits (N, K).
@@ -30,3 +34,19 @@ class ImageNetwork(nn.Module):
         """Logits (N, K)."""
         logits: torch.Tensor = self.net((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
         return logits
+
+
+def state_dict_of(network: TrainedNetwork) -> dict[str, torch.Tensor]:
+    """Return the weights as torch takes them, on the CPU."""
+    return {name: torch.from_numpy(array.copy()) for name, array in network.weights.items()}
+
+
+def image_network(network: TrainedNetwork) -> ImageNetwork:
+    """Return the network as a module in eval mode, with its weights.
+
+    Raises:
+        RuntimeError: the weights do not fit the architecture.
+    """
+    net = build(lower(network.architecture))
+    net.load_state_dict(state_dict_of(network))
+    return ImageNetwork(net, network.mean, network.std).eval()

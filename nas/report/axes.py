@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from nas.study.front import validation_front
+from nas.study.landmarks import Reference
 from nas.study.records import TrialRecord
-from nas.study.tables import Reference
 
 _LEAST_ERROR = 0.01  # points; 100 % has no place on a log axis
 

@@ -1,50 +1,56 @@
-"""What a study leaves to look at: the report, the table of trials and the front, from the storage to files."""
+"""The files of a report: the page, the front as JSON, SVG and PNG, and every trial as CSV."""
 
 from __future__ import annotations
 
 import json
 import platform
 import shlex
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from nas.errors import StudyError
+from nas.report.document import rungs_reached, study_document
 from nas.report.front_svg import front_svg
 from nas.report.page import StudyFacts, report_html
 from nas.report.png import png_of
-from nas.storage.study_store import Store
-from nas.study.answer import best_record, rungs_reached, study_result
-from nas.study.networks import architectures, study_images
-from nas.study.settings import StudyFolder, StudySettings
-from nas.study.tables import references, trials_table
+from nas.study.answer import best_record
+from nas.study.folder import StudyFolder
+from nas.study.front import front_records
+from nas.study.landmarks import references
+from nas.study.networks import kept_network
+from nas.study.records import TrialRecord
+from nas.study.settings import StudySettings
+from nas.study.tables import trials_table
 
 _SOFTWARE = ("nas", "torch", "optuna")
+_FLAGS = {"max_trials": "trials", "max_seconds": "time", "num_seeds": "seeds"}  # where they are called otherwise
 
 
-def write_report(folder: StudyFolder, output: Path) -> list[Path]:
-    """Writes report.html, front.json, trials.csv, front.svg and front.png to `output`; returns their paths.
+def write_report(folder: StudyFolder, records: Sequence[TrialRecord], output: Path) -> list[Path]:
+    """Write report.html, front.json, trials.csv, front.svg and front.png to `output`; return their paths.
 
     Raises:
-        StudyError: the storage cannot be read, or `output` cannot be written.
+        StudyError: the study's folder cannot be read, or `output` cannot be written.
     """
-    settings, store = folder.settings(), Store(folder)
-    records, landmarks = store.records(), references(settings.dataset)
-    images, num_parts = study_images(folder, settings)
+    settings = folder.settings()
+    landmarks = references(settings.dataset)
     best = best_record(records, settings)
-    facts = study_facts(folder, settings, num_parts)
+    shown = {r.number: r for r in [*front_records(records), *(r for r in records if r.confirmed)]}
+    networks = {number: network for number, r in shown.items() if (network := kept_network(folder, r))}
     picture = front_svg(records, settings.max_params, settings.target, landmarks)
     contents: dict[str, str | bytes] = {
         "report.html": report_html(
-            facts,
+            study_facts(folder),
             records,
             landmarks,
-            architectures(folder, records, images),
+            {number: network.architecture for number, network in networks.items()},
             best.number if best else None,
             rungs_reached(records),
         ),
-        "front.json": json.dumps(study_result(folder.name, settings, records), indent=2) + "\n",
+        "front.json": json.dumps(study_document(folder.name, settings, records), indent=2) + "\n",
         "trials.csv": trials_table(records).to_csv(index=False),
         "front.svg": picture,
         "front.png": png_of(picture),
@@ -58,26 +64,16 @@ def write_report(folder: StudyFolder, output: Path) -> list[Path]:
     return [output / name for name in contents]
 
 
-def study_facts(folder: StudyFolder, settings: StudySettings, num_parts: tuple[int, int] | None) -> StudyFacts:
-    """What the report says of the study besides its trials; `num_parts` counts its validation and test images."""
-    validation, test = num_parts or (None, None)
+def study_facts(folder: StudyFolder) -> StudyFacts:
+    """Return what the report says of the study besides its trials."""
+    document = folder.document()
     return StudyFacts(
         name=folder.name,
-        dataset=settings.dataset,
-        max_params=settings.max_params,
-        max_macs=settings.max_macs,
-        max_activation_bytes=settings.max_activation_bytes,
-        target=settings.target,
-        seeds=settings.seeds,
-        seed=settings.seed,
-        space=settings.space,
+        document=document,
         space_text=folder.space_file.read_text(),
-        command=search_command(folder.name, settings),
+        command=search_command(folder.name, document.settings),
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
         versions={"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}},
-        fingerprints=folder.fingerprints(),
-        validation_images=validation,
-        test_images=test,
     )
 
 
@@ -88,7 +84,7 @@ def search_command(name: str, settings: StudySettings) -> str:
         value = getattr(settings, f.name)
         if value == f.default:
             continue
-        flag = f"--{f.name.replace('_', '-')}"
+        flag = f"--{_FLAGS.get(f.name, f.name).replace('_', '-')}"
         if isinstance(value, bool):
             words.append(flag if value else "--gray")
         else:

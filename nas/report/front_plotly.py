@@ -13,8 +13,8 @@ from math import log10
 import plotly.graph_objects as go
 
 from nas.study.front import confirmed_front, validation_front
+from nas.study.landmarks import Reference
 from nas.study.records import TrialRecord
-from nas.study.tables import Reference
 
 BLUE, GRAY, TEAL, ORANGE, RED, PURPLE = "#3b82f6", "#8b949e", "#12a594", "#d9822b", "#e5484d", "#a371e8"
 LEAST_ERROR = 0.01  # points; 100 % has no place on a log axis

@@ -7,8 +7,8 @@ from html import escape
 
 from nas.report.axes import Axes, front_axes
 from nas.study.front import confirmed_front, validation_front
+from nas.study.landmarks import Reference
 from nas.study.records import TrialRecord
-from nas.study.tables import Reference
 
 WIDTH, HEIGHT = 860, 480  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 46, 56

@@ -16,15 +16,20 @@ from math import sqrt
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from nas.arch import Architecture, layer_rows, lower, outline
+from nas.arch import Architecture, layer_rows, lower
 from nas.report.front_plotly import curves_figure, front_figure
 from nas.report.gene_effects import MIN_TRIALS, gene_effects
 from nas.report.markup import Markup, bar, duration, json_script, note, plot, row, section, short, table
 from nas.report.network_drawing import architecture_svg
 from nas.report.training_sections import curves_section, ledger_section
+from nas.study.answer import answer_text
+from nas.study.folder import StudyDocument
+from nas.study.front import front_records
+from nas.study.landmarks import Reference
 from nas.study.ledger import seconds_by_fate
 from nas.study.records import TrialRecord
-from nas.study.tables import Reference, answer, front_records, test_set_note, trials_table
+from nas.study.settings import StudySettings
+from nas.study.tables import test_set_note, trials_table
 
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 _NARROW = 350  # pixels of a drawing that fits a phone or a card
@@ -36,21 +41,16 @@ class StudyFacts:
     """What a report says of a study besides its trials."""
 
     name: str
-    dataset: str
-    max_params: int
-    target: float | None  # percent of the test set
-    seeds: int  # trainings of a confirmation
-    seed: int
-    space: str
+    document: StudyDocument
     space_text: str  # the frozen space, TOML
     command: str  # the line that runs the study again
     written: str  # when, for people
-    max_macs: int | None = None
-    max_activation_bytes: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)  # of the software that wrote the report
-    fingerprints: Mapping[str, str] = field(default_factory=dict)  # of the space and the data
-    validation_images: int | None = None
-    test_images: int | None = None
+
+    @property
+    def settings(self) -> StudySettings:
+        """What the study was asked for."""
+        return self.document.settings
 
 
 def report_html(
@@ -68,11 +68,11 @@ def report_html(
     epochs after which trials are compared.
     """
     front = front_records(records)
-    outlines = {number: outline(architecture) for number, architecture in architectures.items()}
+    outlines = {r.number: r.network for r in records if r.network}
     by_number = {r.number: r for r in records}
     chosen = by_number.get(best) if best is not None else None
     drawn = {r.number for r in [*front, *(r for r in records if r.confirmed)]} & architectures.keys()
-    figure = front_figure(records, facts.max_params, facts.target, landmarks, outlines)
+    figure = front_figure(records, facts.settings.max_params, facts.settings.target, landmarks, outlines)
     curves = curves_figure(records, (r.number for r in front))
     sections = [
         _front_section(facts, front, landmarks),
@@ -114,10 +114,14 @@ def _figure_script(name: str, figure: go.Figure) -> str:
 
 
 def _header(facts: StudyFacts, records: Sequence[TrialRecord], best: TrialRecord | None) -> str:
-    limits = [f"at most {facts.max_params:,} parameters"]
-    limits += [f"{facts.max_macs:,} multiply-accumulates"] if facts.max_macs is not None else []
-    limits += [f"{facts.max_activation_bytes:,} bytes of activations"] if facts.max_activation_bytes is not None else []
-    limits += [f"target {facts.target:g} %"] if facts.target is not None else []
+    limits = [f"at most {facts.settings.max_params:,} parameters"]
+    limits += [f"{facts.settings.max_macs:,} multiply-accumulates"] if facts.settings.max_macs is not None else []
+    limits += (
+        [f"{facts.settings.max_activation_bytes:,} bytes of activations"]
+        if facts.settings.max_activation_bytes is not None
+        else []
+    )
+    limits += [f"target {facts.settings.target:g} %"] if facts.settings.target is not None else []
     tiles: list[tuple[str, str]] = []
     if best is not None:
         tiles.append(("parameters", f"{best.num_params:,}"))
@@ -132,15 +136,15 @@ def _header(facts: StudyFacts, records: Sequence[TrialRecord], best: TrialRecord
     tiles.append(("of training", escape(duration(sum(seconds_by_fate(records).values())))))
     cells = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles)
     return (
-        f"<header>\n<h1>{escape(facts.name)} · {escape(facts.dataset)}, {', '.join(limits)}</h1>\n"
-        f'<p class="answer">{escape(answer(records, facts.max_params, facts.target, facts.seeds))}</p>\n'
+        f"<header>\n<h1>{escape(facts.name)} · {escape(facts.settings.dataset)}, {', '.join(limits)}</h1>\n"
+        f'<p class="answer">{escape(answer_text(records, facts.settings))}</p>\n'
         f'<dl class="tiles">{cells}</dl>\n</header>'
     )
 
 
 def _front_section(facts: StudyFacts, front: Sequence[TrialRecord], landmarks: Sequence[Reference]) -> str:
     heads = ["parameters", "test, %", "seeds", "validation, %", "best epoch, %", "multiply-accumulates", "trial"]
-    if facts.target is not None:
+    if facts.settings.target is not None:
         heads.insert(3, "every epoch")
     rows = [_front_row(facts, record) for record in front]
     rows += [
@@ -149,8 +153,8 @@ def _front_section(facts: StudyFacts, front: Sequence[TrialRecord], landmarks: S
         for m in landmarks
     ]  # fmt: skip
     every = (
-        f" 'Every epoch' says whether each of the last 3 epochs of each seed reached {facts.target:g} %."
-        if facts.target is not None
+        f" 'Every epoch' says whether each of the last 3 epochs of each seed reached {facts.settings.target:g} %."
+        if facts.settings.target is not None
         else ""
     )
     references = " Reference networks (gray) are as published: the best epoch of one run." if landmarks else ""
@@ -176,8 +180,8 @@ def _front_row(facts: StudyFacts, record: TrialRecord) -> str:
     cells = ["not confirmed", ""]
     if figure is not None:
         cells = [f"{figure.mean:.2f} ± {figure.spread:.2f}", str(figure.num_seeds)]
-    if facts.target is not None:
-        consistent = figure is not None and figure.consistent(facts.target)
+    if facts.settings.target is not None:
+        consistent = figure is not None and figure.consistent(facts.settings.target)
         cells.append(Markup('<td class="met">yes</td>') if consistent else "no" if figure else "")
     cells += [
         f"{record.validation_accuracy:.2f}" if record.validation_curve else "",
@@ -193,7 +197,7 @@ def _best_section(best: TrialRecord | None, architecture: Architecture | None) -
         return section("network", "The network", note("No trial has completed yet."))
     title = f"The network: trial {best.number}"
     if architecture is None:
-        why = "The images of this study are not at hand, and its networks cannot be drawn without their shape."
+        why = "Its network is not kept in this study's folder, and so cannot be drawn."
         return section("network", title, note(why))
     layers = lower(architecture)
     rows = []
@@ -266,10 +270,11 @@ def _test_section(facts: StudyFacts, records: Sequence[TrialRecord]) -> str:
     )
     confirmed = [r.confirmed.mean for r in records if r.confirmed]
     errors = []
-    if facts.test_images and confirmed:
-        errors.append(_standard_error("test", facts.test_images, max(confirmed)))
-    if facts.validation_images and (curves := [r.validation_accuracy for r in records if r.fate == "completed"]):
-        errors.append(_standard_error("validation", facts.validation_images, max(curves)))
+    images = facts.document.images
+    if images and confirmed:
+        errors.append(_standard_error("test", images.num_test, max(confirmed)))
+    if images and (curves := [r.validation_accuracy for r in records if r.fate == "completed"]):
+        errors.append(_standard_error("validation", images.num_validation, max(curves)))
     return section(
         "test-set",
         "How far to trust the figures",
@@ -286,8 +291,9 @@ def _standard_error(part: str, images: int, accuracy: float) -> str:
 
 
 def _again_section(facts: StudyFacts) -> str:
-    rows = [row("seed of the study", [str(facts.seed)])]
-    rows += [row(f"digest of the {what}", [digest]) for what, digest in facts.fingerprints.items()]
+    rows = [row("seed of the study", [str(facts.settings.seed)])]
+    fingerprints = facts.document.fingerprints
+    rows += [row("digest of the space", [fingerprints.space]), row("digest of the data", [fingerprints.data])]
     rows += [row(name, [version]) for name, version in facts.versions.items()]
     return section(
         "again",
@@ -298,6 +304,6 @@ def _again_section(facts: StudyFacts) -> str:
             "one network can be checked by itself: nas confirm trains it again, nas export and nas verify take it away."
         ),
         table("What it ran on; versions are those that wrote this page", ["", ""], rows),
-        f"<details><summary>The space: {escape(facts.space)}</summary>"
+        f"<details><summary>The space: {escape(facts.settings.space)}</summary>"
         f'<pre tabindex="0">{escape(facts.space_text)}</pre></details>',
     )

@@ -6,8 +6,6 @@ driver alone.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import re
 import time
 import weakref
@@ -25,6 +23,9 @@ from optuna.storages.journal import JournalFileBackend
 
 from nas.errors import NasError, StudyError, UsageError
 from nas.storage.database import Database
+from nas.storage.journal_lock import JournalLock
+from nas.storage.locks import BusyError, StorageError, locked
+from nas.study.folder import StudyFolder
 
 _POSTGRES = re.compile(
     r"postgres(?:ql)?(?:\+psycopg)?://(?:(?P<user>[^:@/?#\s]+)(?::(?P<password>[^:@/?#\s]*))?@)?"
@@ -40,14 +41,6 @@ _FORMS = "postgresql://USER:PASSWORD@HOST:PORT/DATABASE or journal:///FOLDER/FIL
 _ALIVE = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "tcp_user_timeout": 30_000}
 _SERVER_ALIVE = "set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 3"
 LOCK_SECONDS = 3.0  # how long the lock of a coordinator that was just killed may take to be given back
-
-
-class StorageError(StudyError):
-    """The storage cannot be read or written; it may be back later."""
-
-
-class BusyError(StorageError):
-    """Another coordinator holds the study."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,7 @@ class StorageAddress:
         with self.errors(study):
             if self.url.startswith("journal:"):
                 assert self.file is not None
-                lock = _JournalLock(self.file)
+                lock = JournalLock(self.file)
                 return JournalStorage(JournalFileBackend(str(self.file), lock))  # type: ignore[arg-type]
             return _with_end(Database(self._engine_url, self._engine_options("")))
 
@@ -187,6 +180,16 @@ class StorageAddress:
             raise StorageError(f"the storage of study {study!r} ({self}) failed: {text}") from None
 
 
+def address_of(folder: StudyFolder) -> StorageAddress:
+    """Return where the trials of a study are: what it was created with, by default SQLite in its folder.
+
+    Raises:
+        StudyError: the study's settings are damaged.
+    """
+    kept = folder.document().storage if folder.exists else None
+    return StorageAddress.parse(kept) if kept else StorageAddress.of_file(folder.database_file)
+
+
 def at_once(storage: BaseStorage) -> AbstractContextManager[None]:
     """What the body writes to trials is one transaction, where `storage` is a database: it costs less."""
     database = getattr(storage, "_backend", None)  # Optuna's cache lies over it
@@ -216,78 +219,3 @@ def _take_advisory_lock(name: str, connection: Any, _: object) -> None:
             )
         time.sleep(0.1)
     connection.commit()
-
-
-class _JournalLock:
-    """Keeps writers of a journal apart; given back by the system when its process ends, however that comes about.
-
-    A writer that was killed may leave half a line, to which the next would append: whoever gets the lock cuts it off.
-    """
-
-    def __init__(self, journal: Path) -> None:
-        self._journal = journal
-        self._lock: int | None = None
-
-    def acquire(self) -> bool:
-        """Waits for the lock."""
-        self._lock = os.open(f"{self._journal}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        _cut_torn_line(self._journal)
-        return True
-
-    def release(self) -> None:
-        """Gives it back."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
-
-
-def _cut_torn_line(journal: Path) -> None:
-    """Removes what follows the last line's end."""
-    with journal.open("r+b") as file:
-        size = end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            file.truncate(end)
-
-
-@contextmanager
-def locked(path: Path, name: str) -> Iterator[None]:
-    """The body alone works on study `name`; the lock on the file `path` ends with its process, also by kill -9.
-
-    Raises:
-        BusyError: another process has it.
-        StudyError: the file cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    except OSError as error:
-        raise StudyError(
-            f"cannot write {path.parent}: {error.strerror}; use --studies to keep studies elsewhere"
-        ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            who = file.read(100).strip() or "another process"
-            raise BusyError(
-                f"study {name!r} is being worked on by {who}; wait for that or stop it, or give this search another "
-                f"--name"
-            ) from None
-        except OSError as error:
-            raise StudyError(
-                f"cannot lock {path}: {error.strerror}; use --studies to keep studies on a disk that can"
-            ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
-        yield

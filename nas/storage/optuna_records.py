@@ -32,6 +32,7 @@ class _Attributes:
     repaired: bool = False
     repeated: Annotated[int, Bounds(0)] = 0
     origin: str = ""
+    network: str = ""  # in one line, for people
     epochs: int | None = None  # where an attempt that was cut off went further than the last one
 
 
@@ -52,7 +53,8 @@ def confirmations_of(study_attributes: Mapping[str, Any]) -> Confirmations:
         if key.startswith(CONFIRMATION):
             number = int(key.split(":")[1])
             found[number] = (*found.get(number, ()), decode(Confirmation, value, key))
-    return found
+    # In the order of training. Before there were places, they were in the order of their keys, which `sorted` keeps.
+    return {number: tuple(sorted(seeds, key=lambda c: c.place)) for number, seeds in found.items()}
 
 
 def records_of(trials: Iterable[FrozenTrial], confirmations: Confirmations) -> list[TrialRecord]:
@@ -85,6 +87,7 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> Tria
         repaired=attributes.repaired,
         repeated=attributes.repeated,
         origin=attributes.origin,
+        network=attributes.network,
         confirmations=confirmations,
     )
 

@@ -6,24 +6,29 @@ import bisect
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage, InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.arch import outline
 from nas.decode import encode
 from nas.errors import StudyError
-from nas.space import Candidate, Space
-from nas.storage.address import StorageError, at_once
+from nas.space import Candidate
+from nas.storage.address import address_of, at_once
+from nas.storage.locks import StorageError
 from nas.storage.optuna_records import CONFIRMATION, FATES, confirmations_of, records_of
-from nas.strategy.proposing import BudgetSampler, distributions_of
 from nas.study.decision_log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting, versions
+from nas.study.folder import StudyFolder
+from nas.study.networks import has_networks
 from nas.study.records import Confirmation, Fate, TrialRecord
-from nas.study.settings import StudyFolder
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -38,7 +43,7 @@ class Store:
             StudyError: its storage cannot be opened, or does not hold it.
         """
         self.folder = folder
-        address = folder.storage()
+        address = address_of(folder)
         storage = storage or address.open(folder.name)
         with address.errors(folder.name):
             _require_study(storage, folder)
@@ -50,7 +55,7 @@ class Store:
         Raises:
             StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
         """
-        with self.folder.storage().errors(self.folder.name):
+        with address_of(self.folder).errors(self.folder.name):
             return records_of(self.study.get_trials(deepcopy=False), confirmations_of(self.study.user_attrs))
 
     def record(self, number: int) -> TrialRecord:
@@ -88,13 +93,16 @@ class SearchStore(Store):
     def __init__(
         self,
         folder: StudyFolder,
-        space: Space,
-        sampler: BudgetSampler,
-        pruner: optuna.pruners.BasePruner,
+        distributions: Mapping[str, BaseDistribution],
+        sampler: BaseSampler,
+        pruner: BasePruner,
         storage: BaseStorage | None = None,
         note: Note = lambda _: None,
+        has_target: bool = False,
     ) -> None:
         """Creates the study, or resumes it; `note` is told of all that happens, as it happens.
+
+        Every trial has the genes of `distributions`, as `sampler` proposes them; `pruner` decides after each epoch.
 
         It lies in `storage` where one is given, such as `optuna.storages.InMemoryStorage()`, else where `folder` says.
 
@@ -102,14 +110,14 @@ class SearchStore(Store):
             StudyError: the storage cannot be written, or it holds a study of that name from another folder.
         """
         self.folder = folder
-        self.sampler = sampler
         self._note = note
+        self._has_target = has_target
         # Asked while the storage cannot be written, with what is wrong: whether to try again, after a little wait.
         self.try_again: Callable[[str], bool] = lambda _: False
-        self._address = folder.storage()
+        self._address = address_of(folder)
         self._storage = optuna.storages.get_storage(storage or self._address.open(folder.name))
         self._inode = self._address.inode
-        self._distributions = distributions_of(space)
+        self._distributions = dict(distributions)
         self._running: dict[int, _Running] = {}
         self._memory = InMemoryStorage()
         self._copy = optuna.create_study(
@@ -123,8 +131,9 @@ class SearchStore(Store):
         note(began)
 
     def _open(self) -> Began:
-        name, identity = self.folder.name, self.folder.identity
-        if self.folder.has_weights:
+        name = self.folder.name
+        identity = self.folder.document().identity if self.folder.exists else ""
+        if has_networks(self.folder):
             _require_study(self._storage, self.folder)
         # Made here, before any worker starts: four processes that create one new SQLite file at once lose three.
         self.study = optuna.create_study(
@@ -148,7 +157,7 @@ class SearchStore(Store):
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             self._copy.add_trial(trial)
         waiting = tuple(_waiting(t) for t in self._copy.get_trials(deepcopy=False) if t.state == TrialState.WAITING)
-        return Began(len(trials), waiting, self.sampler.has_target, versions())
+        return Began(len(trials), waiting, self._has_target, versions())
 
     def records(self) -> list[TrialRecord]:
         """Every trial that was described, by number, as it is now."""
@@ -192,24 +201,27 @@ class SearchStore(Store):
         except KeyError:
             return None
 
-    def ask(self) -> tuple[int, dict[str, Any]]:
-        """The next trial's number and genes, every gene suggested; first those that were cut off, or enqueued."""
+    def ask(self, below: int | None = None) -> tuple[int, dict[str, Any]]:
+        """The next trial's number and genes, every gene suggested; first those that were cut off, or enqueued.
+
+        `below`, for the log, is what the sampler was told to stay below: parameters of what met the target.
+        """
         self._write(self._adopt_enqueued)
         known = len(self._copy.get_trials(deepcopy=False))
         trial = self._copy.ask(self._distributions)
         begun = self._trial(trial.number)  # `trial` itself would copy all that it is asked for
         seconds_before = begun.user_attrs.get("train_seconds", 0.0)
         self._running[trial.number] = _Running(trial, seconds_before, written=trial.number < known)
-        draw = self.sampler.last_draw
-        if draw is not None and draw.candidate.genes == begun.params:
-            for name in ("redrawn", "over_budget", "repaired", "repeated"):
-                trial.set_user_attr(name, getattr(draw, name))
-        self._note(Asked(trial.number, self.sampler.below))
+        self._note(Asked(trial.number, below))
         return trial.number, dict(begun.params)
 
-    def describe(self, number: int, candidate: Candidate, digest: str, seed: int) -> None:
-        """What is known before training. Ahead of the first report, since the pruner compares by size."""
-        for name, value in {**asdict(candidate.costs), "digest": digest, "seed": seed}.items():
+    def describe(self, number: int, candidate: Candidate, seed: int, draw: Mapping[str, Any] | None = None) -> None:
+        """What is known before training. Ahead of the first report, since the pruner compares by size.
+
+        `draw` has what it took to draw the network, by the names that `TrialRecord` has for it.
+        """
+        known = {"digest": candidate.digest, "network": outline(candidate.architecture), "seed": seed}
+        for name, value in {**(draw or {}), **asdict(candidate.costs), **known}.items():
             self._running[number].trial.set_user_attr(name, value)
         self._write(lambda: self._begin(number))
         self._refresh(number)
@@ -336,7 +348,7 @@ def _require_study(storage: BaseStorage, folder: StudyFolder) -> None:
         storage.get_study_id_from_name(folder.name)
     except KeyError:
         raise StudyError(
-            f"{folder.storage()} holds no study {folder.name!r}; restore it, or remove {folder.path} to start anew"
+            f"{address_of(folder)} holds no study {folder.name!r}; restore it, or remove {folder.path} to start anew"
         ) from None
 
 

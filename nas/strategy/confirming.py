@@ -8,9 +8,12 @@ beforehand: it is estimated from the confirmations that the study has made.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
+from nas.study.answer import smallest_met
 from nas.study.records import ConfirmedFigure, TrialRecord
+from nas.study.settings import StudySettings
 
 LIKELY = 0.25  # the least chance worth three trainings, and what they teach about the offset
 WORTHWHILE = 0.95  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
@@ -24,7 +27,7 @@ def standard_error(accuracy: float, images: int) -> float:
     return 100 * math.sqrt(p * (1 - p) / images)
 
 
-def offset_belief(records: list[TrialRecord], validation_images: int) -> NormalDist:
+def offset_belief(records: Sequence[TrialRecord], validation_images: int) -> NormalDist:
     """What confirmed accuracy is believed to add to validation accuracy, in points: the prior, updated by each pair."""
     mean, variance = PRIOR_OFFSET.mean, PRIOR_OFFSET.variance
     for record in records:
@@ -43,11 +46,6 @@ def chance(record: TrialRecord, target: float, offset: NormalDist, validation_im
     return 1 - NormalDist(expected, math.hypot(offset.stdev, noise)).cdf(target)
 
 
-def meets(figure: ConfirmedFigure, target: float, seeds: int) -> bool:
-    """Whether a figure over all its seeds meets the target; fewer seeds than asked for never do."""
-    return figure.num_seeds >= seeds and figure.mean >= target
-
-
 def is_hopeless(figure: ConfirmedFigure, target: float, seeds: int, test_images: int) -> bool:
     """Whether the seeds that are left are less likely to lift `figure` to the target than a confirmation need be.
 
@@ -62,26 +60,20 @@ def is_hopeless(figure: ConfirmedFigure, target: float, seeds: int, test_images:
     return 1 - NormalDist(figure.mean, spread).cdf(needed) < LIKELY * left / seeds
 
 
-def smallest_met(records: list[TrialRecord], target: float, seeds: int) -> TrialRecord | None:
-    """The smallest network whose confirmation met the target."""
-    met = [r for r in records if r.confirmed and meets(r.confirmed, target, seeds)]
-    return min(met, key=lambda r: r.num_params, default=None)
-
-
 def worthwhile_below(num_params: int) -> int:
     """What a network must have fewer parameters than, once one of `num_params` has met the target."""
     return math.ceil(WORTHWHILE * num_params)
 
 
 def next_to_confirm(
-    records: list[TrialRecord], target: float, seeds: int, validation_images: int
+    records: Sequence[TrialRecord], settings: StudySettings, target: float, validation_images: int
 ) -> TrialRecord | None:
     """The unconfirmed trial that is worth a confirmation most; None if none is.
 
     Before any network has met the target that is the one most likely to; from then on the one expected to save the
     largest share of the parameters of the smallest that has: chance times log ratio.
     """
-    best = smallest_met(records, target, seeds)
+    best = smallest_met(records, settings)
     below = worthwhile_below(best.num_params) if best else math.inf
     offset = offset_belief(records, validation_images)
     confirmed = {r.digest for r in records if r.confirmations}

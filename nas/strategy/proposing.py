@@ -112,6 +112,13 @@ class BudgetSampler(BaseSampler):
         )
         return genes
 
+    def draw_counts(self, genes: Genes) -> dict[str, Any]:
+        """What the last draw took, by the names of `TrialRecord`; nothing if `genes` were not drawn but enqueued."""
+        draw = self.last_draw
+        if draw is None or draw.candidate.genes != genes:
+            return {}
+        return {name: getattr(draw, name) for name in ("redrawn", "over_budget", "repaired", "repeated")}
+
     def tried(self, study: optuna.Study) -> set[tuple[Any, ...]]:
         """Networks with their recipes that need no second training."""
         self._learn(study)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from nas.study.records import TrialRecord
@@ -29,3 +29,10 @@ def confirmed_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
     """The front of parameters against confirmed test accuracy, over confirmed trials."""
     confirmed = [(r, r.confirmed.mean) for r in records if r.confirmed]
     return [r for r, _ in pareto_front(confirmed, lambda pair: pair[0].num_params, lambda pair: pair[1])]
+
+
+def front_records(records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The confirmed front and the trials of the validation front that no confirmation stands for, by size."""
+    confirmed = confirmed_front(records)
+    unconfirmed = [r for r in validation_front(records) if r.confirmed is None]
+    return sorted([*confirmed, *unconfirmed], key=lambda r: r.num_params)

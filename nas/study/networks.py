@@ -1,65 +1,71 @@
-"""The networks of a study's trials, made again from their genes, and the images that they are for."""
+"""The trained networks that a study keeps, a file each: a trial's own, and one for each seed of its confirmation."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-from collections.abc import Sequence
+from pathlib import Path
 
-from nas.arch import Architecture, Input
-from nas.data.known import KNOWN_IMAGES
-from nas.errors import NasError
-from nas.space import candidate, load_space
+from nas.errors import StudyError
+from nas.model.trained_network import TrainedNetwork, read_trained_network
+from nas.study.folder import StudyFolder
 from nas.study.records import TrialRecord
-from nas.study.settings import StudyFolder, StudySettings
-
-# Images that validate and that test, so that a report needs neither data nor torch.
-KNOWN_PARTS = {
-    "mnist": (10_000, 10_000),
-    "fashion_mnist": (10_000, 10_000),
-    "kmnist": (10_000, 10_000),
-    "emnist_letters": (20_800, 20_800),
-    "cifar10": (8_333, 10_000),
-    "cifar100": (8_333, 10_000),
-    "svhn": (12_210, 26_032),
-    "digits": (240, 359),
-}
 
 
-def architectures(
-    folder: StudyFolder, records: Sequence[TrialRecord], images: tuple[Input, int] | None
-) -> dict[int, Architecture]:
-    """The networks of the trials, made again from their genes and the frozen space; none without the images' shape."""
-    if images is None:
-        return {}
-    space = load_space(str(folder.space_file), *images)
-    made = {r.number: (r, candidate(space, r.genes)) for r in records}
-    return {number: c.architecture for number, (r, c) in made.items() if c is not None and c.digest == r.digest}
+def network_file(folder: StudyFolder, trial: int, seed: int | None = None) -> Path:
+    """Return where a trial's network lies, or that of one seed of its confirmation."""
+    suffix = "" if seed is None else f"_confirmed_{seed}"
+    return folder.run / "networks" / f"trial_{trial}{suffix}.safetensors"
 
 
-def study_images(
-    folder: StudyFolder, settings: StudySettings
-) -> tuple[tuple[Input, int] | None, tuple[int, int] | None]:
-    """The shape and classes of the images, and how many validate and test.
+def keep_network(folder: StudyFolder, trial: int, seed: int | None, content: bytes) -> None:
+    """Write what `TrainedNetwork.to_bytes` gave, whole or not at all.
 
-    Images of one's own have to be there for it the first time; what was found is kept beside the study.
+    Raises:
+        StudyError: the file cannot be written.
     """
-    if settings.dataset in KNOWN_IMAGES:
-        return KNOWN_IMAGES[settings.dataset], KNOWN_PARTS.get(settings.dataset)
-    kept = folder.run / "images.json"
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        *shape, classes, num_validation, num_test = json.loads(kept.read_text())
-        return (Input(*shape), classes), (num_validation, num_test)
-    # These bring torch, which other studies can spare.
-    from nas.app.search import study_dataset
-    from nas.data.images import VALIDATION_FRACTION, split
-
+    file = network_file(folder, trial, seed)
+    partial = file.with_suffix(".partial")
     try:
-        dataset = study_dataset(folder, None)
-    except NasError:
-        return None, None
-    num_validation = len(split(dataset.train.labels, VALIDATION_FRACTION, settings.seed)[1])
-    found = (*dataset.image_shape, dataset.num_classes, num_validation, len(dataset.test))
-    with contextlib.suppress(OSError):
-        kept.write_text(json.dumps(found) + "\n")
-    return (Input(*dataset.image_shape), dataset.num_classes), (num_validation, len(dataset.test))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(content)
+        partial.replace(file)
+    except OSError as error:
+        what = f"trial {trial}" if seed is None else f"a confirmation of trial {trial}"
+        where = f" ({error.filename})" if error.filename else ""
+        raise StudyError(
+            f"{what} could not be kept: {error.strerror}{where}; see to that, then resume with the same command"
+        ) from None
+
+
+def has_networks(folder: StudyFolder) -> bool:
+    """Return whether a trial was ever trained to its end here, by this version or the one before."""
+    return any(folder.run.glob("networks/*.safetensors")) or any(folder.run.glob("weights/*.pt"))
+
+
+def kept_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork | None:
+    """Return the network that stands for a trial, or None where none is kept.
+
+    It is that of the confirmation's first seed (the first, so that the test set does not choose), or the trial's own
+    where it was not confirmed.
+
+    Raises:
+        StudyError: the file is damaged.
+    """
+    seed = record.confirmations[0].seed if record.confirmations else None
+    file = network_file(folder, record.number, seed)
+    return read_trained_network(file) if file.is_file() else None
+
+
+def require_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork:
+    """Return the network that stands for a trial, as `kept_network` does.
+
+    Raises:
+        StudyError: none is kept, or its file is damaged.
+    """
+    network = kept_network(folder, record)
+    if network is None:
+        again = f"train it again with: nas confirm {folder.name} --trial {record.number}"
+        raise StudyError(
+            f"trial {record.number} ({record.fate}) has no network in {folder.run / 'networks'}; "
+            f"{again if record.validation_curve else 'export another trial'}"
+        )
+    return network

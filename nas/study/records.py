@@ -20,6 +20,7 @@ class Confirmation:
     seed: int
     test_accuracy: tuple[float, ...]  # percent, one an epoch
     train_seconds: float
+    place: int = 0  # of its seed among those of the confirmation, in the order in which they are trained
 
     @property
     def figure(self) -> float:
@@ -47,6 +48,7 @@ class TrialRecord:
     repaired: bool = False  # whether the draw's widths were changed to fit
     repeated: int = 0  # networks that were passed over, as they had been tried before
     origin: str = ""  # where a warm start has it from; empty for what the search proposed
+    network: str = ""  # its architecture in one line, for people; empty in studies of version 0.1
     confirmations: tuple[Confirmation, ...] = ()
 
     @property

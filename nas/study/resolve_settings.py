@@ -1,51 +1,73 @@
-"""What a search is asked for: the settings given now, over those of the study, of a study file, or the defaults."""
+"""Resolve what a search is asked for: what is given now, over the study's own settings or a study file, or defaults."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from nas.data.known import KNOWN_DATASETS
 from nas.decode import decode, encode
 from nas.errors import UsageError
-from nas.study.settings import StudyFolder, StudySettings, read_settings
+from nas.study.folder import StudyFolder
+from nas.study.settings import StudySettings, read_settings, with_present_names
 
 
-def requested(
+def given_settings(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of `arguments` that are settings and were given; None stands for not given."""
+    names = [field.name for field in fields(StudySettings)]
+    return {name: arguments[name] for name in names if arguments.get(name) not in (None, [])}
+
+
+def resolve_settings(
     changes: Mapping[str, Any], studies: Path, name: str | None = None, file: Path | None = None
 ) -> tuple[StudyFolder, StudySettings]:
-    """The study and its settings, `changes` over those that it has, or the file has; checked as one.
+    """Return a study and its settings: `changes`, over those that the study or the file `file` has; checked as one.
 
-    Without a name, a study is named by its file, else by its data, space and budget.
+    Without a name, a study is named by its file, else by its data, space and budget. Paths become absolute, so that a
+    study resumes from anywhere: those of a study file start at its folder, others at the working folder.
 
     Raises:
         InvalidError: with every value that a study cannot hold.
         UsageError: there is no study or file to take the budget from, and none is given; or the name is none.
     """
-    base: StudySettings | None = None
+    plain: dict[str, Any] = {}
     if file is not None:
-        base = read_settings(file)
+        plain = _with_absolute_paths(encode(read_settings(file)), file.parent)
         name = name or file.stem
-    elif name is not None:
-        folder = StudyFolder(studies, name)
-        base = folder.settings() if folder.exists else None
-    if "warm_start" in changes:
-        # Files by their whole path, so that the study resumes from anywhere.
-        given = changes["warm_start"]
-        names = map(str, [given] if isinstance(given, (str, Path)) else given)
-        whole = tuple(str(Path(name).resolve()) if name.endswith(".toml") else name for name in names)
-        changes = {**changes, "warm_start": whole}
-    if base is None and "max_params" not in changes:
-        raise UsageError("--max-params is missing; for example: nas search --max-params 8000 --target 99.4")
-    settings = _checked(replace(base, **changes) if base is not None else StudySettings(**changes))
+    elif name is not None and (folder := StudyFolder(studies, name)).exists:
+        plain = encode(folder.settings())
+    plain |= _with_absolute_paths(with_present_names(changes), Path())
+    if "max_params" not in plain:
+        raise UsageError("max_params is missing; for example: nas search --max-params 8000 --target 99.4")
+    settings = decode(StudySettings, plain, "this search")
     if name is None:
         data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(settings.dataset).name).strip("-") or "images"
         name = f"{data}-{Path(settings.space).stem}-{settings.max_params}"
     return StudyFolder(studies, name), settings
 
 
-def _checked(settings: StudySettings) -> StudySettings:
-    # Who asks knows fewer bounds than the file that the study keeps, which must be readable when it is opened again.
-    return decode(type(settings), encode(settings), "this search")
+def _with_absolute_paths(plain: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """`plain` settings in which data, space and architecture files are named by their whole paths."""
+    found = dict(plain)
+    if "dataset" in found:
+        found["dataset"] = dataset_path(str(found["dataset"]), folder)
+    if "space" in found:
+        found["space"] = _file_path(str(found["space"]), folder)
+    if "warm_start" in found:
+        given = found["warm_start"]
+        names = [given] if isinstance(given, (str, Path)) else list(given)
+        found["warm_start"] = [_file_path(str(one), folder) for one in names]
+    return found
+
+
+def dataset_path(name: str, folder: Path = Path()) -> str:
+    """Return the whole path of a person's own images, which start at `folder`; a known name stays as it is."""
+    path = folder / Path(name).expanduser()
+    return name if name in KNOWN_DATASETS or not path.exists() else str(path.resolve())
+
+
+def _file_path(name: str, folder: Path) -> str:
+    return str((folder / name).resolve()) if name.endswith(".toml") else name

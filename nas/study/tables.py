@@ -1,51 +1,17 @@
-"""What a study found, in words and tables: the answer in one sentence, the front, what the test set was used for."""
+"""What a study found, as tables and text: the front, every trial, and what the test set was used for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from nas.arch import costs_of, lower, read_architecture
-from nas.study.front import confirmed_front, validation_front
+from nas.study.front import front_records
+from nas.study.landmarks import Reference
 from nas.study.records import TrialRecord, test_readings
 
 if TYPE_CHECKING:
     import pandas as pd  # a quarter of a second, which `nas status` can spare
-
-# Beside the package in a checkout, inside it in a wheel.
-REFERENCES = next(
-    (f for p in Path(__file__).resolve().parents[1:3] if (f := p / "studies" / "reference").is_dir()), Path()
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A published network, a landmark beside the front."""
-
-    name: str
-    num_params: int
-    best_test_accuracy: float  # percent, the best epoch: what its document reports
-
-
-def references(dataset: str) -> list[Reference]:
-    """The reference networks for a data set, by size."""
-    files = [read_architecture(path) for path in sorted(REFERENCES.glob("*.toml"))]
-    found = [
-        Reference(f.name, costs_of(lower(f.architecture)).num_params, f.published_best_test_accuracy)
-        for f in files
-        if f.dataset == dataset and f.published_best_test_accuracy is not None
-    ]
-    return sorted(found, key=lambda r: r.num_params)
-
-
-def front_records(records: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The confirmed front and the trials of the validation front that no confirmation stands for, by size."""
-    confirmed = confirmed_front(records)
-    unconfirmed = [r for r in validation_front(records) if r.confirmed is None]
-    return sorted([*confirmed, *unconfirmed], key=lambda r: r.num_params)
 
 
 def front_rows(records: Sequence[TrialRecord], target: float | None = None) -> list[dict[str, Any]]:
@@ -117,41 +83,6 @@ def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: 
         lines.append("reference networks, as published (best epoch, one run):")
         lines += [f"{r.num_params:>10,}  {r.name:>15}  {r.best_test_accuracy:>46.2f}" for r in landmarks]
     return "\n".join(lines)
-
-
-def answer(records: Sequence[TrialRecord], max_params: int, target: float | None, seeds: int) -> str:
-    """What the study found, in one sentence."""
-    confirmed = [(r, r.confirmed) for r in records if r.confirmed]
-    if target is not None:
-        met = [(r, f) for r, f in confirmed if f.num_seeds >= seeds and f.mean >= target]
-        if met:
-            record, figure = min(met, key=lambda pair: pair[0].num_params)
-            consistent = ", in every one of the last 3 epochs of every seed" if figure.consistent(target) else ""
-            return (
-                f"{record.num_params:,} parameters reach {figure} on the test set "
-                f"({figure.num_seeds} seeds, mean of the last 3 epochs{consistent}): the target of {target:g} % is met "
-                f"within {max_params:,} by trial {record.number}."
-            )
-    if confirmed:
-        record, figure = max(confirmed, key=lambda pair: pair[1].mean)
-        best = f"{record.num_params:,} parameters reach {figure} on the test set ({figure.num_seeds} of {seeds} seeds)"
-        if target is None:
-            return f"{best}: trial {record.number} is the most accurate confirmed network within {max_params:,}."
-        return f"{_not_confirmed(target, max_params)}; the best is trial {record.number}: {best}."
-    front = validation_front(records)
-    if not front:
-        return f"No trial within {max_params:,} parameters has completed yet."
-    text = (
-        f"{front[-1].num_params:,} parameters reach {front[-1].validation_accuracy:.2f} % in validation "
-        f"(trial {front[-1].number})"
-    )
-    if target is None:
-        return f"{text}; nothing is confirmed on the test set yet."
-    return f"{_not_confirmed(target, max_params)}: nothing came near enough to confirm; {text}."
-
-
-def _not_confirmed(target: float, max_params: int) -> str:
-    return f"The target of {target:g} % is not confirmed within {max_params:,} parameters"
 
 
 def test_set_note(records: Sequence[TrialRecord]) -> str:

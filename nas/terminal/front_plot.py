@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from nas.report.axes import front_axes
 from nas.study.front import confirmed_front
+from nas.study.landmarks import Reference
 from nas.study.records import TrialRecord
-from nas.study.tables import Reference
 
 COLUMNS, ROWS = 64, 15  # of the plot without its labels
 _MARGIN = 8  # columns of the labels on the left

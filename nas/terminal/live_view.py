@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nas.study.front import front_records
 from nas.study.ledger import fates
 from nas.study.records import TrialRecord
-from nas.study.tables import front_records
 
 if TYPE_CHECKING:
     from nas.coordinator.snapshot import Running, Snapshot
@@ -50,6 +50,9 @@ class SearchView:
             self._console.print(text, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """The last picture stays until the view is left."""
 
     def update(self, snapshot: Snapshot) -> None:
         """Shows the search as it stands."""
@@ -87,12 +90,12 @@ def _clock(snapshot: Snapshot) -> str:
     text = duration(snapshot.seconds)
     s = snapshot.settings
     left = []
-    if s.time is not None:
-        left.append(max(s.time - snapshot.seconds, 0.0))
+    if s.max_seconds is not None:
+        left.append(max(s.max_seconds - snapshot.seconds, 0.0))
     done = sum(r.fate in ("completed", "stopped", "failed") for r in snapshot.records)
     fresh = done - snapshot.trials_at_start
-    if s.most_trials is not None and fresh > 0:
-        left.append((s.most_trials - done) * snapshot.seconds / fresh)
+    if s.trials_limit is not None and fresh > 0:
+        left.append((s.trials_limit - done) * snapshot.seconds / fresh)
     if not left:
         return text
     if min(left) <= 0:

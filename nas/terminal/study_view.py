@@ -8,12 +8,14 @@ from rich.console import Console
 from rich.text import Text
 
 from nas.arch import lower, outline, sketch
+from nas.study.landmarks import references
 from nas.study.records import TrialRecord
-from nas.study.tables import front_text, references
+from nas.study.tables import front_text
 from nas.terminal.front_plot import ASCII, UNICODE, front_plot
 
 if TYPE_CHECKING:
-    from nas.study.settings import StudyFolder, StudySettings
+    from nas.study.folder import StudyFolder
+    from nas.study.settings import StudySettings
 
 _COLORS = {"confirmed": "blue", "reference": "yellow", "budget": "red", "target": "red"}  # of a plot's marks
 
@@ -32,19 +34,14 @@ def print_front(records: list[TrialRecord], settings: StudySettings) -> None:
         print()
 
 
-def print_network(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord]) -> None:
-    """The network that answers the study, drawn; nothing before a trial has completed."""
-    from nas.study.answer import best_record
-    from nas.study.networks import architectures, study_images
+def print_network(folder: StudyFolder, best: TrialRecord) -> None:
+    """The network that answers the study, drawn, where it is kept."""
+    from nas.study.networks import kept_network
 
-    best = best_record(records, settings)
-    if best is None:
-        return
-    images, _ = study_images(folder, settings)
-    for architecture in architectures(folder, [best], images).values():
-        drawing = sketch(lower(architecture))
+    if network := kept_network(folder, best):
+        drawing = sketch(lower(network.architecture))
         drawing = drawing.replace("▇", "#") if _is_simple(Console()) else drawing
-        print(f"trial {best.number}: {outline(architecture)}\n\n{drawing}\n")
+        print(f"trial {best.number}: {outline(network.architecture)}\n\n{drawing}\n")
 
 
 def _is_simple(console: Console) -> bool:

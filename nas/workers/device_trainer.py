@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,11 +10,13 @@ import torch
 from torch import nn
 
 from nas.arch import lower
+from nas.data.split import Parts
 from nas.errors import NasError, OutOfMemoryError
 from nas.model.build import build
+from nas.model.trained_network import TrainedNetwork
 from nas.train.device_sharing import Report, Together
 from nas.train.engine import PreparedData, Training, prepare
-from nas.workers.messages import Event, Finished, Job, JobKey, News, Orders, Parts
+from nas.workers.messages import Event, Finished, Job, JobKey, News, Orders
 
 EXCHANGE_SECONDS = 0.5  # after which orders are heard, whether or not there is news
 
@@ -124,9 +125,15 @@ class Trainer:
                 events.append(Event(key, report.what[running.index]))
                 if not running.training.is_done:
                     continue
-                events.append(Event(key, Finished(weights=_weights(running.network))))
+                events.append(Event(key, Finished(network=self._trained(running))))
             del self._running[key]
         return events
+
+    def _trained(self, running: _Running) -> bytes:
+        data, job = self._data(running.job.confirms), running.job
+        mean, std = (tuple(round(v, 6) for v in t.flatten().tolist()) for t in (data.mean, data.std))
+        weights = {name: t.detach().cpu().numpy() for name, t in running.network.state_dict().items()}
+        return TrainedNetwork(job.architecture, job.recipe, weights, mean, std, self._parts.class_names).to_bytes()
 
     def _data(self, confirms: bool) -> PreparedData:
         if confirms not in self._prepared:
@@ -144,13 +151,6 @@ def joins_seeds_on(device: torch.device) -> bool:
 def _network(job: Job) -> nn.Module:
     torch.manual_seed(job.seed)
     return build(lower(job.architecture))
-
-
-def _weights(network: nn.Module) -> bytes:
-    """The state dict as `torch.save` writes it, to be read on any machine."""
-    content = io.BytesIO()
-    torch.save({name: t.detach().cpu().contiguous() for name, t in network.state_dict().items()}, content)
-    return content.getvalue()
 
 
 def _failed(error: Exception) -> Finished:

@@ -18,10 +18,11 @@ from typing import Self
 import torch
 import torch.multiprocessing
 
+from nas.data.split import Parts
 from nas.train.engine import use_one_thread
 from nas.workers.device_trainer import Trainer, joins_seeds_on
 from nas.workers.interrupt import Interrupts
-from nas.workers.messages import Event, Finished, Job, JobKey, News, Orders, Parts
+from nas.workers.messages import Event, Finished, Job, JobKey, News, Orders
 
 
 class WorkerDied(Exception):  # noqa: N818  (it says what happened; the coordinator goes on)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nas.arch import Architecture, Recipe
-from nas.data.images import ImageSet
-from nas.data.policy import AugmentationPolicy
 from nas.train.engine import Epoch
 
 # The coordinator's name for a job: the trial's number; the confirmation's seed, or None for the trial itself.
@@ -32,11 +30,11 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A job's last word: it ended of itself, with its weights, or failed with a reason."""
+    """A job's last word: it ended of itself, with the trained network, or failed with a reason."""
 
     reason: str = ""  # empty when it ended well
     cause: Literal["training", "memory", "worker"] = "training"  # what failed; the last two may be the machine's fault
-    weights: bytes = b""  # a state dict on the CPU as `torch.save` writes it; empty when it failed
+    network: bytes = b""  # what `TrainedNetwork.to_bytes` gives; empty when it failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +63,3 @@ class News:
 
     events: tuple[Event, ...]
     capacity: int  # jobs that the device holds at once, as far as is known by now
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The images of a study: what a trial trains and validates on, and what a confirmation trains and tests on."""
-
-    train: ImageSet
-    validation: ImageSet
-    whole_train: ImageSet
-    test: ImageSet
-    policy: AugmentationPolicy

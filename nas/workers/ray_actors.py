@@ -22,12 +22,13 @@ import torch
 
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
+from nas.data.split import Parts
 from nas.errors import DeviceError, StudyError, UsageError
 from nas.train.engine import find_device, use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.interrupt import Interrupts
 from nas.workers.local import Worker, WorkerDied
-from nas.workers.messages import Finished, News, Orders, Parts
+from nas.workers.messages import Finished, News, Orders
 from nas.workers.ray_connection import RayConnection, connected, first_line
 
 if TYPE_CHECKING:
@@ -198,7 +199,7 @@ class _Cluster:
         self._actor_class = ray.remote(_actor_class()).options(max_restarts=0, max_task_retries=0, **room)
         # Once in the store of each machine, and read there in place.
         images = {name: [t.numpy() for t in _tensors(getattr(parts, name))] for name in _IMAGE_SETS}
-        self._data = ray.put((images, asdict(parts.policy)))
+        self._data = ray.put((images, asdict(parts.policy), parts.class_names))
 
     def start_actor(self) -> tuple[Any, Any]:
         """A new actor, wherever and whenever there is room, and the future of its being ready."""
@@ -237,8 +238,8 @@ def _actor_class() -> type:
             try:
                 from nas.workers.ray_actors import trainer_of_actor
 
-                images, policy = data
-                self._trainer = trainer_of_actor(expected, images, policy, on_gpu, trials_per_device)
+                images, policy, names = data
+                self._trainer = trainer_of_actor(expected, images, policy, names, on_gpu, trials_per_device)
             except Exception as error:
                 return f"{socket.gethostname()}: {error}"
             return ""
@@ -253,6 +254,7 @@ def trainer_of_actor(
     expected: str,
     images: dict[str, list[np.ndarray[Any, Any]]],
     policy: dict[str, Any],
+    class_names: tuple[str, ...],
     on_gpu: bool,
     trials_per_device: int | None,
 ) -> Trainer:
@@ -267,7 +269,8 @@ def trainer_of_actor(
     device = find_device("cuda" if on_gpu else "cpu")
     use_one_thread(device)
     parts = {name: ImageSet(_tensor(pixels), _tensor(labels)) for name, (pixels, labels) in images.items()}
-    return Trainer(Parts(**parts, policy=AugmentationPolicy(**policy)), device, trials_per_device)
+    known = Parts(**parts, policy=AugmentationPolicy(**policy), class_names=class_names)
+    return Trainer(known, device, trials_per_device)
 
 
 def _tensors(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:

@@ -9,42 +9,28 @@ from pathlib import Path
 
 import optuna
 import pytest
+from watching import Watching
 
 from nas.app.search import Machine, Outcome, confirm, search
 from nas.coordinator.coordinator import Snapshot
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.errors import BudgetError, StudyError, UsageError
 from nas.space import candidate, least_network, load_space, most_network
+from nas.storage.address import address_of
 from nas.storage.study_store import Store
-from nas.strategy.confirming import smallest_met
 from nas.strategy.proposing import distributions_of
+from nas.study.answer import smallest_met
+from nas.study.folder import StudyFolder
 from nas.study.records import TrialRecord
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.settings import StudySettings
 from nas.train import engine
 
-SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, trials=6, seed=3)
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, max_trials=6, seed=3)
 HERE = Machine(device="cpu", workers=1)
 
 
-class Watching:
-    """Keeps what it is told; calls `do` at each update."""
-
-    def __init__(self, do: object = None) -> None:
-        self.said: list[str] = []
-        self.snapshots: list[Snapshot] = []
-        self._do = do
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def update(self, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
-        if callable(self._do):
-            self._do(snapshot)
-
-
 def _search(folder: StudyFolder, settings: StudySettings, watching: Watching | None = None) -> Outcome:
-    return search(folder, settings, HERE, watching or Watching())
+    return search(folder, settings, HERE, [watching or Watching()])
 
 
 def _finished(outcome: Outcome) -> int:
@@ -60,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[StudyFolder, Out
 def test_every_trial_is_within_budget_and_has_its_fate(finished: tuple[StudyFolder, Outcome]) -> None:
     folder, outcome = finished
     assert _finished(outcome) == 6
-    space = load_space(str(folder.space_file), *KNOWN_IMAGES["digits"])
+    space = load_space(str(folder.space_file), *KNOWN_DATASETS["digits"].images)
     for record in outcome.records:
         found = candidate(space, record.genes)
         assert found is not None
@@ -101,27 +87,27 @@ def test_resume_trains_nothing_that_was_trained(finished: tuple[StudyFolder, Out
 
 def test_an_enqueued_network_over_budget_is_refused_before_building(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "enqueued")
-    _search(folder, replace(SETTINGS, trials=1))
-    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    _search(folder, replace(SETTINGS, max_trials=1))
+    space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     large = most_network(space)
     assert large.costs.num_params > 2000
-    optuna.load_study(study_name="enqueued", storage=folder.storage_url).enqueue_trial(large.genes)
+    optuna.load_study(study_name="enqueued", storage=address_of(folder).url).enqueue_trial(large.genes)
     watching = Watching()
-    outcome = _search(folder, replace(SETTINGS, trials=3), watching)
+    outcome = _search(folder, replace(SETTINGS, max_trials=3), watching)
     (refused,) = [r for r in outcome.records if r.fate == "failed"]
     assert refused.reason == f"over budget: num_params {large.costs.num_params:,} exceeds 2,000"
     assert refused.validation_curve == ()
     assert any(f"trial {refused.number} refused: over budget" in text for text in watching.said)
-    study = optuna.load_study(study_name="enqueued", storage=folder.storage_url)
+    study = optuna.load_study(study_name="enqueued", storage=address_of(folder).url)
     assert study.best_trial.user_attrs["num_params"] <= 2000
 
 
 def test_a_duplicate_is_never_trained_twice(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "twice")
-    first = _search(folder, replace(SETTINGS, trials=1)).records[0]
-    study = optuna.load_study(study_name="twice", storage=folder.storage_url)
+    first = _search(folder, replace(SETTINGS, max_trials=1)).records[0]
+    study = optuna.load_study(study_name="twice", storage=address_of(folder).url)
     study.enqueue_trial(first.genes)
-    outcome = _search(folder, replace(SETTINGS, trials=2))
+    outcome = _search(folder, replace(SETTINGS, max_trials=2))
     twin = outcome.records[1]
     assert (twin.fate, twin.reason) == ("duplicate", f"same network and recipe as trial {first.number}")
     assert twin.validation_curve == ()
@@ -139,7 +125,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial_and_not_the_study(
         return 1e30 if len(calls) <= steps_per_epoch else real(recipe, step, steps_per_epoch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(engine, "learning_rate_at", explosive)
-    outcome = _search(StudyFolder(tmp_path, "nan"), replace(SETTINGS, trials=4))
+    outcome = _search(StudyFolder(tmp_path, "nan"), replace(SETTINGS, max_trials=4))
     failed = [r for r in outcome.records if r.fate == "failed"]
     assert len(failed) == 1
     assert "the loss is" in failed[0].reason
@@ -178,7 +164,7 @@ def test_the_time_of_an_attempt_that_was_cut_off_counts(tmp_path: Path) -> None:
     cut = _search(folder, SETTINGS, Watching(lambda _: os.kill(os.getpid(), signal.SIGINT)))
     spent = cut.records[0].train_seconds
     assert spent > 0
-    resumed = _search(folder, replace(SETTINGS, trials=1))
+    resumed = _search(folder, replace(SETTINGS, max_trials=1))
     curve = resumed.records[0].validation_curve
     assert resumed.records[0].train_seconds > spent
     assert len(curve) == 3
@@ -187,12 +173,12 @@ def test_the_time_of_an_attempt_that_was_cut_off_counts(tmp_path: Path) -> None:
 def test_a_trial_left_running_by_a_killed_coordinator_is_trained_again(tmp_path: Path) -> None:
     """An attempt that got further than the next one leaves no epochs of its own in the curve."""
     folder = StudyFolder(tmp_path, "killed")
-    _search(folder, replace(SETTINGS, trials=2))
-    small = least_network(load_space("tiny_digits", *KNOWN_IMAGES["digits"]))
+    _search(folder, replace(SETTINGS, max_trials=2))
+    small = least_network(load_space("tiny_digits", *KNOWN_DATASETS["digits"].images))
     # What kill -9 leaves behind: a trial that was asked for, described and reported, and never told.
-    study = optuna.load_study(study_name="killed", storage=folder.storage_url)
+    study = optuna.load_study(study_name="killed", storage=address_of(folder).url)
     study.enqueue_trial(small.genes)
-    orphan = study.ask(distributions_of(load_space("tiny_digits", *KNOWN_IMAGES["digits"])))
+    orphan = study.ask(distributions_of(load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)))
     assert orphan.params == small.genes
     described = {"num_params": 42, "num_macs": 1, "peak_activation_bytes": 1, "digest": "x", "seed": 1}
     for name, value in described.items():
@@ -200,7 +186,7 @@ def test_a_trial_left_running_by_a_killed_coordinator_is_trained_again(tmp_path:
     for epoch in range(1, 8):
         orphan.report(99.0, epoch)
     assert Store(folder).record(orphan.number).fate == "running"
-    outcome = _search(folder, replace(SETTINGS, trials=4))
+    outcome = _search(folder, replace(SETTINGS, max_trials=4))
     again = outcome.records[orphan.number]
     assert again.genes == small.genes
     assert again.fate in ("completed", "stopped")
@@ -212,10 +198,10 @@ def test_a_trial_left_running_by_a_killed_coordinator_is_trained_again(tmp_path:
 
 
 def test_the_search_goes_on_below_the_network_that_met_the_target_unless_told_to_stop(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, trials=14, target=30.0, seeds=1, stop_at_first=True)
+    settings = replace(SETTINGS, max_trials=14, target=30.0, num_seeds=1, stop_at_first=True)
     folder, watching = StudyFolder(tmp_path, "target"), Watching()
     outcome = _search(folder, settings, watching)
-    first = smallest_met(outcome.records, 30.0, 1)
+    first = smallest_met(outcome.records, settings)
     assert first is not None
     assert _finished(outcome) < 14
     met = f"target met: {first.num_params:,} parameters (trial {first.number}) reach 30 %"
@@ -228,7 +214,7 @@ def test_the_search_goes_on_below_the_network_that_met_the_target_unless_told_to
     begun = [r for r in further.records if r.number >= len(outcome.records)]
     assert begun
     assert all(r.num_params < first.num_params for r in begun)
-    smallest = smallest_met(further.records, 30.0, 1)
+    smallest = smallest_met(further.records, settings)
     assert smallest is not None
     assert smallest.num_params < first.num_params
     assert any(
@@ -238,22 +224,22 @@ def test_the_search_goes_on_below_the_network_that_met_the_target_unless_told_to
 
 
 def test_a_target_alone_searches_for_a_hundred_trials() -> None:
-    assert StudySettings(2000, target=30.0).most_trials == 100
-    assert StudySettings(2000, target=30.0, time=60.0).most_trials is None
-    assert StudySettings(2000, target=30.0, time=60.0, trials=7).most_trials == 7
+    assert StudySettings(2000, target=30.0).trials_limit == 100
+    assert StudySettings(2000, target=30.0, max_seconds=60.0).trials_limit is None
+    assert StudySettings(2000, target=30.0, max_seconds=60.0, max_trials=7).trials_limit == 7
 
 
 def test_time_starts_no_further_trial(tmp_path: Path) -> None:
-    outcome = _search(StudyFolder(tmp_path, "time"), replace(SETTINGS, trials=None, time=0.0))
+    outcome = _search(StudyFolder(tmp_path, "time"), replace(SETTINGS, max_trials=None, max_seconds=0.0))
     assert outcome.records == []
 
 
 def test_confirm_adds_the_missing_seeds_alone(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "confirm")
-    settings = replace(SETTINGS, trials=1, seeds=1)
+    settings = replace(SETTINGS, max_trials=1, num_seeds=1)
     (record,) = _search(folder, settings).records
     assert len(record.confirmations) == 1
-    outcome = confirm(folder, replace(settings, seeds=3), record.number, HERE, Watching())
+    outcome = confirm(folder, replace(settings, num_seeds=3), record.number, HERE, [Watching()])
     (after,) = outcome.records
     assert len(after.confirmations) == 3
     assert record.confirmations[0] in after.confirmations
@@ -305,15 +291,15 @@ def test_a_damaged_storage_is_a_clear_error(tmp_path: Path) -> None:
 
 def test_what_is_enqueued_while_the_search_runs_is_trained(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "enqueued")
-    small = least_network(load_space("tiny_digits", *KNOWN_IMAGES["digits"]))
+    small = least_network(load_space("tiny_digits", *KNOWN_DATASETS["digits"].images))
     done: list[bool] = []
 
     def enqueue(snapshot: Snapshot) -> None:
         if len(snapshot.records) == 2 and not done:
             done.append(True)
-            optuna.load_study(study_name="enqueued", storage=folder.storage_url).enqueue_trial(small.genes)
+            optuna.load_study(study_name="enqueued", storage=address_of(folder).url).enqueue_trial(small.genes)
 
-    outcome = _search(folder, replace(SETTINGS, trials=4), Watching(enqueue))
+    outcome = _search(folder, replace(SETTINGS, max_trials=4), Watching(enqueue))
     assert outcome.records[2].genes == small.genes
     assert outcome.records[2].fate in ("completed", "stopped")
     assert [r.number for r in outcome.records] == [0, 1, 2, 3]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from nas.data.images import load_dataset
+from nas.data.load import load_dataset
 
 if TYPE_CHECKING:
     from conftest import Finished, Nas, Study

@@ -11,20 +11,23 @@ from typing import Self
 import optuna
 import pytest
 
+from nas.arch import Input
 from nas.coordinator.coordinator import MOST_DEATHS, Coordinator
 from nas.coordinator.snapshot import Snapshot
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.space import load_space
 from nas.storage.study_store import SearchStore
-from nas.strategy.proposing import BudgetSampler
+from nas.strategy.proposing import BudgetSampler, distributions_of
 from nas.strategy.stopping import ParetoPruner
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.folder import StudyFolder, StudyImages
+from nas.study.settings import StudySettings
 from nas.train.engine import Epoch
 from nas.workers.interrupt import Interrupts
 from nas.workers.local import Pool, Worker, WorkerDied
 from nas.workers.messages import Event, Finished, JobKey, News, Orders
 
-SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, trials=3, seeds=1)
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, max_trials=3, num_seeds=1)
+IMAGES = StudyImages(Input(1, 8, 8), tuple("0123456789"), 1_200, 360, 360)
 DIED = "the worker process died (exit code -9)"
 
 
@@ -87,16 +90,18 @@ class Silent:
 
     def say(self, text: str) -> None: ...
 
+    def end(self) -> None: ...
+
 
 def _search(
     tmp_path: Path, deaths: dict[tuple[int, bool], int], trials_per_device: int | None = None
 ) -> tuple[SearchStore, Mortal]:
-    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     sampler = BudgetSampler(space, SETTINGS.budget, 0)
     storage = optuna.storages.InMemoryStorage()
-    store = SearchStore(StudyFolder(tmp_path, "a"), space, sampler, ParetoPruner(1), storage)
+    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(1), storage)
     worker = Mortal(deaths, trials_per_device)
-    Coordinator(store, space, SETTINGS, Pool([worker]), Silent(), 360, 360, Interrupts()).run()
+    Coordinator(store, sampler, SETTINGS, IMAGES, Pool([worker]), [Silent()], Interrupts()).run()
     return store, worker
 
 
@@ -135,11 +140,11 @@ def test_a_confirmation_whose_worker_died_is_begun_again(tmp_path: Path) -> None
 def test_seeds_are_trained_while_they_may_meet_the_target(
     tmp_path: Path, accuracies: list[float], trained: int
 ) -> None:
-    settings = replace(SETTINGS, target=20.0, trials=1, seeds=3)
-    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    settings = replace(SETTINGS, target=20.0, max_trials=1, num_seeds=3)
+    space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     sampler, storage = BudgetSampler(space, settings.budget, 0, has_target=True), optuna.storages.InMemoryStorage()
-    store = SearchStore(StudyFolder(tmp_path, "a"), space, sampler, ParetoPruner(1), storage)
-    Coordinator(store, space, settings, Pool([Seeds(accuracies)]), Silent(), 360, 360, Interrupts()).run()
+    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(1), storage)
+    Coordinator(store, sampler, settings, IMAGES, Pool([Seeds(accuracies)]), [Silent()], Interrupts()).run()
     (record,) = store.records()
     assert sorted(c.figure for c in record.confirmations) == sorted(accuracies[:trained])
 
@@ -153,10 +158,10 @@ def test_a_training_that_kills_its_workers_takes_no_others_with_it(tmp_path: Pat
 
 def test_what_must_run_alone_waits_for_an_empty_worker(tmp_path: Path) -> None:
     """One whose worker died twice; the other worker goes on with trials that have room there."""
-    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     storage = optuna.storages.InMemoryStorage()
     sampler = BudgetSampler(space, SETTINGS.budget, 0)
-    store = SearchStore(StudyFolder(tmp_path, "a"), space, sampler, ParetoPruner(1), storage)
+    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(1), storage)
     workers = [Mortal({(0, False): 2}, 2), Mortal({(0, False): 2}, 2)]
     shared: list[set[JobKey]] = []
 
@@ -164,8 +169,8 @@ def test_what_must_run_alone_waits_for_an_empty_worker(tmp_path: Path) -> None:
         def update(self, snapshot: Snapshot) -> None:
             shared.extend(set(w.jobs) for w in workers if any(job.alone for job in w.jobs.values()))
 
-    settings = replace(SETTINGS, trials=20)
-    Coordinator(store, space, settings, Pool(workers), Watching(), 360, 360, Interrupts()).run()
+    settings = replace(SETTINGS, max_trials=20)
+    Coordinator(store, sampler, settings, IMAGES, Pool(workers), [Watching()], Interrupts()).run()
     assert [r.fate for r in store.records()] == ["completed"] * 20
     assert shared
     assert all(len(jobs) == 1 for jobs in shared)

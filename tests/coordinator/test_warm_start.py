@@ -8,20 +8,24 @@ from pathlib import Path
 
 import optuna
 import pytest
+from watching import Watching
 
 from nas.app.search import Machine, Outcome, search
 from nas.arch import digest_of, lower, read_architecture
 from nas.coordinator.warm_start import warm_start
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.errors import NasError, UsageError
+from nas.report.document import study_document
 from nas.space import candidate, load_space
 from nas.storage.study_store import Store
-from nas.study.answer import study_result
-from nas.study.settings import StudyFolder, StudySettings
-from nas.study.tables import REFERENCES, front_records, trials_table
+from nas.study.folder import StudyFolder
+from nas.study.front import front_records
+from nas.study.landmarks import REFERENCES
+from nas.study.settings import StudySettings
+from nas.study.tables import trials_table
 
-SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=2, trials=5, seeds=1, seed=3)
-DIGITS = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=2, max_trials=5, num_seeds=1, seed=3)
+DIGITS = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
 EXAMPLE = """
 name = "by hand"
 input = [1, 8, 8]
@@ -49,19 +53,9 @@ learning_rate = 0.011
 """
 
 
-class Watching:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def update(self, snapshot: object) -> None: ...
-
-
 def _search(folder: StudyFolder, settings: StudySettings) -> tuple[Outcome, list[str]]:
     watching = Watching()
-    outcome = search(folder, settings, Machine("cpu", 1), watching)
+    outcome = search(folder, settings, Machine("cpu", 1), [watching])
     return outcome, [line for line in watching.said if "warm start" in line]
 
 
@@ -91,14 +85,14 @@ def test_the_front_of_an_earlier_study_begins_the_next(studies: Path) -> None:
         f"{largest - 1:,}",
         f"warm start: the first trials are {', '.join(r.origin for r in begun)}",
     ]
-    result = study_result("second", settings, outcome.records)["warm_start"]
+    result = study_document("second", settings, outcome.records)["warm_start"]
     assert result["trials"] == len(fitting)
     assert result["on_front"] == sum(bool(r.origin) for r in front_records(outcome.records))
     assert list(trials_table(outcome.records)["origin"][: len(fitting)]) == [r.origin for r in begun]
     # A resume does not enqueue again, nor needs what it began with.
     shutil.move(studies / "first", studies / "elsewhere")
     try:
-        again, said = _search(folder, replace(settings, trials=6))
+        again, said = _search(folder, replace(settings, max_trials=6))
     finally:
         shutil.move(studies / "elsewhere", studies / "first")
     assert said == []
@@ -107,7 +101,7 @@ def test_the_front_of_an_earlier_study_begins_the_next(studies: Path) -> None:
 
 
 def test_the_references_belong_to_the_space_made_for_them() -> None:
-    space = load_space("squeeze_expand", *KNOWN_IMAGES["mnist"])
+    space = load_space("squeeze_expand", *KNOWN_DATASETS["mnist"].images)
     settings = StudySettings(10_000, space="squeeze_expand", warm_start=("reference",))
     found = warm_start(settings, space, Path())
     assert list(found.networks) == [f"reference {n}" for n in ("001", "003_model_1", "003_model_2", "003_model_3")]
@@ -123,7 +117,7 @@ def test_the_references_belong_to_the_space_made_for_them() -> None:
 
 
 def test_where_none_fits_a_warning_says_so_and_the_search_goes_on(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, max_params=10_000, trials=1, warm_start=("reference",))
+    settings = replace(SETTINGS, max_params=10_000, max_trials=1, warm_start=("reference",))
     outcome, said = _search(StudyFolder(tmp_path, "none"), settings)
     assert len(outcome.records) == 1
     assert len(said) == 8

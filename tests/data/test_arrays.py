@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from nas.data.arrays import class_names, image_sets, save
-from nas.data.images import load_dataset
+from nas.data.load import load_dataset
 from nas.errors import DataError
 
 GRAY = np.arange(6 * 4 * 5, dtype=np.uint8).reshape(6, 4, 5)

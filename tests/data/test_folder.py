@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from nas.data import folder
-from nas.data.images import load_dataset
+from nas.data.load import load_dataset
 from nas.errors import DataError
 
 

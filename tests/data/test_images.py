@@ -5,7 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.data.images import POLICIES, ImageSet, fingerprint, load_dataset, split
+from nas.arch import Input
+from nas.data.images import ImageSet, fingerprint
+from nas.data.known import KNOWN_DATASETS
+from nas.data.load import load_dataset
+from nas.data.split import parts_of, split
 from nas.errors import DataError
 
 
@@ -37,7 +41,11 @@ def test_a_named_set_keeps_its_size_and_color(options: dict[str, int]) -> None:
 
 
 def test_only_what_looks_the_same_mirrored_is_mirrored() -> None:
-    assert {name for name, policy in POLICIES.items() if policy.mirror} == {"fashion_mnist", "cifar10", "cifar100"}
+    assert {name for name, known in KNOWN_DATASETS.items() if known.policy.mirror} == {
+        "fashion_mnist",
+        "cifar10",
+        "cifar100",
+    }
 
 
 def test_the_fingerprint_sees_images_labels_and_parts() -> None:
@@ -92,3 +100,11 @@ def test_a_split_follows_its_seed() -> None:
 def test_a_split_needs_a_fraction(fraction: float) -> None:
     with pytest.raises(ValueError, match="is not between 0 and 1"):
         split(torch.tensor([0, 0, 1, 1]), fraction, 0)
+
+
+def test_what_is_known_of_digits_is_so() -> None:
+    known, dataset = KNOWN_DATASETS["digits"], load_dataset("digits")
+    parts = parts_of(dataset, 0)
+    assert known.images == (Input(*dataset.image_shape), dataset.num_classes)
+    assert (known.num_train, known.num_test) == (len(dataset.train), len(dataset.test))
+    assert known.num_validation == len(parts.validation)

@@ -15,7 +15,7 @@ import torch
 from scipy.io import savemat
 from torchvision import datasets
 
-from nas.data.images import load_dataset
+from nas.data.load import load_dataset
 from nas.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("cache")

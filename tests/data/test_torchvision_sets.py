@@ -12,7 +12,10 @@ import pytest
 import torch
 from torchvision import datasets
 
-from nas.data.images import VALIDATION_FRACTION, Dataset, load_dataset, split
+from nas.data.images import Dataset
+from nas.data.known import VALIDATION_FRACTION
+from nas.data.load import load_dataset
+from nas.data.split import split
 from nas.errors import DataError
 
 NOWHERE = "http://127.0.0.1:9/"  # refuses at once

@@ -18,7 +18,8 @@ from nas.decode import encode
 from nas.errors import NasError
 from nas.space import candidate, load_space
 from nas.storage.study_store import Store
-from nas.study.settings import StudyFolder, StudySettings, read_settings
+from nas.study.folder import StudyFolder
+from nas.study.settings import StudySettings, read_settings
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 5.0  # of processor time, that no file may take; the slowest good one takes a tenth of one

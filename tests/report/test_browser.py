@@ -18,7 +18,8 @@ from browser import Browser, browser
 from made_up_studies import FACTS, NETWORK, made_up_records
 
 from nas.report.page import report_html
-from nas.study.tables import front_records, references
+from nas.study.front import front_records
+from nas.study.landmarks import references
 
 if TYPE_CHECKING:
     from conftest import Study

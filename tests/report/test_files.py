@@ -15,22 +15,20 @@ import optuna_dashboard
 import pytest
 from optuna_dashboard.artifact._backend import list_trial_artifacts
 from PIL import Image
+from watching import Watching
 
 from nas.app.search import Machine, search
 from nas.coordinator.coordinator import Snapshot
 from nas.dashboard import content
 from nas.dashboard.content import FIGURE, Refresher, refresh
 from nas.dashboard.server import _Fresh
-from nas.data.arrays import save
-from nas.data.images import VALIDATION_FRACTION, load_dataset, split
-from nas.data.known import KNOWN_IMAGES
 from nas.errors import StudyError
 from nas.report.files import search_command, write_report
 from nas.storage.study_store import Store
 from nas.strategy import stopping
-from nas.study.networks import KNOWN_PARTS, architectures, study_images
+from nas.study.folder import StudyFolder
 from nas.study.records import Confirmation
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.settings import StudySettings
 
 if TYPE_CHECKING:
     from conftest import Study
@@ -63,7 +61,7 @@ def figure_of(folder: StudyFolder) -> dict[str, object]:
     [
         (StudySettings(8000), "nas search --name s --max-params 8000"),
         (
-            StudySettings(8000, dataset="my pictures", color=True, target=99.4, time=90.0, seed=3),
+            StudySettings(8000, dataset="my pictures", color=True, target=99.4, max_seconds=90.0, seed=3),
             "nas search --name s --max-params 8000 --dataset 'my pictures' --color --seed 3 --target 99.4 --time 90",
         ),
         (StudySettings(8000, max_macs=9, color=False), "nas search --name s --max-params 8000 --max-macs 9 --gray"),
@@ -79,24 +77,11 @@ def test_the_command_that_runs_it_again(settings: StudySettings, command: str) -
 
 def test_every_setting_has_its_option(study_copy: Study) -> None:
     shown = study_copy.nas("search", "--help", env={"COLUMNS": "300", "NO_COLOR": "1"}).out
-    options = {f"--{f.name.replace('_', '-')}" for f in fields(StudySettings)}
+    renamed = {"max_trials": "trials", "max_seconds": "time", "num_seeds": "seeds"}
+    options = {f"--{renamed.get(f.name, f.name).replace('_', '-')}" for f in fields(StudySettings)}
     assert {option for option in options if option not in shown} == set()
     assert "--gray" in shown
     assert shlex.split(search_command("a b", StudySettings(1)))[3] == "a b"
-
-
-def test_the_known_parts_are_those_of_the_data() -> None:
-    assert KNOWN_PARTS.keys() == KNOWN_IMAGES.keys()
-    dataset = load_dataset("digits", None)
-    _, validation = split(dataset.train.labels, VALIDATION_FRACTION, 0)
-    assert KNOWN_PARTS["digits"] == (len(validation), len(dataset.test))
-
-
-def test_the_networks_are_made_again_and_a_wrong_digest_is_left_out(folder: StudyFolder) -> None:
-    records = Store(folder).records()
-    assert architectures(folder, records, KNOWN_IMAGES["digits"]).keys() == {r.number for r in records}
-    assert architectures(folder, records, KNOWN_IMAGES["mnist"]) == {}  # other networks, by their digests
-    assert architectures(folder, records, None) == {}
 
 
 def test_the_report_of_a_real_study(study_copy: Study) -> None:
@@ -108,11 +93,9 @@ def test_the_report_of_a_real_study(study_copy: Study) -> None:
     assert "On 359 test images" in page
 
 
-def test_a_study_of_a_folder_that_is_gone_is_reported_without_drawings(folder: StudyFolder, tmp_path: Path) -> None:
-    document = json.loads(folder.settings_file.read_text())
-    document["settings"]["dataset"] = str(tmp_path / "gone")
-    folder.settings_file.write_text(json.dumps(document))
-    page, *_ = write_report(folder, tmp_path / "out")
+def test_a_network_that_is_not_kept_is_not_drawn(folder: StudyFolder, tmp_path: Path) -> None:
+    shutil.rmtree(folder.run / "networks")
+    page, *_ = write_report(folder, Store(folder).records(), tmp_path / "out")
     assert "cannot be drawn" in page.read_text()
 
 
@@ -211,36 +194,18 @@ def test_a_figure_is_whole_at_any_moment(folder: StudyFolder, monkeypatch: pytes
     assert set(seen) == {6}
 
 
-def test_images_of_ones_own_are_looked_at_once(folder: StudyFolder, tmp_path: Path) -> None:
-    digits = load_dataset("digits")
-    own = tmp_path / "own.npz"
-    save(own, digits.train, digits.test, digits.classes)
-    document = json.loads(folder.settings_file.read_text())
-    document["settings"]["dataset"] = str(own)
-    document["fingerprints"]["data"] = load_dataset(str(own)).fingerprint
-    folder.settings_file.write_text(json.dumps(document))
-    found = study_images(folder, folder.settings())
-    assert found == (KNOWN_IMAGES["digits"], KNOWN_PARTS["digits"])
-    own.unlink()
-    assert study_images(folder, folder.settings()) == found
-
-
 def test_a_search_keeps_the_figure_fresh_while_it_runs(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "REFRESH_EVERY", 0.0)
     monkeypatch.setattr(content, "MOST_OF_TIME", 1.0)
     monkeypatch.setattr(stopping, "MOST_RUNGS", 1)  # every trial is completed, and so seen in the figure
     shown = []
 
-    class Watcher:
-        def say(self, text: str) -> None:
-            """Says nothing."""
+    def look(snapshot: Snapshot) -> None:
+        """Before the refresh of this moment."""
+        trials = next(t for t in figure_of(folder)["data"] if t.get("name") == "trials, validation")  # type: ignore
+        completed = sum(r.fate == "completed" for r in snapshot.records)
+        shown.append((len(trials["x"]), completed))
 
-        def update(self, snapshot: Snapshot) -> None:
-            """Called before the refresh of this moment."""
-            trials = next(t for t in figure_of(folder)["data"] if t.get("name") == "trials, validation")  # type: ignore
-            completed = sum(r.fate == "completed" for r in snapshot.records)
-            shown.append((len(trials["x"]), completed))
-
-    search(folder, replace(folder.settings(), trials=32), Machine("cpu", 1), Watcher())
+    search(folder, replace(folder.settings(), max_trials=32), Machine("cpu", 1), [Watching(look)])
     assert shown[-1][1] > shown[0][1]
     assert all(before == completed for (_, completed), (before, _) in itertools.pairwise(shown))

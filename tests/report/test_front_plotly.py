@@ -8,8 +8,8 @@ from made_up_studies import EPOCHS, made_up_records
 
 from nas.report.front_plotly import curves_figure, front_figure
 from nas.study.front import validation_front
+from nas.study.landmarks import references
 from nas.study.records import Confirmation, TrialRecord
-from nas.study.tables import references
 
 RECORDS = made_up_records(300)
 

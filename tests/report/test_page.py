@@ -17,8 +17,12 @@ from nas.report.markup import duration, short
 from nas.report.network_drawing import architecture_svg
 from nas.report.page import report_html
 from nas.report.rank_correlation import rank_correlations
+from nas.study.answer import answer_text
+from nas.study.folder import Fingerprints
+from nas.study.front import front_records
+from nas.study.landmarks import references
 from nas.study.records import TrialRecord
-from nas.study.tables import answer, front_records, references
+from nas.study.settings import StudySettings
 
 RECORDS = made_up_records(200)
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
@@ -75,7 +79,7 @@ def test_a_page_has_every_section_with_its_heading_and_its_tables_have_captions(
     assert tags.count("h1") == 1
     assert tags.count("h2") == tags.count("section") == 7
     assert tags.count("caption") == tags.count("table") >= 6
-    assert answer(RECORDS, 8000, 99.4, 3) in page.sections[""]
+    assert answer_text(RECORDS, StudySettings(8000, target=99.4)) in page.sections[""]
 
 
 def test_what_the_sections_say() -> None:
@@ -116,12 +120,12 @@ def test_the_ledger_tells_of_draws_and_of_a_warm_start() -> None:
 def test_a_study_that_has_hardly_begun(records: list[TrialRecord], target: float | None) -> None:
     page = page_of(records, target=target)
     assert page.open == []
-    assert answer(records, 8000, target, 3) in page.sections[""]
+    assert answer_text(records, StudySettings(8000, target=target)) in page.sections[""]
     assert "below 20, chance explains as much" in page.sections["genes"]
     assert "The test set was not read." in page.sections["test-set"]
 
 
-def test_without_the_shape_of_its_images_a_network_is_not_drawn_and_the_page_says_why() -> None:
+def test_a_network_that_is_not_kept_is_not_drawn_and_the_page_says_why() -> None:
     page = Page(report_html(FACTS, RECORDS, [], {}, front_records(RECORDS)[-1].number))
     assert "cannot be drawn" in page.sections["network"]
 
@@ -131,9 +135,11 @@ def test_nothing_of_a_study_is_read_as_markup() -> None:
         replace(r, genes={HOSTILE: HOSTILE, "width": r.genes["stage1.block1.width"]}, reason=HOSTILE, digest=HOSTILE)
         for r in RECORDS
     ]
+    settings = replace(FACTS.settings, dataset=HOSTILE, space=HOSTILE)
+    hostile = replace(FACTS.document, settings=settings, fingerprints=Fingerprints(HOSTILE, HOSTILE))
     html = report_html(
-        replace(FACTS, name=HOSTILE, dataset=HOSTILE, space=HOSTILE, space_text=HOSTILE, command=HOSTILE,
-                versions={HOSTILE: HOSTILE}, fingerprints={HOSTILE: HOSTILE}, written=HOSTILE),
+        replace(FACTS, name=HOSTILE, document=hostile, space_text=HOSTILE, command=HOSTILE,
+                versions={HOSTILE: HOSTILE}, written=HOSTILE),
         records, references("mnist"), {r.number: NETWORK for r in records}, front_records(records)[-1].number,
     )  # fmt: skip
     assert "</script><script>alert" not in html

@@ -10,7 +10,7 @@ from PIL import Image
 from nas.report.front_svg import HEIGHT, WIDTH, front_svg
 from nas.report.network_drawing import architecture_svg
 from nas.report.png import SCALE, png_of
-from nas.study.tables import references
+from nas.study.landmarks import references
 
 
 def pixels(svg: str) -> np.ndarray:

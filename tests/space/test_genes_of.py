@@ -21,12 +21,12 @@ from nas.arch import (
     lower,
     read_architecture,
 )
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.errors import ArchitectureError, SpaceError
 from nas.space import SHIPPED, Space, assemble, candidate, draw_networks, genes_of, load_space, random_genes
 
 REFERENCES = sorted((Path(__file__).parents[2] / "studies" / "reference").glob("*.toml"))
-SPACES = {path.stem: load_space(path.stem, *KNOWN_IMAGES["mnist"]) for path in SHIPPED.glob("*.toml")}
+SPACES = {path.stem: load_space(path.stem, *KNOWN_DATASETS["mnist"].images) for path in SHIPPED.glob("*.toml")}
 SQUEEZE = SPACES["squeeze_expand"]
 
 

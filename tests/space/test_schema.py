@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 
 from nas.arch import Budget, Input
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.errors import InvalidError, NasError, SpaceError
 from nas.space import KEYS, SHIPPED, Choice, Space, candidate, draw_networks, load_space, recipe_of
 
@@ -228,5 +228,5 @@ def test_the_readme_example_is_a_space(tmp_path: Path) -> None:
 
 
 def test_known_images_are_shapes_and_classes() -> None:
-    assert KNOWN_IMAGES["mnist"] == (Input(1, 28, 28), 10)
-    assert KNOWN_IMAGES["cifar100"] == (Input(3, 32, 32), 100)
+    assert KNOWN_DATASETS["mnist"].images == (Input(1, 28, 28), 10)
+    assert KNOWN_DATASETS["cifar100"].images == (Input(3, 32, 32), 100)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.arch import Budget, Input
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.errors import BudgetError
 from nas.space import (
     SHIPPED,
@@ -32,7 +32,7 @@ IMAGES = {"separable": "mnist", "squeeze_expand": "mnist", "tiny_digits": "digit
 
 @functools.cache
 def shipped(name: str) -> Space:
-    return load_space(name, *KNOWN_IMAGES[IMAGES[name]])
+    return load_space(name, *KNOWN_DATASETS[IMAGES[name]].images)
 
 
 def space_of(tmp_path: Path, text: str, input: Input = Input(1, 8, 8), classes: int = 3) -> Space:  # noqa: B008
@@ -154,7 +154,7 @@ def test_extremes_equal_those_of_a_full_enumeration(tmp_path: Path, text: str, c
 @pytest.mark.parametrize("name", IMAGES)
 def test_extremes_are_found_at_once_and_bound_every_draw(name: str) -> None:
     path = SHIPPED / f"{name}.toml"
-    space = load_space(str(path), *KNOWN_IMAGES[IMAGES[name]])  # a fresh one, which no cache knows
+    space = load_space(str(path), *KNOWN_DATASETS[IMAGES[name]].images)  # a fresh one, which no cache knows
     started = time.process_time()
     least = least_network(space)
     assert time.process_time() - started < 0.5
@@ -214,7 +214,7 @@ def test_spaces_of_any_size_are_measured_in_seconds(tmp_path: Path, per: str) ->
     ],
 )
 def test_a_budget_of_20(name: str, least: int, largest: str) -> None:
-    space = load_space(str(SHIPPED / f"{name}.toml"), *KNOWN_IMAGES[IMAGES[name]])
+    space = load_space(str(SHIPPED / f"{name}.toml"), *KNOWN_DATASETS[IMAGES[name]].images)
     started = time.process_time()
     with pytest.raises(BudgetError) as caught:
         require_reachable(space, Budget(20))

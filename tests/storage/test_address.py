@@ -22,44 +22,32 @@ import pytest
 import sqlalchemy
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
+from watching import Watching
 
 from nas.app.search import Machine, Outcome, search
 from nas.coordinator import coordinator
 from nas.coordinator.coordinator import Snapshot
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.errors import StudyError, UsageError
 from nas.space import load_space
-from nas.storage.address import BusyError, StorageAddress, StorageError, at_once, locked
+from nas.storage.address import StorageAddress, at_once
+from nas.storage.locks import BusyError, StorageError, locked
 from nas.storage.study_store import SearchStore, Store
-from nas.strategy.proposing import BudgetSampler
+from nas.strategy.proposing import BudgetSampler, distributions_of
 from nas.strategy.stopping import ParetoPruner
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.folder import StudyFolder
+from nas.study.settings import StudySettings
 
 if TYPE_CHECKING:
     from conftest import Nas
 
-SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=2, trials=4, seeds=1)
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=2, max_trials=4, num_seeds=1)
 HERE = Machine(device="cpu", workers=1)
 SECRET = "s3cr3t"
 
 
-class Watching:
-    """Calls `do` at each update; keeps what is said."""
-
-    def __init__(self, do: object = None) -> None:
-        self.said: list[str] = []
-        self._do = do
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def update(self, snapshot: Snapshot) -> None:
-        if callable(self._do):
-            self._do(snapshot)
-
-
 def _search(folder: StudyFolder, address: StorageAddress | None = None, watching: Watching | None = None) -> Outcome:
-    return search(folder, SETTINGS, HERE, watching or Watching(), address)
+    return search(folder, SETTINGS, HERE, [watching or Watching()], address)
 
 
 def _fates(outcome: Outcome) -> list[str]:
@@ -158,7 +146,7 @@ def test_a_torn_line_of_a_journal_is_cut_before_the_next(tmp_path: Path) -> None
     with journal.open("ab") as file:
         file.write(b'{"op_code":8,"worker_id":"x","trial_id":0,"user_at')
     assert Store(folder).records() == first.records
-    again = search(folder, replace(SETTINGS, trials=5), HERE, Watching())
+    again = search(folder, replace(SETTINGS, max_trials=5), HERE, [Watching()])
     assert len(again.records) == len(first.records) + 1
     assert Store(folder).records() == again.records
     assert all(json.loads(line) for line in journal.read_text().splitlines())
@@ -167,8 +155,8 @@ def test_a_torn_line_of_a_journal_is_cut_before_the_next(tmp_path: Path) -> None
 def test_the_lock_of_a_killed_writer_holds_nobody_up(tmp_path: Path) -> None:
     journal = tmp_path / "trials.journal"
     script = (
-        "import sys, time; from pathlib import Path; from nas.storage.address import _JournalLock\n"
-        "Path(sys.argv[1]).touch(); _JournalLock(Path(sys.argv[1])).acquire(); print('locked', flush=True)\n"
+        "import sys, time; from pathlib import Path; from nas.storage.journal_lock import JournalLock\n"
+        "Path(sys.argv[1]).touch(); JournalLock(Path(sys.argv[1])).acquire(); print('locked', flush=True)\n"
         "time.sleep(60)"
     )
     writer = subprocess.Popen([sys.executable, "-c", script, str(journal)], stdout=subprocess.PIPE, text=True)
@@ -223,23 +211,22 @@ def test_a_storage_that_comes_back_is_written_to_again(tmp_path: Path) -> None:
 
 def test_a_full_disk_ends_the_search_and_not_its_trials(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "a")
-    weights = folder.run / "weights"
-    weights.mkdir(parents=True)
-    (weights / "trial_1.partial").symlink_to("/dev/full")
+    networks = folder.run / "networks"
+    networks.mkdir(parents=True)
+    (networks / "trial_1.partial").symlink_to("/dev/full")
     with pytest.raises(StudyError, match="trial 1 could not be kept: No space left on device; see to that, then res"):
         _search(folder)
     assert [record.fate for record in Store(folder).records()] == ["completed", "interrupted"]
-    (weights / "trial_1.partial").unlink()
+    (networks / "trial_1.partial").unlink()
     assert sum(fate in ("completed", "stopped") for fate in _fates(_search(folder))) == 4
 
 
 def test_an_answer_that_is_lost_on_its_way_changes_nothing_twice(tmp_path: Path) -> None:
     """The change was made, and the coordinator could not know: it makes every one again."""
-    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     memory = optuna.storages.InMemoryStorage()
-    store = SearchStore(
-        StudyFolder(tmp_path, "a"), space, BudgetSampler(space, SETTINGS.budget, 0), ParetoPruner(2), memory
-    )
+    sampler = BudgetSampler(space, SETTINGS.budget, 0)
+    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(2), memory)
     write = store._write
 
     def twice(change: Any) -> None:
@@ -249,9 +236,9 @@ def test_an_answer_that_is_lost_on_its_way_changes_nothing_twice(tmp_path: Path)
     store._write = twice  # type: ignore[method-assign]
     for fate in ("completed", "stopped", "failed"):
         number, genes = store.ask()
-        found = store.sampler.last_draw
+        found = sampler.last_draw
         assert found is not None
-        store.describe(number, found.candidate, found.candidate.digest, 0)
+        store.describe(number, found.candidate, 0)
         store.report(number, 1, 50.0)
         store.finish(number, fate, 1.0, 50.0 if fate == "completed" else None)  # type: ignore[arg-type]
         assert genes == found.candidate.genes

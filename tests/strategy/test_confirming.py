@@ -9,14 +9,18 @@ from nas.strategy.confirming import (
     PRIOR_OFFSET,
     chance,
     is_hopeless,
-    meets,
     next_to_confirm,
     offset_belief,
-    smallest_met,
     standard_error,
     worthwhile_below,
 )
+from nas.study.answer import meets_target, smallest_met
 from nas.study.records import Confirmation, ConfirmedFigure, TrialRecord
+from nas.study.settings import StudySettings
+
+
+def asked(target: float) -> StudySettings:
+    return StudySettings(8000, target=target)
 
 
 def trial(
@@ -57,14 +61,14 @@ def test_fewer_seeds_than_asked_for_never_meet_the_target() -> None:
     two, three = trial(0, 1, 99.0, (99.6, 99.6)), trial(0, 1, 99.0, (99.6, 99.6, 99.6))
     assert two.confirmed is not None
     assert three.confirmed is not None
-    assert not meets(two.confirmed, 99.4, 3)
-    assert meets(three.confirmed, 99.4, 3)
-    assert not meets(three.confirmed, 99.61, 3)
+    assert not meets_target(two.confirmed, asked(99.4))
+    assert meets_target(three.confirmed, asked(99.4))
+    assert not meets_target(three.confirmed, asked(99.61))
 
 
 def test_best_epoch_decides_nothing() -> None:
     lucky = Confirmation(0, (99.9, 99.0, 99.0, 99.0), 1.0)
-    assert not meets(ConfirmedFigure((lucky,) * 3), 99.4, 3)
+    assert not meets_target(ConfirmedFigure((lucky,) * 3), asked(99.4))
 
 
 def _figure(*tests: float) -> ConfirmedFigure:
@@ -106,29 +110,31 @@ def test_chance_rises_with_validation_accuracy_and_is_half_where_the_target_is_e
 
 def test_only_a_likely_completed_smaller_network_is_confirmed() -> None:
     weak, strong, stopped = trial(0, 2000, 98.0), trial(1, 5000, 99.4), trial(2, 3000, 99.6, fate="stopped")
-    assert next_to_confirm([weak], 99.4, 3, 10_000) is None
-    assert next_to_confirm([weak, strong, stopped], 99.4, 3, 10_000) == strong
+    assert next_to_confirm([weak], asked(99.4), 99.4, 10_000) is None
+    assert next_to_confirm([weak, strong, stopped], asked(99.4), 99.4, 10_000) == strong
     met = trial(3, 4000, 99.4, (99.5,) * 3)
-    assert next_to_confirm([weak, strong, met], 99.4, 3, 10_000) is None  # strong is larger than what met the target
+    assert (
+        next_to_confirm([weak, strong, met], asked(99.4), 99.4, 10_000) is None
+    )  # strong is larger than what met the target
     smaller = trial(4, 3500, 99.35)
-    assert next_to_confirm([strong, met, smaller], 99.4, 3, 10_000) == smaller
+    assert next_to_confirm([strong, met, smaller], asked(99.4), 99.4, 10_000) == smaller
 
 
 def test_network_that_would_save_next_to_nothing_is_not_confirmed() -> None:
     met = trial(0, 4000, 99.4, (99.5,) * 3)
     assert worthwhile_below(4000) == 3800
-    assert next_to_confirm([met, trial(1, 3800, 99.5)], 99.4, 3, 10_000) is None
-    assert next_to_confirm([met, trial(1, 3799, 99.5)], 99.4, 3, 10_000) is not None
+    assert next_to_confirm([met, trial(1, 3800, 99.5)], asked(99.4), 99.4, 10_000) is None
+    assert next_to_confirm([met, trial(1, 3799, 99.5)], asked(99.4), 99.4, 10_000) is not None
     assert all(worthwhile_below(n) <= n for n in range(1, 100))
 
 
 def test_what_may_save_most_is_confirmed_first_once_the_target_is_met() -> None:
     sure, small = trial(1, 3700, 99.5), trial(2, 2000, 99.3)
-    assert next_to_confirm([sure, small], 99.4, 3, 10_000) == sure
-    assert next_to_confirm([trial(0, 4000, 99.4, (99.5,) * 3), sure, small], 99.4, 3, 10_000) == small
+    assert next_to_confirm([sure, small], asked(99.4), 99.4, 10_000) == sure
+    assert next_to_confirm([trial(0, 4000, 99.4, (99.5,) * 3), sure, small], asked(99.4), 99.4, 10_000) == small
 
 
 def test_smallest_that_met_the_target_is_the_answer() -> None:
     met = [trial(0, 4000, 99.4, (99.5,) * 3), trial(1, 3000, 99.4, (99.41,) * 3), trial(2, 1000, 99.4, (99.3,) * 3)]
-    assert smallest_met(met, 99.4, 3) == met[1]
-    assert smallest_met(met, 99.6, 3) is None
+    assert smallest_met(met, asked(99.4)) == met[1]
+    assert smallest_met(met, asked(99.6)) is None

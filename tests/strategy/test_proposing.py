@@ -9,19 +9,19 @@ import pytest
 from optuna.trial import TrialState
 
 from nas.arch import Budget, Input
-from nas.data.known import KNOWN_IMAGES
+from nas.data.known import KNOWN_DATASETS
 from nas.space import Candidate, Space, candidate, load_space
 from nas.storage.study_store import SearchStore
 from nas.strategy.proposing import STARTUP_TRIALS, BudgetSampler, distributions_of
 from nas.strategy.stopping import ParetoPruner
-from nas.study.settings import StudyFolder
+from nas.study.folder import StudyFolder
 
 TRIALS = STARTUP_TRIALS + 12
 
 
 @pytest.fixture(scope="module")
 def space() -> Space:
-    return load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    return load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
 
 
 def _larger_wins(found: Candidate) -> float:
@@ -157,22 +157,23 @@ def test_no_network_twice_while_there_are_others(space: Space) -> None:
 def test_store_remembers_what_the_draw_took(space: Space, tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "s")
     folder.run.mkdir(parents=True)
-    store = SearchStore(folder, space, BudgetSampler(space, Budget(100), 0), ParetoPruner(6))
+    sampler = BudgetSampler(space, Budget(100), 0)
+    store = SearchStore(folder, distributions_of(space), sampler, ParetoPruner(6))
     number, genes = store.ask()
     found = candidate(space, genes)
     assert found is not None
-    store.describe(number, found, found.digest, seed=3)
+    store.describe(number, found, 3, sampler.draw_counts(genes))
     (record,) = store.records()
     assert (record.fate, record.num_params, record.digest) == ("running", found.costs.num_params, found.digest)
     assert record.genes == genes
     store.finish(number, "completed", 1.0, 50.0)
-    names, draws = ("redrawn", "over_budget", "repaired", "repeated"), [store.sampler.last_draw]
+    names, draws = ("redrawn", "over_budget", "repaired", "repeated"), [sampler.last_draw]
     for _ in range(30):
         number, genes = store.ask()
-        draws.append(store.sampler.last_draw)
+        draws.append(sampler.last_draw)
         found = candidate(space, genes)
         assert found is not None
-        store.describe(number, found, found.digest, seed=3)
+        store.describe(number, found, 3, sampler.draw_counts(genes))
         store.finish(number, "completed", 1.0, 50.0 if number else 99.0)
     records = store.records()
     counts = [[getattr(r, name) for name in names] for r in records]

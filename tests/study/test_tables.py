@@ -5,8 +5,12 @@ from xml.etree import ElementTree
 import pytest
 
 from nas.report.front_svg import front_svg
+from nas.study.answer import answer_text
+from nas.study.front import front_records
+from nas.study.landmarks import references
 from nas.study.records import Confirmation, TrialRecord
-from nas.study.tables import answer, front_records, front_table, front_text, references, test_set_note, trials_table
+from nas.study.settings import StudySettings
+from nas.study.tables import front_table, front_text, test_set_note, trials_table
 
 test_set_note.__test__ = False  # type: ignore[attr-defined]  # a function of ours, no test
 
@@ -59,20 +63,20 @@ def test_front_text_says_what_is_not_confirmed_and_shows_the_references() -> Non
 
 
 def test_answer_in_one_sentence() -> None:
-    assert answer(RECORDS, 8000, 99.4, 3) == (
+    assert answer_text(RECORDS, StudySettings(8000, target=99.4)) == (
         "4,000 parameters reach 99.44 % ± 0.03 on the test set (3 seeds, mean of the last 3 epochs, in every one of "
         "the last 3 epochs of every seed): the target of 99.4 % is met within 8,000 by trial 2."
     )
-    assert answer(RECORDS, 8000, 99.6, 3).startswith(
+    assert answer_text(RECORDS, StudySettings(8000, target=99.6)).startswith(
         "The target of 99.6 % is not confirmed within 8,000 parameters; the best is trial 2: 4,000 parameters reach"
     )
-    assert "most accurate confirmed network" in answer(RECORDS, 8000, None, 3)
-    assert "nothing came near enough to confirm" in answer(RECORDS[:1], 8000, 99.4, 3)
-    assert answer([], 8000, 99.4, 3) == "No trial within 8,000 parameters has completed yet."
+    assert "most accurate confirmed network" in answer_text(RECORDS, StudySettings(8000, target=None))
+    assert "nothing came near enough to confirm" in answer_text(RECORDS[:1], StudySettings(8000, target=99.4))
+    assert answer_text([], StudySettings(8000, target=99.4)) == "No trial within 8,000 parameters has completed yet."
 
 
 def test_two_seeds_of_three_do_not_meet_a_target() -> None:
-    assert "not confirmed" in answer([trial(0, 1000, 99.4, (99.9, 99.9))], 8000, 99.4, 3)
+    assert "not confirmed" in answer_text([trial(0, 1000, 99.4, (99.9, 99.9))], StudySettings(8000, target=99.4))
 
 
 def test_test_set_note_counts_readings_and_what_choosing_does() -> None:

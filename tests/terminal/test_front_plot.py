@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from made_up_studies import made_up_records
 
+from nas.study.landmarks import references
 from nas.study.records import Confirmation, TrialRecord
-from nas.study.tables import references
 from nas.terminal.front_plot import ASCII, COLUMNS, ROWS, UNICODE, Marks, front_plot
 
 MARGIN = 8

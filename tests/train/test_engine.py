@@ -9,8 +9,10 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
 from nas.arch import Recipe
-from nas.data.images import Dataset, ImageSet, load_dataset, split
+from nas.data.images import Dataset, ImageSet
+from nas.data.load import load_dataset
 from nas.data.policy import AugmentationPolicy
+from nas.data.split import split
 from nas.errors import DeviceError, TrainingError
 from nas.train.engine import PreparedData, evaluate, find_device, normalization, prepare, train
 from nas.train.optimizer import learning_rate_at, make_optimizer

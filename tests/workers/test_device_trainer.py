@@ -14,11 +14,12 @@ from nas.arch import Architecture, Block, Dress, Input, Recipe
 from nas.arch import Pool as MaxPool
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
+from nas.data.split import Parts
 from nas.model.build import build
 from nas.train.engine import Epoch
 from nas.workers import device_trainer as trainer_module
 from nas.workers.device_trainer import Trainer
-from nas.workers.messages import Event, Finished, Job, JobKey, Orders, Parts
+from nas.workers.messages import Event, Finished, Job, JobKey, Orders
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=32, augmentation=1.0, learning_rate=0.01)

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from torch import Tensor, nn
+from watching import Watching
 
-from nas.app.search import Machine, Outcome, devices_of_workers, parts_of, search
-from nas.coordinator.snapshot import Snapshot
-from nas.data.images import load_dataset
-from nas.data.known import KNOWN_IMAGES
+from nas.app.search import Machine, Outcome, devices_of_workers, search
+from nas.data.known import KNOWN_DATASETS
+from nas.data.load import load_dataset
+from nas.data.split import parts_of
 from nas.errors import UsageError
 from nas.model.build import build
 from nas.space import draw_network, load_space, recipe_of
-from nas.study.settings import StudyFolder, StudySettings
+from nas.study.folder import StudyFolder
+from nas.study.settings import StudySettings
 from nas.terminal.live_view import status_line
 from nas.train.device_sharing import Together
 from nas.train.engine import Epoch
@@ -33,25 +35,13 @@ from nas.workers.messages import Event, Finished, Job
 if TYPE_CHECKING:
     from conftest import Nas
 
-SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=2, trials=5, seeds=2, seed=3)
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=2, max_trials=5, num_seeds=2, seed=3)
 CPU = torch.device("cpu")
-
-
-class Watching:
-    def __init__(self) -> None:
-        self.said: list[str] = []
-        self.snapshots: list[Snapshot] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    def update(self, snapshot: Snapshot) -> None:
-        self.snapshots.append(snapshot)
 
 
 def _search(tmp_path: Path, name: str, watching: Watching) -> Outcome:
     machine = Machine(device="cpu", workers=1, trials_per_device=2)
-    return search(StudyFolder(tmp_path, name), SETTINGS, machine, watching)
+    return search(StudyFolder(tmp_path, name), SETTINGS, machine, [watching])
 
 
 def test_a_search_with_two_in_turn_is_the_same_each_time_and_says_so(tmp_path: Path) -> None:
@@ -116,7 +106,7 @@ def test_a_trial_that_runs_out_of_memory_is_trained_again_alone(
 
 
 def _jobs(count: int, epochs: int) -> list[Job]:
-    space = load_space("tiny_digits", *KNOWN_IMAGES["digits"])
+    space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     network = draw_network(space, SETTINGS.budget, random.Random(0)).candidate
     recipe = replace(recipe_of(space, network.genes), epochs=epochs)
     return [Job((number, None), network.architecture, recipe, number) for number in range(count)]

@@ -1,0 +1,67 @@
+"""Studies of version 0.1, brought to the present form.
+
+They kept the weights of each network in a file of torch's, and neither its architecture nor its normalization; and
+their settings did not say what the images are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from nas.arch import Input
+from nas.data.images import Dataset
+from nas.data.load import load_dataset
+from nas.data.split import parts_of
+from nas.errors import StudyError
+from nas.model.trained_network import TrainedNetwork
+from nas.space import candidate, load_space
+from nas.storage.study_store import Store
+from nas.study.folder import StudyFolder, StudyImages
+from nas.study.networks import keep_network, network_file
+from nas.study.recipe import trial_recipe
+from nas.train.engine import normalization
+
+
+def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path | None = None) -> None:
+    """Rewrite a study of version 0.1; leave any other as it is. May be done again where it was cut off.
+
+    Args:
+        folder: the study.
+        dataset: its images, where they were read already.
+        data_dir: where to find them otherwise.
+
+    Raises:
+        NasError: the images are needed and not there, or the folder cannot be read or written.
+    """
+    document = folder.document()
+    if document.images is not None:
+        return
+    settings = document.settings
+    if dataset is None:
+        dataset = load_dataset(settings.dataset, data_dir, settings.image_size, settings.color)
+    if dataset.fingerprint != document.fingerprints.data:
+        raise StudyError(f"the images of {settings.dataset!r} are not those that study {folder.name!r} was made with")
+    parts = parts_of(dataset, settings.seed)
+    space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
+    of_trials, of_confirmations = normalization(parts.train.images), normalization(parts.whole_train.images)
+    for record in Store(folder).records():
+        found = candidate(space, record.genes)
+        if found is None or found.digest != record.digest:
+            continue  # of no network of this space; it was never trained
+        recipe = trial_recipe(space, settings, record.genes)
+        for seed in (None, *(confirmation.seed for confirmation in record.confirmations)):
+            suffix = "" if seed is None else f"_confirmed_{seed}"
+            file = folder.run / "weights" / f"trial_{record.number}{suffix}.pt"
+            if not file.is_file() or network_file(folder, record.number, seed).is_file():
+                continue
+            mean, std = of_trials if seed is None else of_confirmations
+            state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+            weights = {name: tensor.numpy() for name, tensor in state.items()}
+            network = TrainedNetwork(found.architecture, recipe, weights, mean, std, dataset.classes)
+            keep_network(folder, record.number, seed, network.to_bytes())
+    counts = (len(part) for part in (parts.train, parts.validation, parts.test))
+    images = StudyImages(Input(*dataset.image_shape), dataset.classes, *counts)
+    folder.create(replace(document, images=images), folder.space_file.read_text())

@@ -1,0 +1,186 @@
+"""Where a study keeps its files, and the document that says what it is."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from nas.arch import Input
+from nas.decode import MAX_FILE_BYTES, decode, encode
+from nas.errors import InvalidError, NasError, StudyError, UsageError
+from nas.study.settings import CHANGEABLE, StudySettings, with_present_names
+
+
+@dataclass(frozen=True, slots=True)
+class StudyImages:
+    """What a study knows of its images without the images themselves."""
+
+    shape: Input
+    class_names: tuple[str, ...]  # by label
+    num_train: int
+    num_validation: int
+    num_test: int
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprints:
+    """What a study's numbers depend on besides its settings: 16 hex digits each."""
+
+    space: str
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDocument:
+    """What `settings.json` holds."""
+
+    settings: StudySettings
+    fingerprints: Fingerprints
+    identity: str = ""  # of the folder, wherever it is copied: a shared storage may hold other studies of its name
+    storage: str | None = None  # the address, without a password; None for SQLite in the folder
+    images: StudyImages | None = None  # None in studies of version 0.1, until they are searched again
+
+
+class StudyFolder:
+    """`studies/NAME`: what a run writes lies under `run/`, what a person asks for (a report) beside it."""
+
+    def __init__(self, studies: Path, name: str) -> None:
+        """A name is one plain folder name, so that it cannot lead out of `studies`.
+
+        Raises:
+            UsageError: it is not.
+        """
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+            raise UsageError(
+                f"name {name!r}: a study name has 1 to 100 letters, digits, '.', '_' or '-' and begins with a letter "
+                f"or digit"
+            )
+        self.name = name
+        self.path = studies / name
+        self.run = self.path / "run"
+
+    @property
+    def settings_file(self) -> Path:
+        """The document as JSON, written when the study is created."""
+        return self.run / "settings.json"
+
+    @property
+    def space_file(self) -> Path:
+        """The frozen copy of the space's file."""
+        return self.run / "space.toml"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the one process that works on the study."""
+        return self.run / "lock"
+
+    @property
+    def log_file(self) -> Path:
+        """The decisions of the search, in the order in which they were taken."""
+        return self.run / "log.jsonl"
+
+    @property
+    def database_file(self) -> Path:
+        """The SQLite database that holds the trials, unless the study keeps them elsewhere."""
+        return self.run / "study.db"
+
+    @property
+    def exists(self) -> bool:
+        """Whether the study was created."""
+        return self.settings_file.is_file()
+
+    def require(self) -> None:
+        """Refuses a study that does not exist, naming those that do.
+
+        Raises:
+            StudyError: it does not exist.
+        """
+        if not self.exists:
+            studies = self.path.parent
+            known = sorted(p.parent.parent.name for p in studies.glob("*/run/settings.json"))
+            there = f"studies in {studies}: {', '.join(known)}" if known else f"there is none in {studies} yet"
+            raise StudyError(f"no study {self.name!r}; {there}; make one with: nas search --name {self.name} …")
+
+    def settings(self) -> StudySettings:
+        """The settings with which the study was created, or last resumed."""
+        return self.document().settings
+
+    def document(self) -> StudyDocument:
+        """What the study is.
+
+        Raises:
+            StudyError: the file is missing or damaged.
+        """
+        try:
+            with self.settings_file.open("rb") as file:
+                plain = json.loads(file.read(MAX_FILE_BYTES))
+            if isinstance(plain, dict) and isinstance(plain.get("settings"), dict):
+                plain["settings"] = with_present_names(plain["settings"])
+            return decode(StudyDocument, plain, str(self.settings_file))
+        except InvalidError as error:
+            problem = "; ".join(error.problems)
+        except (OSError, ValueError, RecursionError, NasError) as error:
+            problem = str(error)
+        raise StudyError(f"{self.settings_file} is damaged: {problem}; restore it, or remove {self.path} to start anew")
+
+    def create(self, document: StudyDocument, space_text: str) -> None:
+        """Writes the document and the frozen space; of an existing study, what a resume may change.
+
+        Raises:
+            StudyError: the folder cannot be written, or the study exists with other settings, space or data.
+        """
+        self.compare(document.settings, document.fingerprints)
+        document = replace(document, identity=uuid.uuid4().hex)
+        if self.exists:
+            before = self.document()
+            document = replace(document, identity=before.identity, storage=before.storage)
+        try:
+            self.run.mkdir(parents=True, exist_ok=True)
+            if not self.exists:
+                self.space_file.write_text(space_text)
+            partial = self.settings_file.with_suffix(".partial")
+            partial.write_text(json.dumps(encode(document), indent=2) + "\n")
+            partial.replace(self.settings_file)
+        except OSError as error:
+            raise StudyError(
+                f"cannot write {self.run}: {error.strerror}; use --studies to keep studies elsewhere"
+            ) from None
+
+    def compare(self, settings: StudySettings, fingerprints: Fingerprints) -> None:
+        """Refuses to go on with an existing study as another than it was.
+
+        Raises:
+            StudyError: its settings, its space or its data are others.
+        """
+        if not self.exists:
+            return
+        before = self.document()
+        differences = _differences(encode(before.settings), encode(settings))
+        # The settings may explain another content: then they are what to tell.
+        if not differences and before.fingerprints.space != fingerprints.space:
+            differences.append(f"the space {settings.space!r} is not the one that it was made with")
+        if not differences and before.fingerprints.data != fingerprints.data:
+            differences.append(f"the images of {settings.dataset!r} are not those that it was made with")
+        if differences:
+            raise StudyError(
+                f"study {self.name!r} exists with other settings: {'; '.join(differences)}; resume it with its own, or "
+                f"give this search another name"
+            )
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{key} was {before[key]!r} and is {now[key]!r}"
+        for key in now
+        if key not in CHANGEABLE and now[key] != before[key]
+    ]

@@ -1,0 +1,33 @@
+"""The published networks that stand beside a front."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.arch import costs_of, lower, read_architecture
+
+# Beside the package in a checkout, inside it in a wheel.
+REFERENCES = next(
+    (f for p in Path(__file__).resolve().parents[1:3] if (f := p / "studies" / "reference").is_dir()), Path()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A published network, a landmark beside the front."""
+
+    name: str
+    num_params: int
+    best_test_accuracy: float  # percent, the best epoch: what its document reports
+
+
+def references(dataset: str) -> list[Reference]:
+    """Return the published networks for a data set, by size."""
+    files = [read_architecture(path) for path in sorted(REFERENCES.glob("*.toml"))]
+    found = [
+        Reference(f.name, costs_of(lower(f.architecture)).num_params, f.published_best_test_accuracy)
+        for f in files
+        if f.dataset == dataset and f.published_best_test_accuracy is not None
+    ]
+    return sorted(found, key=lambda r: r.num_params)

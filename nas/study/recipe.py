@@ -1,0 +1,20 @@
+"""How the trials of a study are trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nas.arch import Recipe
+from nas.space import Genes, Space, recipe_of
+from nas.study.settings import StudySettings
+
+
+def trial_recipe(space: Space, settings: StudySettings, genes: Genes) -> Recipe:
+    """Return the recipe that `genes` describe, with the study's own number of epochs where it has one."""
+    recipe = recipe_of(space, genes)
+    return replace(recipe, epochs=settings.epochs) if settings.epochs else recipe
+
+
+def study_epochs(space: Space, settings: StudySettings) -> int:
+    """Return the epochs of every training of the study."""
+    return trial_recipe(space, settings, space.plain_genes).epochs
