@@ -21,7 +21,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +33,7 @@ from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Snapshot
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import NasError
+from nas.host import versions
 from nas.space import Candidate, Space, draw_network, load_space
 from nas.storage.address import StorageAddress, address_of
 from nas.storage.study_store import SearchStore
@@ -231,7 +231,7 @@ def main() -> None:
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, shared",
             "versions": {
                 "python": platform.python_version(),
-                **{n: version(n) for n in ("nas", "optuna", "sqlalchemy")},
+                **versions("optuna", "sqlalchemy"),
             },
         }
     if options.json:

@@ -1,13 +1,21 @@
-"""What is asked of this machine: its C compiler and its cache folder."""
+"""What is asked of this machine: installed software, the C compiler, the cache folder."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 from nas.errors import UsageError
+
+DISTRIBUTION = "nas-budget"  # this package on the package index, where `nas` is a stranger's
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of this package, as 'nas', and of `packages`, as installed."""
+    return {"nas": version(DISTRIBUTION), **{package: version(package) for package in packages}}
 
 
 def compiler_command() -> list[str]:

@@ -117,7 +117,7 @@ def ray_installed() -> None:
     if find_spec("ray") is None:
         if os.environ.get("NAS_REQUIRE_RAY") == "1":
             pytest.fail("Ray is not installed")
-        pytest.skip("Ray is not installed; pip install 'nas[ray]'")
+        pytest.skip("Ray is not installed; pip install 'nas-budget[ray]'")
 
 
 @dataclass(frozen=True)

@@ -78,7 +78,7 @@ Cluster = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Train on a Ray cluster (pip install 'nas[ray]'): HOST:PORT or auto, on a machine of it, or local to "
+        help="Train on a Ray cluster (pip install 'nas-budget[ray]'): HOST:PORT or auto, on a machine of it, or local to "
         "start one on this machine alone. Begin one with: ray start --head; further machines, each with this nas: "
         "ray start --address=HOST:PORT",
     ),

@@ -2,7 +2,7 @@
 
 The graph takes `image`, float32 (N, C, H, W), already normalized as (image / 255 - mean) / std, and gives `logits`,
 float32 (N, classes). N is free. The file says its claims, shape, mean and std in the metadata property 'nas' (JSON).
-Needs the extra: pip install 'nas[onnx]'.
+Needs the extra: pip install 'nas-budget[onnx]'.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def _required(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
-        raise ExportError(f"ONNX files need the package {module}: pip install 'nas[onnx]'") from None
+        raise ExportError(f"ONNX files need the package {module}: pip install 'nas-budget[onnx]'") from None
 
 
 class _Graph:

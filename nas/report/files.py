@@ -8,10 +8,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from nas.errors import StudyError
+from nas.host import versions
 from nas.report.document import rungs_reached, study_document
 from nas.report.front_svg import front_svg
 from nas.report.page import StudyFacts, report_html
@@ -25,7 +25,6 @@ from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 from nas.study.tables import trials_table
 
-_SOFTWARE = ("nas", "torch", "optuna")
 _FLAGS = {"max_trials": "trials", "max_seconds": "time", "num_seeds": "seeds"}  # where they are called otherwise
 
 
@@ -73,7 +72,7 @@ def study_facts(folder: StudyFolder) -> StudyFacts:
         space_text=folder.space_file.read_text(),
         command=search_command(folder.name, document.settings),
         written=f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}",
-        versions={"python": platform.python_version(), **{name: version(name) for name in _SOFTWARE}},
+        versions={"python": platform.python_version(), **versions("torch", "optuna")},
     )
 
 

@@ -145,7 +145,7 @@ class StorageAddress:
         try:
             import psycopg  # noqa: F401
         except ImportError:
-            raise StudyError("PostgreSQL needs psycopg; install it with: pip install 'nas[postgres]'") from None
+            raise StudyError("PostgreSQL needs psycopg; install it with: pip install 'nas-budget[postgres]'") from None
         secret = {"password": self.password} if self.password is not None else {}
         options: dict[str, Any] = {"connect_args": {**_ALIVE, **secret}}
         if coordinator_of:

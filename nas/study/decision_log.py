@@ -12,15 +12,13 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar, cast
 
+from nas import host
 from nas.decode import decode, encode
 from nas.errors import InvalidError, StudyError
 from nas.study.records import Fate
-
-_PACKAGES = ("nas", "optuna", "torch", "numpy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ Note = Callable[[Began | Event], None]
 
 def versions() -> str:
     """Of the packages that the decisions and the trainings depend on."""
-    return ", ".join(f"{package} {version(package)}" for package in _PACKAGES)
+    return ", ".join(f"{name} {version}" for name, version in host.versions("optuna", "torch", "numpy").items())
 
 
 class DecisionLog:

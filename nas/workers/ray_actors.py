@@ -13,7 +13,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -24,6 +23,7 @@ from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.data.split import Parts
 from nas.errors import DeviceError, StudyError, UsageError
+from nas.host import versions
 from nas.train.engine import find_device, use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.interrupt import Interrupts
@@ -46,7 +46,7 @@ def check_cluster(address: str, device: str) -> None:
         DeviceError: the device is not one that Ray hands out.
     """
     if find_spec("ray") is None:
-        raise UsageError("--cluster needs Ray, which is not installed; pip install 'nas[ray]'")
+        raise UsageError("--cluster needs Ray, which is not installed; pip install 'nas-budget[ray]'")
     if "://" in address or not address:
         raise UsageError(
             f"--cluster {address!r}: give HOST:PORT, auto or local; a machine outside of the cluster joins it with: "
@@ -289,4 +289,4 @@ def nas_version() -> str:
     root = Path(__file__).parents[1]
     for file in sorted(root.rglob("*.py")):
         content.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
-    return f"{version('nas')} ({content.hexdigest()[:8]})"
+    return f"{versions()['nas']} ({content.hexdigest()[:8]})"

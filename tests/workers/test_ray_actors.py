@@ -177,7 +177,7 @@ def test_without_ray_the_error_says_what_to_install(nas: Nas) -> None:
     arguments = ["search", *map(str, killed.SMALL), "--cluster", "local"]
     ended = subprocess.run([sys.executable, "-c", code, *arguments], cwd=nas.cwd, capture_output=True, text=True)
     assert ended.returncode == 2
-    assert ended.stderr.endswith("error: --cluster needs Ray, which is not installed; pip install 'nas[ray]'\n")
+    assert ended.stderr.endswith("error: --cluster needs Ray, which is not installed; pip install 'nas-budget[ray]'\n")
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
