@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import glob
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from nas.study.settings import StudySettings, option_of
+
 DEFAULT_STUDIES = Path("studies")
+# What an error text may name in backticks: the settings, and the arguments that are not kept with a study.
+_ARGUMENTS = {"name", "studies", "storage", "study", "device", "workers", "trials_per_device", "cluster", "data_dir"}
+_NAMES = {field.name for field in fields(StudySettings)} | _ARGUMENTS | {"trial", "output", "port"}
+
+
+def with_options(text: str) -> str:
+    """Return an error text in which settings and arguments, named in backticks, are options of the command line."""
+    return re.sub(r"`([a-z_]+)`", lambda match: option_of(match[1]) if match[1] in _NAMES else match[0], text)
 
 
 def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -78,7 +90,7 @@ Cluster = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Train on a Ray cluster (pip install 'nas-budget[ray]'): HOST:PORT or auto, on a machine of it, or local to "
+        help="Train on a Ray cluster (pip install 'nas-budget[ray]'): HOST:PORT or auto, or local to "
         "start one on this machine alone. Begin one with: ray start --head; further machines, each with this nas: "
         "ray start --address=HOST:PORT",
     ),

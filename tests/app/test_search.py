@@ -205,7 +205,7 @@ def test_the_search_goes_on_below_the_network_that_met_the_target_unless_told_to
     assert first is not None
     assert _finished(outcome) < 14
     met = f"target met: {first.num_params:,} parameters (trial {first.number}) reach 30 %"
-    assert f"{met}; the search ends here, as --stop-at-first asks" in watching.said
+    assert f"{met}; the search ends here, as it was asked to" in watching.said
     # Again: it has ended. Without the flag it goes on from there.
     assert _search(folder, settings).records == outcome.records
     watching = Watching()
