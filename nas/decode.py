@@ -37,10 +37,10 @@ class Bounds:
     def problem(self, value: float) -> str | None:
         """What is wrong with `value`, or None."""
         if value < self.low:
-            return f"{_shown(value)} is below {self.low}, the least"
+            return f"{show_value(value)} is below {self.low}, the least"
         if value > self.high or (self.open_high and value == self.high):
             bound = f"must be below {self.high}" if self.open_high else f"exceeds {self.high}, the most"
-            return f"{_shown(value)} {bound}"
+            return f"{show_value(value)} {bound}"
         return None
 
 
@@ -121,10 +121,10 @@ def _problem(problems: list[str], path: str, text: str) -> Any:
 def _unknown(value: Any, known: Iterable[str], path: str, problems: list[str]) -> Any:
     # Only text can be a near miss of text.
     hint = near_misses(value if isinstance(value, str) else "", known)
-    return _problem(problems, path, f"{_shown(value)} is not known; {hint}")
+    return _problem(problems, path, f"{show_value(value)} is not known; {hint}")
 
 
-def _shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """`value` for an error text; short, whatever a document holds."""
     try:
         text = repr(value)
@@ -138,18 +138,20 @@ def _decode_scalar(hint: Any, value: Any, path: str, problems: list[str]) -> Any
     # bool is a subclass of int in Python; `width = true` must not become 1.
     if type(value) is int and hint is float:
         if abs(value) > 2**53:
-            return _problem(problems, path, f"{_shown(value)} is beyond 2**53, where whole numbers stop being exact")
+            return _problem(
+                problems, path, f"{show_value(value)} is beyond 2**53, where whole numbers stop being exact"
+            )
         value = float(value)
     if type(value) is not hint:
-        return _problem(problems, path, f"{_shown(value)} is not {names[hint]}")
+        return _problem(problems, path, f"{show_value(value)} is not {names[hint]}")
     if hint is float and not math.isfinite(value):
-        return _problem(problems, path, f"{_shown(value)} is not a finite number")
+        return _problem(problems, path, f"{show_value(value)} is not a finite number")
     return value
 
 
 def _decode_tuple(args: tuple[Any, ...], value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, list):
-        return _problem(problems, path, f"{_shown(value)} is not a list")
+        return _problem(problems, path, f"{show_value(value)} is not a list")
     if len(value) > MAX_ITEMS:
         return _problem(problems, path, f"{len(value)} items exceed {MAX_ITEMS}, the most")
     if args[-1] is Ellipsis:
@@ -167,7 +169,7 @@ def _decode_union(args: tuple[Any, ...], value: Any, path: str, problems: list[s
         return decode_part(args[0], value, path, problems)
     by_type = {a.type: a for a in args}
     if not isinstance(value, Mapping):
-        return _problem(problems, path, f"{_shown(value)} is not a table")
+        return _problem(problems, path, f"{show_value(value)} is not a table")
     type_path = f"{path}.type" if path else "type"
     if "type" not in value:
         return _problem(problems, type_path, f"missing; {near_misses('', by_type)}")
@@ -190,7 +192,7 @@ def _fields(target: type) -> dict[str, tuple[Any, bool]]:
 
 def _decode_dataclass(target: type, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, Mapping):
-        return _problem(problems, path, f"{_shown(value)} is not a table")
+        return _problem(problems, path, f"{show_value(value)} is not a table")
     before = len(problems)
     fields = _fields(target)
     dot = f"{path}." if path else ""

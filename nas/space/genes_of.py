@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nas.arch import Architecture, Block, Dress, Head, Pool, Transition, digest_of, lower
+from nas.arch import Architecture, Block, Head, NormAct, Pool, Transition, digest_of, lower
 from nas.arch.description import BodyItem
 from nas.errors import ArchitectureError, SpaceError
 from nas.space.assemble import assemble
@@ -29,7 +29,7 @@ def genes_of(space: Space, architecture: Architecture) -> dict[str, Value]:
     stages, problems = _stages(_in_the_words_of(space, architecture.body))
     if (architecture.input, architecture.classes) != (space.input, space.classes):
         problems.append(f"{_images(architecture)}, and the space is for {_images(space)}")
-    readings = [_Reading(space, str(last), list(problems)) for last in space.settings["dress.last"].domain.values()]
+    readings = [_Reading(space, str(last), list(problems)) for last in space.settings["norm_act.last"].domain.values()]
     for reading in readings:
         reading.read(stages, _head_of(space, architecture, digest))
     best = min(readings, key=lambda reading: len(reading.problems))
@@ -58,10 +58,10 @@ def _in_the_words_of(space: Space, body: tuple[BodyItem, ...]) -> Iterator[tuple
     has_kernel_1 = space.settings["block.kernel"].domain.contains(1)
     for index, item in enumerate(body):
         if isinstance(item, Block) and has_transitions and not has_kernel_1 and item is not body[-1]:
-            if item == Block(item.width, kernel=1, padding=item.padding, dress=item.dress):
-                item = Transition(item.width, item.dress)
+            if item == Block(item.width, kernel=1, padding=item.padding, norm_act=item.norm_act):
+                item = Transition(item.width, item.norm_act)
         elif isinstance(item, Transition) and has_kernel_1 and not has_transitions:
-            item = Block(item.width, kernel=1, dress=item.dress)
+            item = Block(item.width, kernel=1, norm_act=item.norm_act)
         yield f"body[{index}]", item
 
 
@@ -98,14 +98,14 @@ def _head_of(space: Space, architecture: Architecture, digest: str) -> Head:
 
 
 class _Reading:
-    """The values that an architecture asks of a space's genes, when its last block wears `last` of the dress."""
+    """The values that an architecture asks of a space's genes, where the space's `norm_act.last` is `last`."""
 
     def __init__(self, space: Space, last: str, problems: list[str]) -> None:
         self.space = space
         self.problems = problems
         self.values: dict[str, Value] = {}  # by gene; those of constants too
         self.last = last
-        self._want("dress.last", last)
+        self._want("norm_act.last", last)
 
     def _want(self, key: str, value: Value, stage: int = 1, block: int = 1, where: str = "") -> None:
         setting = self.space.settings[key]
@@ -124,7 +124,7 @@ class _Reading:
             for place, (where, block) in enumerate(stage.blocks, 1):
                 self._block(block, number, place, channels, where)
                 channels = block.width
-                self._block_dress(block, where, is_last=stage is stages[-1] and place == len(stage.blocks))
+                self._block_norm_act(block, where, is_last=stage is stages[-1] and place == len(stage.blocks))
             channels = self._junction(stages, number, channels)
         self._want("head.kind", head.kind)
         self._want("head.bias", head.bias)
@@ -146,7 +146,7 @@ class _Reading:
             else:
                 words.append("transition")
                 self._want("transition.width", item.width, number, where=where)
-                self._transition_dress(item.dress, where)
+                self._transition_norm_act(item.norm_act, where)
                 channels = item.width
         if number == len(stages):
             return channels
@@ -182,40 +182,40 @@ class _Reading:
         elif block.repeat > 1:
             self.problems.append(f"{where}: a block of stride {block.stride} repeats, and in the space it does not")
 
-    def _block_dress(self, block: Block, where: str, is_last: bool) -> None:
-        dress = block.dress
+    def _block_norm_act(self, block: Block, where: str, is_last: bool) -> None:
+        norm_act = block.norm_act
         if not is_last or self.last == "full":
-            self._dress(dress, where, block.shortcut != "none")
+            self._norm_act(norm_act, where, block.shortcut != "none")
         elif self.last == "no_norm":
-            if dress.norm != "none":
-                self.problems.append(f"{where}: the last block has a norm, and dress.last is 'no_norm'")
-            self._dress(dress, where, norm=False)
+            if norm_act.norm != "none":
+                self.problems.append(f"{where}: the last block has a norm, and norm_act.last is 'no_norm'")
+            self._norm_act(norm_act, where, norm=False)
         else:
-            if not _is_bare(dress):
-                self.problems.append(f"{where}: the last block is dressed, and dress.last is 'bare'")
-            self._want("dress.bias", dress.bias, where=where)
+            if not _is_bias_alone(norm_act):
+                self.problems.append(f"{where}: the last block has more than a bias, and norm_act.last is 'none'")
+            self._want("norm_act.bias", norm_act.bias, where=where)
 
-    def _transition_dress(self, dress: Dress, where: str) -> None:
-        bare = _is_bare(dress) and self.space.settings["transition.dress"].domain.contains("bare")
-        self._want("transition.dress", "bare" if bare else "dressed", where=where)
-        if bare:
-            self._want("dress.bias", dress.bias, where=where)
+    def _transition_norm_act(self, norm_act: NormAct, where: str) -> None:
+        alone = _is_bias_alone(norm_act) and self.space.settings["transition.norm_act"].domain.contains("none")
+        self._want("transition.norm_act", "none" if alone else "blocks", where=where)
+        if alone:
+            self._want("norm_act.bias", norm_act.bias, where=where)
         else:
-            self._dress(dress, where)
+            self._norm_act(norm_act, where)
 
-    def _dress(self, dress: Dress, where: str, shortcut: bool = False, norm: bool = True) -> None:
-        self._want("dress.bias", dress.bias, where=where)
-        self._want("dress.activation", dress.activation, where=where)
-        self._want("dress.dropout", dress.dropout, where=where)
-        if dress.dropout:
-            self._want("dress.dropout_kind", dress.dropout_kind, where=where)
+    def _norm_act(self, norm_act: NormAct, where: str, shortcut: bool = False, norm: bool = True) -> None:
+        self._want("norm_act.bias", norm_act.bias, where=where)
+        self._want("norm_act.activation", norm_act.activation, where=where)
+        self._want("norm_act.dropout", norm_act.dropout, where=where)
+        if norm_act.dropout:
+            self._want("norm_act.dropout_kind", norm_act.dropout_kind, where=where)
         if norm:
-            self._want("dress.norm", dress.norm, where=where)
+            self._want("norm_act.norm", norm_act.norm, where=where)
             # A shortcut is added between the two, so that the order matters without an activation as well.
-            if dress.norm != "none" and (dress.activation != "none" or shortcut):
-                self._want("dress.order", dress.order, where=where)
+            if norm_act.norm != "none" and (norm_act.activation != "none" or shortcut):
+                self._want("norm_act.order", norm_act.order, where=where)
 
 
-def _is_bare(dress: Dress) -> bool:
-    """Whether it is a bias at most; the other fields have no effect then."""
-    return dress.norm == dress.activation == "none" and not dress.dropout
+def _is_bias_alone(norm_act: NormAct) -> bool:
+    """Whether there is neither norm, activation nor dropout; the other fields but `bias` have no effect then."""
+    return norm_act.norm == norm_act.activation == "none" and not norm_act.dropout

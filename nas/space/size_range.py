@@ -1,10 +1,11 @@
 """The sizes that a space can reach: its least and its most network, found exactly, and whether a budget can be met.
 
 A network is a path of blocks and junctions over the shapes of the maps between them, and what it costs is a sum over
-that path (a maximum for the peak of activations). So the best way to each shape is all that need be kept (Bellman
-1957, Dynamic Programming). Two things keep the ways few. What blocks wear costs more or less whatever else is chosen,
-and is settled first. And every cost grows with every width, but where two widths become equal (a shortcut that needs
-no convolution, a block that may repeat), so only widths at or beside such a meeting are tried.
+that path (a maximum for the peak of activations). So dynamic programming over the shapes finds it (Bellman 1957,
+Dynamic Programming): only the cheapest path to each shape is kept. Two prunings bound the options. Bias, norm and
+activation cost more or less whatever else is chosen, and are settled first. And every cost grows with every width,
+but where two widths become equal (a shortcut that needs no convolution, a block that may repeat), so only widths at
+or beside such a meeting are tried.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from nas.arch.costs import BYTES_PER_ACTIVATION
 from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
 from nas.errors import ArchitectureError, BudgetError
-from nas.space.assemble import Candidate, block_of, candidate, dress_of, head_of, junction_of, last_block
+from nas.space.assemble import Candidate, block_of, candidate, head_of, junction_of, last_block, norm_act_of
 from nas.space.domains import Scope, Value
 from nas.space.schema import Space, gene_name
 
@@ -31,11 +32,11 @@ _Values = dict[str, Value]  # by key, of one place
 
 # What each adds to a network's parameters, from least to most; none of it touches the other costs.
 _BY_WEIGHT: dict[str, tuple[Value, ...]] = {
-    "dress.bias": (False, True),
-    "dress.norm": ("none", "batch"),
-    "dress.activation": ("none", "relu", "leaky_relu", "silu", "gelu", "hardswish", "prelu"),
-    "dress.last": ("bare", "no_norm", "full"),
-    "transition.dress": ("bare", "dressed"),
+    "norm_act.bias": (False, True),
+    "norm_act.norm": ("none", "batch"),
+    "norm_act.activation": ("none", "relu", "leaky_relu", "silu", "gelu", "hardswish", "prelu"),
+    "norm_act.last": ("none", "no_norm", "full"),
+    "transition.norm_act": ("none", "blocks"),
     "head.bias": (False, True),
 }
 _WIDTHS = ("block.width", "transition.width")
@@ -92,7 +93,7 @@ class _Search:
         self.present = set(space.keys.values())
         weights = {k: sorted(space.genes[k].values(), key=v.index) for k, v in _BY_WEIGHT.items() if k in self.present}
         self.settled = {**space.plain_genes, **{k: v[0 if goal.sign > 0 else -1] for k, v in weights.items()}}
-        self.dress = dress_of(space, self.settled)
+        self.norm_act = norm_act_of(space, self.settled)
         self.item_cost = functools.cache(self._item_cost)
         self.head_step = functools.cache(self._head_step)
         self.block_steps = functools.cache(self._block_steps)
@@ -159,7 +160,7 @@ class _Search:
         result: dict[_State, tuple[float, _Values]] = {}
         for values in self._ways(_BLOCK, "block"):
             genes = self._named({**dict(fixed), **values}, 1, number)
-            block = block_of(self.space, genes, 1, number, state.shape[0], state.stride, self.dress)
+            block = block_of(self.space, genes, 1, number, state.shape[0], state.stride, self.norm_act)
             if last:
                 block = last_block(self.space, self.settled, block)
             found = self.item_cost(block, state.shape)
@@ -173,7 +174,7 @@ class _Search:
         result: _Steps = []
         for values in self._ways(_JUNCTION, "stage"):
             genes = {**self.settled, **self._named({**dict(fixed), **values}, 1)}
-            items, _, stride = junction_of(self.space, genes, 1, state.shape[0], self.dress)
+            items, _, stride = junction_of(self.space, genes, 1, state.shape[0], self.norm_act)
             cost, shape = 0.0, state.shape
             for item in items:
                 found = self.item_cost(item, shape)

@@ -24,7 +24,7 @@ name = "six wide"
 input = [1, 8, 8]
 classes = 10
 dataset = "digits"
-dress = { norm = "batch", activation = "relu" }
+norm_act = { norm = "batch", activation = "relu" }
 body = [
   { type = "block", width = 6 },
   { type = "pool", kind = "max" },

@@ -166,7 +166,7 @@ name = "wild"
 summary = "Learning rates that no training survives."
 stages = { count = 1, blocks = 1 }
 block = { first = "plain", kind = ["plain"], width = { low = 2, high = 8 } }
-dress = { norm = "none", activation = ["relu"] }
+norm_act = { norm = "none", activation = ["relu"] }
 head = { kind = ["gap_linear"], bias = [true] }
 recipe = { epochs = 2, optimizer = "sgd", batch_size = [32], learning_rate = { low = 90.0, high = 100.0 } }
 """

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sampled import difference, distinct_architectures, sampled_network
 
-from nas.arch import IMAGE, Architecture, Block, Dress, Head, Input, Layer, Pool, Transition, costs_of, lower
+from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, NormAct, Pool, Transition, costs_of, lower
 from nas.errors import ExportError, VerificationError
 from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
@@ -22,10 +22,10 @@ NETWORK = Architecture(
     Input(2, 9, 7),
     4,
     (
-        Block(6, dress=Dress(activation="prelu", dropout=0.1)),
-        Block(6, kind="separable", shortcut="identity", repeat=2, dress=Dress(activation="gelu")),
+        Block(6, norm_act=NormAct(activation="prelu", dropout=0.1)),
+        Block(6, kind="separable", shortcut="identity", repeat=2, norm_act=NormAct(activation="gelu")),
         Pool(kind="average"),
-        Transition(5, Dress(activation="silu", order="activation_first")),
+        Transition(5, NormAct(activation="silu", order="activation_first")),
     ),
     Head("gap_linear", bias=False),
 )

@@ -9,7 +9,7 @@ from sampled import difference, sampled_network, sampled_networks
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Transition
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition
 from nas.errors import ExportError, VerificationError
 from nas.export.int8.network import load_quantized, write_quantized
 from nas.export.int8.quantize import quantize
@@ -23,9 +23,9 @@ NETWORK = Architecture(
     10,
     (
         Block(8),
-        Block(8, kind="separable", shortcut="identity", dress=Dress(activation="hardswish")),
+        Block(8, kind="separable", shortcut="identity", norm_act=NormAct(activation="hardswish")),
         Pool(),
-        Block(12, dress=Dress(order="activation_first")),
+        Block(12, norm_act=NormAct(order="activation_first")),
     ),
     Head("gap_linear"),
 )

@@ -8,7 +8,7 @@ import pytest
 import torch
 from sampled import difference, sampled_network
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Transition, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, lower
 from nas.errors import ExportError, VerificationError
 from nas.export.onnx import load_onnx, write_onnx
 
@@ -20,10 +20,10 @@ NETWORK = Architecture(
     Input(2, 9, 7),
     4,
     (
-        Block(6, dress=Dress(activation="prelu", dropout=0.1)),
-        Block(6, kind="separable", shortcut="identity", repeat=2, dress=Dress(activation="gelu")),
+        Block(6, norm_act=NormAct(activation="prelu", dropout=0.1)),
+        Block(6, kind="separable", shortcut="identity", repeat=2, norm_act=NormAct(activation="gelu")),
         Pool(kind="average"),
-        Transition(5, Dress(activation="silu", order="activation_first")),
+        Transition(5, NormAct(activation="silu", order="activation_first")),
     ),
     Head("flatten_linear", bias=False),
 )

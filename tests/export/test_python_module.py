@@ -12,7 +12,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from strategies import architectures
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Transition, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, digest_of, lower
 from nas.export.python_module import module_source
 from nas.export.verify import load_exported, verify_structure
 from nas.model.build import build
@@ -23,8 +23,8 @@ PLAIN = Architecture(
     Input(1, 28, 28),
     10,
     (
-        Block(8, dress=Dress(order="activation_first", dropout=0.1)),
-        Block(12, padding="valid", dress=Dress(norm="none", bias=True, functional=True)),
+        Block(8, norm_act=NormAct(order="activation_first", dropout=0.1)),
+        Block(12, padding="valid", norm_act=NormAct(norm="none", bias=True, functional=True)),
         Pool(),
         Transition(6),
         Block(16, kernel=5, stride=2),
@@ -83,8 +83,8 @@ RESIDUAL = Architecture(
     10,
     (
         Block(8),
-        Block(12, kind="separable", stride=2, shortcut="projection", dress=Dress(functional=True)),
-        Block(12, kind="separable", shortcut="identity", repeat=3, dress=Dress(activation="silu", dropout=0.2)),
+        Block(12, kind="separable", stride=2, shortcut="projection", norm_act=NormAct(functional=True)),
+        Block(12, kind="separable", shortcut="identity", repeat=3, norm_act=NormAct(activation="silu", dropout=0.2)),
         Pool("average", 3, 2),
     ),
     Head("conv_gap", kernel=3, padding="same"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sampled import difference, sampled_network, sampled_networks
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, lower
 from nas.errors import ExportError, VerificationError
 from nas.export.torch_program import load_exported_program, write_exported_program
 
@@ -15,7 +15,11 @@ torch.set_num_threads(1)
 NETWORK = Architecture(
     Input(1, 8, 8),
     3,
-    (Block(4, repeat=1, dress=Dress(activation="prelu", dropout=0.1)), Pool(), Block(4, shortcut="identity", repeat=2)),
+    (
+        Block(4, repeat=1, norm_act=NormAct(activation="prelu", dropout=0.1)),
+        Pool(),
+        Block(4, shortcut="identity", repeat=2),
+    ),
     Head("conv_gap"),
 )
 SAMPLE = sampled_network(NETWORK, 0)

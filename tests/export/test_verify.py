@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, digest_of, lower
 from nas.errors import VerificationError
 from nas.export.python_module import module_source
 from nas.export.verify import load_exported, verify_structure
@@ -19,8 +19,8 @@ RESIDUAL = Architecture(
     10,
     (
         Block(8),
-        Block(12, kind="separable", stride=2, shortcut="projection", dress=Dress(functional=True)),
-        Block(12, shortcut="identity", repeat=3, dress=Dress(activation="silu", dropout=0.2)),
+        Block(12, kind="separable", stride=2, shortcut="projection", norm_act=NormAct(functional=True)),
+        Block(12, shortcut="identity", repeat=3, norm_act=NormAct(activation="silu", dropout=0.2)),
     ),
     Head("conv_gap", kernel=3, padding="same"),
 )

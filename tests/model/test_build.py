@@ -11,7 +11,7 @@ from strategies import architectures
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, lower
 from nas.arch.operations import Activation, Add, AvgPool2d, BatchNorm2d, Linear, MaxPool2d
 from nas.errors import ArchitectureError
 from nas.model.build import build, make_operation
@@ -22,7 +22,7 @@ many = settings(max_examples=60, deadline=None)
 SMALL = Architecture(
     Input(1, 12, 12),
     10,
-    (Block(4), Block(4, shortcut="identity", repeat=2, dress=Dress(functional=True)), Pool(), Block(6, stride=2)),
+    (Block(4), Block(4, shortcut="identity", repeat=2, norm_act=NormAct(functional=True)), Pool(), Block(6, stride=2)),
 )
 
 
@@ -94,8 +94,8 @@ def test_a_repeated_block_runs_again_with_the_same_weights() -> None:
 
 def test_the_shortcut_adds_what_the_block_reads() -> None:
     # A block whose convolution gives zeros is the identity, up to the activation behind the addition.
-    plain = Dress(norm="none", activation="none")
-    block = Block(3, shortcut="identity", dress=plain)
+    plain = NormAct(norm="none", activation="none")
+    block = Block(3, shortcut="identity", norm_act=plain)
     head = Head("conv_gap", bias=False)
     net = build(Architecture(Input(3, 8, 8), 2, (block,), head)).eval()
     bare = build(Architecture(Input(3, 8, 8), 2, (), head)).eval()

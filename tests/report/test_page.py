@@ -11,7 +11,7 @@ import pytest
 from made_up_studies import FACTS, NETWORK, made_up_records
 from scipy.stats import chi2, kruskal
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Transition, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, lower
 from nas.report.gene_effects import MIN_TRIALS, chi_squared_quantile, gene_effects
 from nas.report.markup import duration, short
 from nas.report.network_drawing import architecture_svg
@@ -209,14 +209,14 @@ def test_chi_squared_against_scipy(freedom: int, probability: float) -> None:
     assert chi_squared_quantile(probability, freedom) == pytest.approx(chi2.ppf(probability, freedom), rel=0.02)
 
 
-WEARING = Dress(functional=True, dropout=0.1)
+NORM_ACT = NormAct(functional=True, dropout=0.1)
 NETWORKS = [
     NETWORK,
     Architecture(
         Input(3, 32, 24),
         100,
-        (Block(8, repeat=1, dress=WEARING), Block(8, repeat=3), Transition(4), Pool("average", 3), Block(64, stride=2,
-         shortcut="projection")),
+        (Block(8, repeat=1, norm_act=NORM_ACT), Block(8, repeat=3), Transition(4), Pool("average", 3),
+         Block(64, stride=2, shortcut="projection")),
         Head("flatten_linear"),
     ),
     Architecture(Input(1, 8, 8), 2, (), Head("conv_gap", kernel=3)),

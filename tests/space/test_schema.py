@@ -55,7 +55,7 @@ def test_every_problem_at_once_each_with_its_key(tmp_path: Path) -> None:
         width = "wide"
         kind = { choices = ["plain", "separabel"] }
         kernel = { low = 3, high = 7, step = 0 }
-        [dress]
+        [norm_act]
         norm = { choices = ["batch", "none"], per = "block" }
         dropout = { low = 0.0, high = 0.5, log = true }
         [head]
@@ -64,7 +64,7 @@ def test_every_problem_at_once_each_with_its_key(tmp_path: Path) -> None:
     )
     assert list(problems) == [
         "name: 3 is not text",
-        "color: unknown key; known: block, dress, head, recipe, stages, transition",
+        "color: unknown key; known: block, head, norm_act, recipe, stages, transition",
         "stage: unknown key; did you mean 'stages'?",
         "stages.cuont: unknown key; did you mean 'stages.count' or 'stages.junction' or 'stages.pool'?",
         "stages.count.low: 3 exceeds high, 2; swap them",
@@ -73,8 +73,8 @@ def test_every_problem_at_once_each_with_its_key(tmp_path: Path) -> None:
         "block.kind.choices[1]: 'separabel' is not known; did you mean 'separable'?",
         "block.width: 'wide' is not a whole number",
         "block.kernel.step: 0 is below 1, the least",
-        "dress.norm.per: 'block' is finer than 'network', the finest for this key",
-        "dress.dropout.low: 0.0 has no logarithm; use a low above 0, or leave log out",
+        "norm_act.norm.per: 'block' is finer than 'network', the finest for this key",
+        "norm_act.dropout.low: 0.0 has no logarithm; use a low above 0, or leave log out",
         "head.kind.per: 'galaxy' is not known; known: block, network, stage",
     ]
 

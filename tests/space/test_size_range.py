@@ -73,15 +73,15 @@ SMALL_SPACES = {
         block.width = { low = 3, high = 9 }
         block.shortcut = { choices = ["auto", "none"], per = "network" }
     """,
-    "what blocks wear": """
+    "norms and activations": """
         stages = { count = 2, blocks = 1, junction = "transition" }
         block = { kind = { choices = ["plain", "separable"], per = "stage" }, first = ["any", "separable"], width = 3 }
-        dress.bias = [true, false]
-        dress.norm = ["batch", "none"]
-        dress.activation = ["prelu", "relu"]
-        dress.last = ["full", "no_norm", "bare"]
-        dress.dropout = [0.0, 0.1]
-        transition = { width = [2, 4], dress = ["dressed", "bare"] }
+        norm_act.bias = [true, false]
+        norm_act.norm = ["batch", "none"]
+        norm_act.activation = ["prelu", "relu"]
+        norm_act.last = ["full", "no_norm", "none"]
+        norm_act.dropout = [0.0, 0.1]
+        transition = { width = [2, 4], norm_act = ["blocks", "none"] }
         head = { kind = ["gap_conv", "flatten_linear"], bias = [true, false] }
     """,
     # From 4 channels, separable blocks would keep 4, and plain ones take 3.
@@ -90,11 +90,11 @@ SMALL_SPACES = {
         block = { kind = "separable", first = "plain", width = { low = 3, high = 5 }, shortcut = "auto" }
     """,
     # With norms the second block would rather be 7 wide: 12 * 12 + 12 * (2 + 3) > 2 * 12 * 7 + 7 * (2 + 3).
-    "the last block wears nothing": """
+    "the last block has neither norm nor activation": """
         stages = { count = 2, blocks = 1, junction = "transition" }
         block = { kind = "separable", first = "plain", width = { low = 7, high = 12 }, shortcut = "auto" }
         transition.width = 12
-        dress.last = "bare"
+        norm_act.last = "none"
     """,
     # The layers of one stage hold less in sum, those of two stages hold less at once (where the image is small).
     "more layers hold less at once": """

@@ -99,12 +99,12 @@ def test_every_gene_is_always_suggested(space: Space) -> None:
 def test_draws_after_the_first_are_made_of_the_front(space: Space) -> None:
     def accuracy(found: Candidate) -> float:
         """Hardly depends on size; two genes decide."""
-        good = (found.genes["dress.activation"] == "hardswish") + (found.genes["head.bias"] is True)
+        good = (found.genes["norm_act.activation"] == "hardswish") + (found.genes["head.bias"] is True)
         return 40.0 * good + found.costs.num_params / 1e6
 
     study = optuna.create_study(direction="maximize", sampler=BudgetSampler(space, Budget(2000), seed=2))
     drawn = _run(study, space, Budget(2000), STARTUP_TRIALS + 30, accuracy)
-    good = [d["dress.activation"] == "hardswish" and d["head.bias"] is True for d in drawn]
+    good = [d["norm_act.activation"] == "hardswish" and d["head.bias"] is True for d in drawn]
     assert sum(good[:STARTUP_TRIALS]) < 0.6 * STARTUP_TRIALS  # a quarter is expected
     assert sum(good[STARTUP_TRIALS:]) > 0.6 * 30
 
@@ -131,7 +131,7 @@ def test_stopped_and_failed_trials_are_nobodys_parents(space: Space) -> None:
 
 def test_screened_mutations_have_the_genes_that_good_networks_had(space: Space) -> None:
     def accuracy(found: Candidate) -> float:
-        return 70.0 + 20.0 * (found.genes["dress.activation"] == "hardswish")
+        return 70.0 + 20.0 * (found.genes["norm_act.activation"] == "hardswish")
 
     def share(screened: int) -> float:
         sampler = BudgetSampler(space, Budget(2000), seed=0)
@@ -139,7 +139,7 @@ def test_screened_mutations_have_the_genes_that_good_networks_had(space: Space) 
         _run(study, space, Budget(2000), STARTUP_TRIALS + 10, accuracy)
         propose = sampler.proposals(study, study.get_trials()[-1], random.Random(0), screened)
         assert propose is not None
-        return sum(propose()["dress.activation"] == "hardswish" for _ in range(100)) / 100
+        return sum(propose()["norm_act.activation"] == "hardswish" for _ in range(100)) / 100
 
     assert share(1) < 0.97 < share(8)  # some mutations lose what their parent had
 
