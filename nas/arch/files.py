@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from nas.arch.description import Architecture, BodyItem, Channels, Head, Input, NormAct, Pixels
 from nas.arch.lowering import lower
+from nas.arch.old_names import with_new_names
 from nas.arch.recipe import Recipe
 from nas.decode import Bounds, decode, decode_part, encode, read_toml, show_value
 from nas.errors import ArchitectureError, InvalidError
@@ -44,7 +45,7 @@ def read_architecture(path: Path) -> ArchitectureFile:
     Raises:
         InvalidError: with every problem in the file, each behind its key path.
     """
-    plain = read_toml(path)
+    plain = with_new_names(read_toml(path))
     problems: list[str] = []
     default = plain.pop("norm_act", {})
     decode_part(NormAct, default, "norm_act", problems)
@@ -87,4 +88,4 @@ def architecture_from_plain(plain: Any, what: str = "the architecture") -> Archi
     Raises:
         InvalidError: with every problem found.
     """
-    return decode(Architecture, plain, what)
+    return decode(Architecture, with_new_names(plain), what)

@@ -24,7 +24,7 @@ from nas.arch import (
 from nas.arch.description import BodyItem
 from nas.errors import ArchitectureError
 from nas.space.domains import Value
-from nas.space.schema import Space, gene_name
+from nas.space.schema import Space
 
 Genes = Mapping[str, Value]
 
@@ -78,9 +78,8 @@ def ascending(space: Space, genes: Genes) -> dict[str, Value]:
     if not space.value(genes, "block.growing"):
         return dict(genes)
     stages = range(1, int(space.value(genes, "stages.count")) + 1)
-    per = space.settings["block.width"].per
     names = [
-        gene_name("block.width", per, stage, block)
+        space.gene("block.width", stage, block)
         for stage in stages
         for block in range(1, int(space.value(genes, "stages.blocks", stage)) + 1)
     ]

@@ -12,7 +12,7 @@ from nas.arch.description import BodyItem
 from nas.errors import ArchitectureError, SpaceError
 from nas.space.assemble import assemble
 from nas.space.domains import Value, domain_text
-from nas.space.schema import Space, gene_name
+from nas.space.schema import Space
 
 
 def genes_of(space: Space, architecture: Architecture) -> dict[str, Value]:
@@ -108,11 +108,11 @@ class _Reading:
         self._want("norm_act.last", last)
 
     def _want(self, key: str, value: Value, stage: int = 1, block: int = 1, where: str = "") -> None:
-        setting = self.space.settings[key]
-        name = gene_name(key, setting.per, stage, block)
+        domain, value = self.space.gene_domain(key), self.space.gene_value(key, value)
+        name = self.space.gene(key, stage, block)
         place = f"{where}: " if where else ""
-        if not setting.domain.contains(value):
-            self.problems.append(f"{place}{name} is {value!r}, and the space has {domain_text(setting.domain)}")
+        if not domain.contains(value):
+            self.problems.append(f"{place}{name} is {value!r}, and the space has {domain_text(domain)}")
         elif self.values.setdefault(name, value) != value:
             self.problems.append(f"{place}{name} is {value!r}, and {self.values[name]!r} elsewhere; it is one gene")
 

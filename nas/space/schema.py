@@ -20,6 +20,7 @@ from nas.arch.description import Activation, DropoutKind, DropoutRate, Norm, Ord
 from nas.decode import Bounds, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
 from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting
+from nas.space.old_names import has_old_names, new_value, old_domain, old_name, old_value, with_new_values
 
 # Beside the package in a checkout, inside it in a wheel.
 SHIPPED = next(p / "search_spaces" for p in Path(__file__).resolve().parents[1:3] if (p / "search_spaces").is_dir())
@@ -91,26 +92,44 @@ class Space:
     input: Input
     classes: int
     source: Path  # the file that it was read from
+    has_old_names: bool = False  # whether its genes are called as in `nas.space.old_names`
     keys: Mapping[str, str] = field(init=False)  # gene to the key of KEYS that it holds a value for
     genes: Mapping[str, Domain] = field(init=False)  # every value that the sampler chooses; flat, fixed and ordered
 
     def __post_init__(self) -> None:
         """Derives the genes."""
-        object.__setattr__(self, "keys", _gene_keys(self.settings))
-        object.__setattr__(self, "genes", {name: self.settings[key].domain for name, key in self.keys.items()})
+        keys = _gene_keys(self.settings)
+        if self.has_old_names:
+            keys = {old_name(name): key for name, key in keys.items()}
+        object.__setattr__(self, "keys", keys)
+        object.__setattr__(self, "genes", {name: self.gene_domain(key) for name, key in keys.items()})
+
+    def gene(self, key: str, stage: int = 1, block: int = 1) -> str:
+        """Return the gene that holds `key` at a stage and block (from 1): 'stage1.block2.width', 'head.kind'."""
+        name = _gene_name(key, self.settings[key].per, stage, block)
+        return old_name(name) if self.has_old_names else name
+
+    def gene_domain(self, key: str) -> Domain:
+        """Return the domain of `key` with its values as genes have them."""
+        domain = self.settings[key].domain
+        return old_domain(key, domain) if self.has_old_names else domain
+
+    def gene_value(self, key: str, value: Value) -> Value:
+        """Return `value` of `key` as genes have it; the inverse of `value`."""
+        return old_value(key, value) if self.has_old_names else value
 
     def value(self, genes: Mapping[str, Value], key: str, stage: int = 1, block: int = 1) -> Value:
-        """The value of `key` at a stage and block (from 1): a gene's, or the constant."""
-        setting = self.settings[key]
-        domain = setting.domain
+        """Return the value of `key` at a stage and block (from 1): a gene's, or the constant."""
+        domain = self.settings[key].domain
         if isinstance(domain, Choice) and len(domain.options) == 1:
             return domain.options[0]
-        return genes[gene_name(key, setting.per, stage, block)]
+        value = genes[self.gene(key, stage, block)]
+        return new_value(key, value) if self.has_old_names else value
 
     @functools.cached_property
     def plain_genes(self) -> dict[str, Value]:
         """A value for every gene: the default of its key where its domain has that, else the first there is."""
-        defaults = {name: KEYS[key].default for name, key in self.keys.items()}
+        defaults = {name: self.gene_value(key, KEYS[key].default) for name, key in self.keys.items()}
         return {n: defaults[n] if d.contains(defaults[n]) else d.values()[0] for n, d in self.genes.items()}
 
     @functools.cached_property
@@ -121,14 +140,20 @@ class Space:
     @functools.cached_property
     def digest(self) -> str:
         """16 hexadecimal digits; equal for equal settings, input and classes, whatever the name."""
-        plain = {k: repr(s) for k, s in sorted(self.settings.items())}
+        settings = {}
+        for key, setting in self.settings.items():
+            # Constants go by their old names whatever the file has, so that either kind of file resumes a study.
+            if self.has_old_names or setting.domain.size == 1:
+                settings[old_name(key)] = Setting(old_domain(key, setting.domain), setting.per)
+            else:
+                settings[key] = setting
+        plain = {k: repr(s) for k, s in sorted(settings.items())}
         text = json.dumps([plain, repr(self.input), self.classes])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @functools.cache
-def gene_name(key: str, per: Scope, stage: int, block: int) -> str:
-    """The gene that holds `key` at a stage and block: 'stage1.block2.width', 'stage2.blocks', 'head.kind'."""
+def _gene_name(key: str, per: Scope, stage: int, block: int) -> str:
     if per == "network":
         return key
     last = key.split(".")[-1]
@@ -153,7 +178,7 @@ def _gene_keys(settings: Mapping[str, Setting]) -> dict[str, str]:
             if behind and per == "stage" and stage == stages[-1]:
                 continue
             for block in blocks if per == "block" else [1]:
-                keys[gene_name(key, per, stage, block)] = key
+                keys[_gene_name(key, per, stage, block)] = key
     return keys
 
 
@@ -181,7 +206,9 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
     """
     problems: list[str] = []
     flat: dict[str, Any] = {}
-    sections = {key.split(".")[0] for key in KEYS}
+    is_old = has_old_names(plain)
+    names = {key: old_name(key) if is_old else key for key in KEYS}  # as the file has them
+    sections = {name.split(".")[0] for name in names.values()}
     for section, content in plain.items():
         if section in ("name", "summary"):
             decode_part(str, content, section, problems)
@@ -192,19 +219,24 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
         else:
             flat.update({f"{section}.{k}": v for k, v in content.items()})
     settings = {}
-    for key in flat:
-        if key not in KEYS:
-            problems.append(f"{key}: unknown key; {near_misses(key, KEYS)}")
+    for name in flat:
+        if name not in names.values():
+            problems.append(f"{name}: unknown key; {near_misses(name, names.values())}")
     for key, (hint, default, _, per) in KEYS.items():
-        setting = decode_setting(flat.get(key, default), hint, per, key, problems)
+        name = names[key]
+        content = flat.get(name, default)
+        if is_old:
+            content = with_new_values(key, content)
+        setting = decode_setting(content, hint, per, name, problems)
         if setting is not None:
             settings[key] = setting
             if _RANK[setting.per] > _RANK[per]:
-                problems.append(f"{key}.per: {setting.per!r} is finer than {per!r}, the finest for this key")
+                problems.append(f"{name}.per: {setting.per!r} is finer than {per!r}, the finest for this key")
     _check_together(settings, problems)
     if problems:
         raise InvalidError(str(source), problems)
-    return Space(str(plain.get("name", source.stem)), str(plain.get("summary", "")), settings, input, classes, source)
+    name, summary = str(plain.get("name", source.stem)), str(plain.get("summary", ""))
+    return Space(name, summary, settings, input, classes, source, is_old)
 
 
 _RANK = {"network": 0, "stage": 1, "block": 2}

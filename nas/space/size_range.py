@@ -26,7 +26,7 @@ from nas.arch.operations import Shape
 from nas.errors import ArchitectureError, BudgetError
 from nas.space.assemble import Candidate, block_of, candidate, head_of, junction_of, last_block, norm_act_of
 from nas.space.domains import Scope, Value
-from nas.space.schema import Space, gene_name
+from nas.space.schema import Space
 
 _Values = dict[str, Value]  # by key, of one place
 
@@ -91,8 +91,11 @@ class _Search:
         self.space, self.goal, self.max_activation_bytes = space, goal, max_activation_bytes
         self.best: _Path | None = None
         self.present = set(space.keys.values())
-        weights = {k: sorted(space.genes[k].values(), key=v.index) for k, v in _BY_WEIGHT.items() if k in self.present}
-        self.settled = {**space.plain_genes, **{k: v[0 if goal.sign > 0 else -1] for k, v in weights.items()}}
+        self.settled = dict(space.plain_genes)
+        for key, by_weight in _BY_WEIGHT.items():
+            if key in self.present:
+                options = sorted(space.settings[key].domain.values(), key=by_weight.index)
+                self.settled[space.gene(key)] = space.gene_value(key, options[0 if goal.sign > 0 else -1])
         self.norm_act = norm_act_of(space, self.settled)
         self.item_cost = functools.cache(self._item_cost)
         self.head_step = functools.cache(self._head_step)
@@ -214,8 +217,7 @@ class _Search:
 
     def _named(self, values: _Values, stage: int, number: int = 1) -> _Values:
         """`values` by gene, for a stage and block; keys that are no genes are left out."""
-        settings = self.space.settings
-        return {gene_name(k, settings[k].per, stage, number): v for k, v in values.items() if k in self.present}
+        return {self.space.gene(key, stage, number): v for key, v in values.items() if key in self.present}
 
     def _ways(self, keys: tuple[str, ...], per: Scope) -> list[_Values]:
         """All ways to give values to those of `keys` that are genes of `per`."""
