@@ -19,7 +19,7 @@ from nas.arch import Head, Input, Recipe
 from nas.arch.description import Activation, DropoutKind, DropoutRate, Norm, Order, Padding, Width
 from nas.decode import Bounds, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
-from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting
+from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting, domain_text
 from nas.space.old_names import has_old_names, new_value, old_domain, old_name, old_value, with_new_values
 
 # Beside the package in a checkout, inside it in a wheel.
@@ -253,5 +253,11 @@ def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> Non
                 f"{section}.kernel: {even[0]} is even, and 'same' padding needs odd kernels; use odd ones (such as "
                 "low = 3, high = 7, step = 2), or padding = 'valid'"
             )
+    epochs = settings.get("recipe.epochs")
+    if epochs is not None and epochs.domain.size > 1:
+        problems.append(
+            f"recipe.epochs: {domain_text(epochs.domain)} is more than one value, and early stopping compares trials "
+            "at the same epochs; use one number, and a study for each with `epochs`"
+        )
     if len(settings) == len(KEYS) and (count := len(_gene_keys(settings))) > MAX_GENES:
         problems.append(f"the space has {count} genes, more than {MAX_GENES}, the most; use fewer stages or blocks")

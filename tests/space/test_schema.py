@@ -93,6 +93,12 @@ def test_one_problem_names_the_file(tmp_path: Path) -> None:
         ("block.kernel = 2\nblock.padding = ['valid', 'same']", "block.kernel: 2 is even"),
         ("head.kernel = 2\nhead.padding = 'same'", "head.kernel: 2 is even, and 'same' padding needs odd kernels"),
         ("stages = 3", "stages: 3 is not a table"),
+        (
+            "recipe.epochs = [4, 12]",
+            "recipe.epochs: 4 | 12 is more than one value, and early stopping compares trials at the same epochs; "
+            "use one number, and a study for each with `epochs`",
+        ),
+        ("recipe.epochs = { low = 4, high = 12 }", "recipe.epochs: 4 to 12 is more than one value"),
     ],
 )
 def test_problems_of_keys_together(tmp_path: Path, text: str, problem: str) -> None:
