@@ -326,9 +326,9 @@ def _require_params(space: Space, budget: Budget) -> None:
     least = least_network(space)
     if budget.max_params < least.costs.num_params:
         raise BudgetError(
-            f"--max-params {budget.max_params:,}: the smallest network of space {space.name!r} has "
+            f"`max_params` {budget.max_params:,}: the smallest network of space {space.name!r} has "
             f"{least.costs.num_params:,} parameters ({_largest(least, lambda layer: layer.num_params)}); raise "
-            f"--max-params to {least.costs.num_params:,} or more, or take a space with smaller widths or fewer blocks"
+            f"`max_params` to {least.costs.num_params:,} or more, or take a space with smaller widths or fewer blocks"
         )
 
 
@@ -338,8 +338,8 @@ def _require_macs(space: Space, budget: Budget) -> None:
     least = _extreme(space, _Goal(params=0.0, macs=1.0))
     if budget.max_macs < least.costs.num_macs:
         raise BudgetError(
-            f"--max-macs {budget.max_macs:,}: the network of space {space.name!r} with the fewest multiply-accumulates "
-            f"has {least.costs.num_macs:,} ({_largest(least, lambda layer: layer.num_macs)}); raise --max-macs to "
+            f"`max_macs` {budget.max_macs:,}: the network of space {space.name!r} with the fewest multiply-accumulates "
+            f"has {least.costs.num_macs:,} ({_largest(least, lambda layer: layer.num_macs)}); raise `max_macs` to "
             f"{least.costs.num_macs:,} or more, or take a space with smaller widths or earlier pools"
         )
 
@@ -357,8 +357,8 @@ def _require_activation_bytes(space: Space, budget: Budget) -> None:
             return floats * BYTES_PER_ACTIVATION if layer.num_macs else 0
 
         raise BudgetError(
-            f"--max-activation-bytes {budget.max_activation_bytes:,}: every network of space {space.name!r} holds "
-            f"{peak:,} or more at once ({_largest(least, held, 1)}); raise --max-activation-bytes to {peak:,} or more, "
+            f"`max_activation_bytes` {budget.max_activation_bytes:,}: every network of space {space.name!r} holds "
+            f"{peak:,} or more at once ({_largest(least, held, 1)}); raise `max_activation_bytes` to {peak:,} or more, "
             "or take a space with smaller first widths"
         )
 

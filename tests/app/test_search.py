@@ -263,7 +263,7 @@ def test_a_study_does_not_change_its_settings(
 
 def test_an_impossible_budget_writes_nothing(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "tiny")
-    with pytest.raises(BudgetError, match="--max-params 20: the smallest network of space 'tiny_digits' has 42 param"):
+    with pytest.raises(BudgetError, match="`max_params` 20: the smallest network of space 'tiny_digits' has 42 param"):
         _search(folder, replace(SETTINGS, max_params=20))
     assert not folder.path.exists()
 

@@ -220,8 +220,8 @@ def test_a_budget_of_20(name: str, least: int, largest: str) -> None:
         require_reachable(space, Budget(20))
     assert time.process_time() - started < 2
     text = str(caught.value)
-    assert text.startswith(f"--max-params 20: the smallest network of space {name!r} has {least} parameters (")
-    assert text.endswith(f"raise --max-params to {least} or more, or take a space with smaller widths or fewer blocks")
+    assert text.startswith(f"`max_params` 20: the smallest network of space {name!r} has {least} parameters (")
+    assert text.endswith(f"raise `max_params` to {least} or more, or take a space with smaller widths or fewer blocks")
     for part in largest.split(", "):
         assert part in text
     with pytest.raises(BudgetError, match=f"has {least} parameters"):
@@ -232,15 +232,15 @@ def test_limits_on_macs_and_activations_say_what_forces_them() -> None:
     space = shipped("separable")
     with pytest.raises(
         BudgetError,
-        match=r"--max-macs 99: the network of space 'separable' with the fewest multiply-accumulates has 30,018 "
-        r"\(Conv2d 1x28x28 to 3x28x28 has 21,168, .*; raise --max-macs to 30,018 or more",
+        match=r"`max_macs` 99: the network of space 'separable' with the fewest multiply-accumulates has 30,018 "
+        r"\(Conv2d 1x28x28 to 3x28x28 has 21,168, .*; raise `max_macs` to 30,018 or more",
     ):
         require_reachable(space, Budget(8_000, max_macs=99))
     peak = (28 * 28 + 3 * 28 * 28) * 4
     with pytest.raises(
         BudgetError,
-        match=rf"--max-activation-bytes 99: every network of space 'separable' holds {peak:,} or more at once "
-        rf"\(Conv2d 1x28x28 to 3x28x28 has {peak:,}\); raise --max-activation-bytes to {peak:,} or more",
+        match=rf"`max_activation_bytes` 99: every network of space 'separable' holds {peak:,} or more at once "
+        rf"\(Conv2d 1x28x28 to 3x28x28 has {peak:,}\); raise `max_activation_bytes` to {peak:,} or more",
     ):
         require_reachable(space, Budget(8_000, max_activation_bytes=99))
 
