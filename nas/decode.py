@@ -2,8 +2,7 @@
 
 The target's type hints are the schema. Understood: bool, int, float, str, Literal, tuple[X, ...] and tuple[X, Y],
 nested dataclasses, `X | None`, unions of dataclasses told apart by their `type` key (each class names its own in a
-class variable `type`), and `Annotated[number, Bounds(low, high)]`. A class that needs its own rules defines
-`decode(value, path, problems)`.
+class variable `type`), and `Annotated[number, Bounds(low, high)]`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from nas.errors import InvalidError, NasError, near_misses
 T = TypeVar("T")
 
 MAX_FILE_BYTES = 1_000_000
-MAX_ITEMS = 1_000
+MAX_ITEMS = 10_000  # as many as an architecture may have classes, each with a name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Bounds:
     open_high: bool = False
 
     def problem(self, value: float) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         if value < self.low:
             return f"{show_value(value)} is below {self.low}, the least"
         if value > self.high or (self.open_high and value == self.high):
@@ -106,8 +105,6 @@ def decode_part(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return _decode_tuple(typing.get_args(hint), value, path, problems)
     if origin in (typing.Union, types.UnionType):
         return _decode_union(typing.get_args(hint), value, path, problems)
-    if hasattr(hint, "decode"):
-        return hint.decode(value, path, problems)
     if dataclasses.is_dataclass(hint):
         return _decode_dataclass(typing.cast(type, hint), value, path, problems)
     return _decode_scalar(hint, value, path, problems)
@@ -153,7 +150,7 @@ def _decode_tuple(args: tuple[Any, ...], value: Any, path: str, problems: list[s
     if not isinstance(value, list):
         return _problem(problems, path, f"{show_value(value)} is not a list")
     if len(value) > MAX_ITEMS:
-        return _problem(problems, path, f"{len(value)} items exceed {MAX_ITEMS}, the most")
+        return _problem(problems, path, f"{len(value):,} items exceed {MAX_ITEMS:,}, the most")
     if args[-1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
