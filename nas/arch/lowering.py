@@ -6,7 +6,6 @@ disagree. Shapes are those of one image: (C, H, W) for maps, (F,) for features.
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
 from nas.arch.description import Architecture, Block, Head, NormAct, Pool, Transition
@@ -77,13 +76,12 @@ def calls(layers: list[Layer]) -> list[Call]:
     """The steps of `forward`: neighboring layers of one submodule run as one call."""
     result: list[Call] = []
     call_of = {IMAGE: IMAGE}
-    runs = itertools.groupby(
-        enumerate(layers), key=lambda pair: (pair[1].group, pair[1].use, pair[0] if not pair[1].group else -1)
-    )
-    for (group, use, _), members in runs:
-        indices, run = zip(*members, strict=True)
-        result.append(Call(group, use, run, tuple(call_of[s] for s in run[0].sources)))
-        call_of.update(dict.fromkeys(indices, len(result) - 1))
+    for index, layer in enumerate(layers):
+        if layer.group and result and (layer.group, layer.use) == (result[-1].group, result[-1].use):
+            result[-1] = result[-1]._replace(layers=(*result[-1].layers, layer))
+        else:
+            result.append(Call(layer.group, layer.use, (layer,), tuple(call_of[s] for s in layer.sources)))
+        call_of[index] = len(result) - 1
     return result
 
 

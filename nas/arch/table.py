@@ -81,12 +81,7 @@ def sketch(layers: list[Layer]) -> str:
     names = [step.group or _function_call(index, steps) for index, step in enumerate(steps)]
     shapes = [_channels_by_map(step.layers[-1].output_shape) for step in steps]
     counts = [sum(layer.num_params for layer in step.layers) for step in steps]
-    labels = [
-        f"same weights, run {step.use + 1}"
-        if step.use and any(layer.operation.num_params for layer in step.layers)
-        else f"{count:,}" * bool(count)
-        for step, count in zip(steps, counts, strict=True)
-    ]
+    labels = [_params_of_call(step, count) for step, count in zip(steps, counts, strict=True)]
     name_width, shape_width = max(map(len, names)), max(map(len, shapes))
     most = max(1, *counts)
     room = COLUMNS - name_width - shape_width - len(f"{most:,}") - 5
@@ -95,6 +90,12 @@ def sketch(layers: list[Layer]) -> str:
         bar = "▇" * max(1, round(room * count / most)) + " " if count else ""
         lines.append(f"{name:<{name_width}}  {shape:>{shape_width}}  {bar}{label}".rstrip())
     return "\n".join(lines)
+
+
+def _params_of_call(step: Call, count: int) -> str:
+    if step.use and any(layer.operation.num_params for layer in step.layers):
+        return f"same weights, run {step.use + 1}"
+    return f"{count:,}" if count else ""
 
 
 def _function_call(index: int, steps: list[Call]) -> str:
@@ -116,13 +117,15 @@ def outline(architecture: Architecture) -> str:
 
     Widths; `s` is separable, `+` a shortcut, `/` a stride, `|` a max pool, `:` an average pool, `>` a transition.
     """
-    words = []
+    words: list[str] = []
     for item in architecture.body:
         if isinstance(item, Pool):
             words.append("|" if item.kind == "max" else ":")
         elif isinstance(item, Transition):
             words.append(f">{item.width}")
         else:
-            marks = "/" * (item.stride > 1) + "s" * (item.kind == "separable")
-            words.append(f"{marks}{item.width}{'+' * (item.shortcut != 'none')}")
+            stride = "/" if item.stride > 1 else ""
+            kind = "s" if item.kind == "separable" else ""
+            shortcut = "+" if item.shortcut != "none" else ""
+            words.append(f"{stride}{kind}{item.width}{shortcut}")
     return " ".join([*words, architecture.head.kind])

@@ -200,4 +200,5 @@ def domain_text(domain: Domain) -> str:
     if isinstance(domain, Choice):
         return " | ".join(map(str, domain.options))
     step = f", step {domain.step}" if isinstance(domain, IntRange) and domain.step > 1 else ""
-    return f"{domain.low:g} to {domain.high:g}{step}{', log' * domain.log}"
+    log = ", log" if domain.log else ""
+    return f"{domain.low:g} to {domain.high:g}{step}{log}"
