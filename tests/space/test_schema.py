@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -123,14 +122,12 @@ def test_too_many_genes(tmp_path: Path) -> None:
     transition.width = { low = 1, high = 400 }
     stages.junction = ["pool", "transition"]
     """
-    started = time.process_time()
     # 8 * 8 * 6 of the blocks, 8 counts of blocks, 7 junctions, 7 transitions, 1 count of stages
     (problem,) = problems_of(tmp_path, text)
     assert (
         problem
         == f"the space has {8 * 8 * 6 + 8 + 7 + 7 + 1} genes, more than 400, the most; use fewer stages or blocks"
     )
-    assert time.process_time() - started < 1
 
 
 def test_malformed_and_missing_files(tmp_path: Path) -> None:
@@ -203,7 +200,8 @@ def test_recipes_come_from_genes_and_constants(tmp_path: Path) -> None:
 def table_values(hint: Any) -> str:
     if get_origin(hint) is Annotated:
         bounds = hint.__metadata__[0]
-        return f"{bounds.low:g} to {bounds.high:g}{', without the end' * bounds.open_high}"
+        end = ", without the end" if bounds.open_high else ""
+        return f"{bounds.low:g} to {bounds.high:g}{end}"
     if get_origin(hint) is Literal:
         return ", ".join(f"`{value}`" for value in get_args(hint))
     assert hint is bool
