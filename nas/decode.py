@@ -51,7 +51,7 @@ _MISSING: Any = _Missing()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The document at `path`.
+    """Return the document at `path`.
 
     Raises:
         NasError: the file is missing, too large, not UTF-8, or not TOML; the text names the line.
@@ -72,7 +72,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def decode(target: type[T], value: Any, what: str) -> T:
-    """`value` (plain dicts, lists and scalars) as a `target`; `what` names its source in the error.
+    """Return `value` (plain dicts, lists and scalars) as a `target`; `what` names its source in the error.
 
     Raises:
         InvalidError: with every problem found, each behind its key path.
@@ -85,7 +85,7 @@ def decode(target: type[T], value: Any, what: str) -> T:
 
 
 def decode_part(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
-    """Decodes one value at key path `path`; appends to `problems` instead of raising."""
+    """Decode one value at key path `path`; append to `problems` instead of raising."""
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
         inner, *notes = typing.get_args(hint)
@@ -122,7 +122,7 @@ def _unknown(value: Any, known: Iterable[str], path: str, problems: list[str]) -
 
 
 def show_value(value: Any) -> str:
-    """`value` for an error text; short, whatever a document holds."""
+    """Return `value` for an error text; short, whatever a document holds."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits, or tables thousands deep
@@ -179,7 +179,7 @@ def _decode_union(args: tuple[Any, ...], value: Any, path: str, problems: list[s
 
 @functools.cache
 def _fields(target: type) -> dict[str, tuple[Any, bool]]:
-    """Name to (type hint, is required) of the fields that a document may set."""
+    """Return name to (type hint, is required) of the fields that a document may set."""
     hints = typing.get_type_hints(target, include_extras=True)
     return {
         f.name: (hints[f.name], f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
@@ -206,7 +206,7 @@ def _decode_dataclass(target: type, value: Any, path: str, problems: list[str]) 
 
 
 def encode(value: Any) -> Any:
-    """The inverse of `decode`: dataclasses to plain dicts, with the `type` key of those told apart by it."""
+    """Return the inverse of `decode`: dataclasses to plain dicts, with the `type` key of those told apart by it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
         name = getattr(type(value), "type", None)

@@ -31,12 +31,12 @@ class ArchitectureFile:
 
     @property
     def architecture(self) -> Architecture:
-        """The description alone, without what is said about it."""
+        """Return the description alone, without what is said about it."""
         return Architecture(Input(*self.input), self.classes, self.body, self.head)
 
 
 def read_architecture(path: Path) -> ArchitectureFile:
-    """The architecture file at `path`, checked whole.
+    """Read the architecture file at `path`, checked whole.
 
     The top-level table `norm_act` is the norm and activation of the file. An item of the body has it with
     `norm_act = true`, has neither norm nor activation with `false`, and changes it key by key with a table of its own.
@@ -77,13 +77,13 @@ def _with_norm_act(item: Any, default: Mapping[str, Any], path: str, problems: l
 
 
 def architecture_to_plain(architecture: Architecture) -> dict[str, Any]:
-    """Plain lists and dicts (JSON), the inverse of `architecture_from_plain`."""
+    """Return plain lists and dicts (JSON), the inverse of `architecture_from_plain`."""
     plain: dict[str, Any] = encode(architecture)
     return plain
 
 
 def architecture_from_plain(plain: Any, what: str = "the architecture") -> Architecture:
-    """The architecture written by `architecture_to_plain`.
+    """Return the architecture written by `architecture_to_plain`.
 
     Raises:
         InvalidError: with every problem found.

@@ -51,7 +51,7 @@ class Call(NamedTuple):
 
 
 def lower(architecture: Architecture) -> list[Layer]:
-    """The layers of `architecture`, in the order in which they run.
+    """Return the layers of `architecture`, in the order in which they run.
 
     Raises:
         ArchitectureError: with every problem found: a map that shrinks to nothing, a shortcut or a repeated block
@@ -73,7 +73,7 @@ def lower(architecture: Architecture) -> list[Layer]:
 
 
 def calls(layers: list[Layer]) -> list[Call]:
-    """The steps of `forward`: neighboring layers of one submodule run as one call."""
+    """Return the steps of `forward`: neighboring layers of one submodule run as one call."""
     result: list[Call] = []
     call_of = {IMAGE: IMAGE}
     for index, layer in enumerate(layers):
@@ -199,7 +199,7 @@ class _Lowering:
         return AvgPool2d(max(height, 1), max(height, 1)) if height == width else AdaptiveAvgPool2d()
 
     def _norm_act(self, norm_act: NormAct, width: int, group: str, tail: str, use: int, path: str) -> None:
-        """Norm, activation and dropout; what follows a functional activation goes to the submodule `tail`."""
+        """Append norm, activation and dropout; what follows a functional activation goes to the submodule `tail`."""
         if norm_act.functional and norm_act.activation == "prelu":
             self._problem(path + ".norm_act.functional", "prelu has a weight and must be a layer")
         steps = ["norm", "activation"] if norm_act.order == "norm_first" else ["activation", "norm"]

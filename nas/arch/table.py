@@ -14,7 +14,7 @@ _ROW = "{:>21} {:>22} {:>18} {:>15}"
 
 
 def layer_rows(layers: list[Layer]) -> list[dict[str, Any]]:
-    """One plain dict (JSON) a module that runs, numbered as torchsummary does.
+    """Return one plain dict (JSON) a module that runs, numbered as torchsummary does.
 
     Keys: `name` ('Conv2d-1'), `kind`, `output_shape` of one image ([C, H, W] or [F]), `num_params`, `num_macs`. A
     module that runs again with the same weights has `num_params` 0 and names its first run in `shared_with`. A
@@ -54,7 +54,7 @@ def _function(layer: Layer, sources: list[str], behind: str) -> str:
 
 
 def layer_table(layers: list[Layer]) -> str:
-    """The rows of `layer_rows` and the totals as text, for 80 columns.
+    """Return the rows of `layer_rows` and the totals as text, for 80 columns.
 
     A function has a line of its own without a number, and shared weights show whose they are.
     """
@@ -76,7 +76,7 @@ def layer_table(layers: list[Layer]) -> str:
 
 
 def sketch(layers: list[Layer]) -> str:
-    """One line a call of `forward`: its name, its output, and a bar as long as its share of the parameters."""
+    """Return one line a call of `forward`: its name, its output, and a bar as long as its share of the parameters."""
     steps = calls(layers)
     names = [step.group or _function_call(index, steps) for index, step in enumerate(steps)]
     shapes = [_channels_by_map(step.layers[-1].output_shape) for step in steps]
@@ -113,7 +113,7 @@ def _channels_by_map(shape: Shape) -> str:
 
 
 def outline(architecture: Architecture) -> str:
-    """The body and head in one line.
+    """Return the body and head in one line.
 
     Widths; `s` is separable, `+` a shortcut, `/` a stride, `|` a max pool, `:` an average pool, `>` a transition.
     """

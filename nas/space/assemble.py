@@ -39,17 +39,17 @@ class Candidate(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The digest of the network."""
+        """Return the digest of the network."""
         return digest_of(self.layers)
 
 
 def valid(space: Space, genes: Genes) -> bool:
-    """Whether `genes` have a value for every gene, within its domain."""
+    """Return whether `genes` have a value for every gene, within its domain."""
     return all(name in genes and domain.contains(genes[name]) for name, domain in space.genes.items())
 
 
 def candidate(space: Space, genes: Genes) -> Candidate | None:
-    """The network that `genes` describe.
+    """Return the network that `genes` describe.
 
     None where its maps shrink to nothing, and where a gene is missing or has a value outside its domain, as genes
     that were written by hand or for another space may.
@@ -65,13 +65,13 @@ def candidate(space: Space, genes: Genes) -> Candidate | None:
 
 
 def fitting(space: Space, genes: Genes, budget: Budget) -> Candidate | None:
-    """The network that `genes` describe where there is one and it stays within `budget`."""
+    """Return the network that `genes` describe where there is one and it stays within `budget`."""
     result = candidate(space, genes)
     return result if result is not None and budget.admits(result.costs) else None
 
 
 def ascending(space: Space, genes: Genes) -> dict[str, Value]:
-    """`genes` with the widths of the network's blocks in ascending order, where the space asks for that.
+    """Return `genes` with the widths of the network's blocks in ascending order, where the space asks for that.
 
     A rule of drawing, not of the space: a network whose widths fall somewhere can still be described and enqueued.
     """
@@ -88,7 +88,7 @@ def ascending(space: Space, genes: Genes) -> dict[str, Value]:
 
 
 def assemble(space: Space, genes: Genes) -> Architecture:
-    """The architecture that `genes` describe; its maps may shrink to nothing, which lowering reports."""
+    """Return the architecture that `genes` describe; its maps may shrink to nothing, which lowering reports."""
     norm_act = norm_act_of(space, genes)
     stages = int(space.value(genes, "stages.count"))
     body: list[BodyItem] = []
@@ -108,13 +108,13 @@ def assemble(space: Space, genes: Genes) -> Architecture:
 
 
 def recipe_of(space: Space, genes: Genes) -> Recipe:
-    """The recipe that `genes` describe."""
+    """Return the recipe that `genes` describe."""
     values: dict[str, Any] = {f.name: space.value(genes, f"recipe.{f.name}") for f in fields(Recipe)}
     return Recipe(**values)
 
 
 def norm_act_of(space: Space, genes: Genes) -> NormAct:
-    """The norm, activation and dropout of every block but the last."""
+    """Return the norm, activation and dropout of every block but the last."""
     names = ("bias", "norm", "activation", "order", "dropout", "dropout_kind")
     values: dict[str, Any] = {name: space.value(genes, f"norm_act.{name}") for name in names}
     return NormAct(**values)
@@ -123,7 +123,7 @@ def norm_act_of(space: Space, genes: Genes) -> NormAct:
 def block_of(
     space: Space, genes: Genes, stage: int, number: int, channels: int, stride: int, norm_act: NormAct
 ) -> Block:
-    """The block at its place (both from 1), which reads `channels` and takes `stride`."""
+    """Return the block at its place (both from 1), which reads `channels` and takes `stride`."""
 
     def value(key: str) -> Any:
         return space.value(genes, f"block.{key}", stage, number)
@@ -144,7 +144,7 @@ def block_of(
 def junction_of(
     space: Space, genes: Genes, stage: int, channels: int, norm_act: NormAct
 ) -> tuple[list[BodyItem], int, int]:
-    """What lies behind a stage of `channels`, the channels that leave it, and the stride of the block behind it."""
+    """Return what follows a stage of `channels`, the channels that leave it, and the stride of the next block."""
     items: list[BodyItem] = []
     stride, size = 1, int(space.value(genes, "stages.pool_size"))
     for step in str(space.value(genes, "stages.junction", stage)).split("_"):
@@ -161,12 +161,12 @@ def junction_of(
 
 
 def bias_only(norm_act: NormAct) -> NormAct:
-    """`norm_act` without norm, activation and dropout: the bias of the convolution alone."""
+    """Return `norm_act` without norm, activation and dropout: the bias of the convolution alone."""
     return NormAct(bias=norm_act.bias, norm="none", activation="none")
 
 
 def last_block(space: Space, genes: Genes, block: Block) -> Block:
-    """`block` as the last of its network, which `norm_act.last` may leave without a norm or without both."""
+    """Return `block` as the last of its network, which `norm_act.last` may leave without a norm or without both."""
     match space.value(genes, "norm_act.last"):
         case "no_norm":
             return replace(block, norm_act=replace(block.norm_act, norm="none"))
@@ -176,7 +176,7 @@ def last_block(space: Space, genes: Genes, block: Block) -> Block:
 
 
 def head_of(space: Space, genes: Genes) -> Head:
-    """The head; a kernel and padding are conv_gap's alone."""
+    """Return the head; a kernel and padding are conv_gap's alone."""
     kind: Any = space.value(genes, "head.kind")
     bias = bool(space.value(genes, "head.bias"))
     if kind != "conv_gap":

@@ -121,19 +121,19 @@ def _resize(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Can
     needs no convolution where two are equal), so bisection finds the scale.
     """
 
-    def scaled(scale: float) -> dict[str, Value]:
+    def scale_widths(scale: float) -> dict[str, Value]:
         genes = dict(found.genes)
         for name in space.width_genes:
             domain = space.genes[name]
             assert isinstance(domain, (IntRange, Choice))
-            genes[name] = _scaled(domain, genes[name], scale)
+            genes[name] = _scale_width(domain, genes[name], scale)
         return genes
 
     # Scale 0 has every width at its least, 1 is the network itself, and 2 has every width at its most.
     if budget.admits(found.costs) and found.costs.num_params <= ceiling:
         best, low, high = found, 1.0, 2.0
     else:
-        smallest = _within(space, scaled(0.0), budget, ceiling)
+        smallest = _within(space, scale_widths(0.0), budget, ceiling)
         if smallest is None:
             return None
         best, low, high = smallest, 0.0, 1.0
@@ -141,28 +141,28 @@ def _resize(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Can
         if best.costs.num_params >= CLOSE * ceiling:
             break
         middle = (low + high) / 2
-        fits = _within(space, scaled(middle), budget, ceiling)
+        fits = _within(space, scale_widths(middle), budget, ceiling)
         if fits is None:
             high = middle
         else:
             low, best = middle, fits
-    return _filled(space, best, budget, ceiling) if FILL else best
+    return _widen(space, best, budget, ceiling) if FILL else best
 
 
-def _filled(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Candidate:
+def _widen(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Candidate:
     """Return `found` with each width a step wider where that stays within `ceiling`, those of the last stages first.
 
     No more than a step, so that all keep the proportions that were proposed.
     """
     best = found
     for name in reversed(space.width_genes):
-        raised = _raised(space, best, name, budget, ceiling)
+        raised = _raise_width(space, best, name, budget, ceiling)
         if raised is not None and raised.costs.num_params > best.costs.num_params:
             best = raised  # else too much, or a width that this network does not have
     return best
 
 
-def _raised(space: Space, found: Candidate, name: str, budget: Budget, ceiling: int) -> Candidate | None:
+def _raise_width(space: Space, found: Candidate, name: str, budget: Budget, ceiling: int) -> Candidate | None:
     """Return `found` with the width `name` a step wider; None where its domain ends, or that exceeds `ceiling`."""
     domain, value = space.genes[name], int(found.genes[name])
     assert isinstance(domain, (IntRange, Choice))
@@ -172,7 +172,7 @@ def _raised(space: Space, found: Candidate, name: str, budget: Budget, ceiling: 
     return _within(space, ascending(space, {**found.genes, name: above}), budget, ceiling)
 
 
-def _scaled(domain: IntRange | Choice, value: Value, scale: float) -> Value:
+def _scale_width(domain: IntRange | Choice, value: Value, scale: float) -> Value:
     """Return `value` moved towards the least of its domain (scale below 1) or towards the most (1 to 2)."""
     options = _options(domain)
     least, most, value = options[0], options[-1], int(value)

@@ -97,7 +97,7 @@ class Space:
     genes: Mapping[str, Domain] = field(init=False)  # every value that the sampler chooses; flat, fixed and ordered
 
     def __post_init__(self) -> None:
-        """Derives the genes."""
+        """Derive the genes."""
         keys = _gene_keys(self.settings)
         if self.has_old_names:
             keys = {old_name(name): key for name, key in keys.items()}
@@ -128,18 +128,18 @@ class Space:
 
     @functools.cached_property
     def plain_genes(self) -> dict[str, Value]:
-        """A value for every gene: the default of its key where its domain has that, else the first there is."""
+        """Return a value for every gene: the default of its key where its domain has that, else the first there is."""
         defaults = {name: self.gene_value(key, KEYS[key].default) for name, key in self.keys.items()}
         return {n: defaults[n] if d.contains(defaults[n]) else d.values()[0] for n, d in self.genes.items()}
 
     @functools.cached_property
     def width_genes(self) -> tuple[str, ...]:
-        """The genes that are widths, which a repair may change."""
+        """Return the genes that are widths, which a repair may change."""
         return tuple(name for name, key in self.keys.items() if key in ("block.width", "transition.width"))
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits; equal for equal settings, input and classes, whatever the name."""
+        """Return 16 hexadecimal digits, equal for equal settings, input and classes, whatever the name."""
         settings = {}
         for key, setting in self.settings.items():
             # Constants go by their old names whatever the file has, so that either kind of file resumes a study.
@@ -183,7 +183,7 @@ def _gene_keys(settings: Mapping[str, Setting]) -> dict[str, str]:
 
 
 def load_space(name: str, input: Input, classes: int) -> Space:
-    """The shipped space called `name`, or the one in the TOML file at that path.
+    """Return the shipped space called `name`, or the one in the TOML file at that path.
 
     Raises:
         SpaceError: there is no such space; names the near misses.
@@ -199,7 +199,7 @@ def load_space(name: str, input: Input, classes: int) -> Space:
 
 
 def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: int) -> Space:
-    """The space that the document `plain`, read from the file `source`, describes.
+    """Return the space that the document `plain`, read from the file `source`, describes.
 
     Raises:
         InvalidError: with every problem found.
@@ -244,7 +244,7 @@ MAX_GENES = 400
 
 
 def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> None:
-    """Problems that no single key has."""
+    """Append the problems that single keys cannot have."""
     for section in ("block", "head"):
         kernels, paddings = settings.get(f"{section}.kernel"), settings.get(f"{section}.padding")
         even = [v for v in kernels.domain.values() if int(v) % 2 == 0] if kernels else []

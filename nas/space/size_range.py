@@ -1,4 +1,4 @@
-"""The sizes that a space can reach: its least and its most network, found exactly, and whether a budget can be met.
+"""The size range of a space: its smallest and its largest network, found exactly, and whether a budget can be met.
 
 A network is a path of blocks and junctions over the shapes of the maps between them, and what it costs is a sum over
 that path (a maximum for the peak of activations). So dynamic programming over the shapes finds it (Bellman 1957,
@@ -107,10 +107,10 @@ class _Search:
             self._walk(network)
         if self.best is None:
             return None
-        return candidate(self.space, {**self.settled, **_all_values(self.best)})
+        return candidate(self.space, {**self.settled, **_collect_genes(self.best)})
 
     def _walk(self, network: _Values) -> None:
-        """Looks at all networks whose network-wide genes are `network`."""
+        """Look at all networks whose network-wide genes are `network`."""
         counts, blocks = (self.space.settings[key].domain.values() for key in ("stages.count", "stages.blocks"))
         if "stages.blocks" in network:
             blocks = [network["stages.blocks"]]
@@ -121,15 +121,15 @@ class _Search:
             leaving: _Paths = {}
             for own in self._ways(_BLOCK, "stage"):
                 fixed = tuple({**network, **own}.items())
-                paths = {s: _Path(p.cost, self._named(own, stage), p) for s, p in entering.items()}
+                paths = {s: _Path(p.cost, self._by_gene(own, stage), p) for s, p in entering.items()}
                 for number in range(1, most + 1):
                     first = stage == number == 1
-                    so_far = self._named({"stages.blocks": number, "stages.count": stage}, stage)
+                    so_far = self._by_gene({"stages.blocks": number, "stages.count": stage}, stage)
                     if number in blocks and stage in counts:
                         last = functools.partial(self.block_steps, fixed, first, True)
-                        self._end(self._stepped(paths, last, stage, number), so_far)
+                        self._end(self._step(paths, last, stage, number), so_far)
                     onward = functools.partial(self.block_steps, fixed, first, False)
-                    paths = self._stepped(paths, onward, stage, number)
+                    paths = self._step(paths, onward, stage, number)
                     if number in blocks:
                         so_far.pop("stages.count", None)
                         for state, path in paths.items():
@@ -137,20 +137,20 @@ class _Search:
                                 leaving[state] = _Path(path.cost, so_far, path)
             if stage < stages:
                 cross = functools.partial(self.junction_steps, tuple(network.items()))
-                entering = self._stepped(leaving, cross, stage)
+                entering = self._step(leaving, cross, stage)
 
-    def _stepped(self, paths: _Paths, steps: Callable[[_State], _Steps], stage: int, number: int = 1) -> _Paths:
-        """The best paths one step on."""
+    def _step(self, paths: _Paths, steps: Callable[[_State], _Steps], stage: int, number: int = 1) -> _Paths:
+        """Return the best paths one step on."""
         result: _Paths = {}
         for state, path in paths.items():
             for there, cost, values in steps(state):
                 total = self.goal.join(path.cost, cost)
                 if there not in result or total < result[there].cost:
-                    result[there] = _Path(total, self._named(values, stage, number), path)
+                    result[there] = _Path(total, self._by_gene(values, stage, number), path)
         return result
 
     def _end(self, paths: _Paths, so_far: _Values) -> None:
-        """Puts a head on each of `paths`."""
+        """Put a head on each of `paths`; keep the best network."""
         for state, path in paths.items():
             head = self.head_step(state.shape)
             if head is not None:
@@ -162,7 +162,7 @@ class _Search:
         number = 1 if first else 2  # any place with these genes will do; the first block alone has its own rules
         result: dict[_State, tuple[float, _Values]] = {}
         for values in self._ways(_BLOCK, "block"):
-            genes = self._named({**dict(fixed), **values}, 1, number)
+            genes = self._by_gene({**dict(fixed), **values}, 1, number)
             block = block_of(self.space, genes, 1, number, state.shape[0], state.stride, self.norm_act)
             if last:
                 block = last_block(self.space, self.settled, block)
@@ -176,7 +176,7 @@ class _Search:
     def _junction_steps(self, fixed: tuple[tuple[str, Value], ...], state: _State) -> _Steps:
         result: _Steps = []
         for values in self._ways(_JUNCTION, "stage"):
-            genes = {**self.settled, **self._named({**dict(fixed), **values}, 1)}
+            genes = {**self.settled, **self._by_gene({**dict(fixed), **values}, 1)}
             items, _, stride = junction_of(self.space, genes, 1, state.shape[0], self.norm_act)
             cost, shape = 0.0, state.shape
             for item in items:
@@ -189,12 +189,12 @@ class _Search:
         return result
 
     def _item_cost(self, item: BodyItem, shape: Shape) -> tuple[float, Shape] | None:
-        """What `item` costs on a map of `shape`, and the shape of what it makes; None where it cannot be there."""
+        """Return what `item` costs on a map of `shape`, and the shape of its output; None where it cannot be there."""
         try:
             layers = lower(Architecture(Input(*shape), 2, (item,), Head("flatten_linear")))[:-1]
         except ArchitectureError:
             return None
-        return self._admitted(layers)
+        return self._cost_and_shape(layers)
 
     def _head_step(self, shape: Shape) -> tuple[float, _Values] | None:
         best: tuple[float, _Values] | None = None
@@ -204,27 +204,27 @@ class _Search:
                 layers = lower(Architecture(Input(*shape), self.space.classes, (), head))
             except ArchitectureError:
                 continue
-            found = self._admitted(layers)
+            found = self._cost_and_shape(layers)
             if found is not None and (best is None or found[0] < best[0]):
                 best = found[0], values
         return best
 
-    def _admitted(self, layers: list[Layer]) -> tuple[float, Shape] | None:
+    def _cost_and_shape(self, layers: list[Layer]) -> tuple[float, Shape] | None:
         costs = costs_of(layers)
         if self.max_activation_bytes is not None and costs.peak_activation_bytes > self.max_activation_bytes:
             return None
         return self.goal.of(costs), layers[-1].output_shape
 
-    def _named(self, values: _Values, stage: int, number: int = 1) -> _Values:
-        """`values` by gene, for a stage and block; keys that are no genes are left out."""
+    def _by_gene(self, values: _Values, stage: int, number: int = 1) -> _Values:
+        """Return `values` by gene, for a stage and block, without keys that are no genes."""
         return {self.space.gene(key, stage, number): v for key, v in values.items() if key in self.present}
 
     def _ways(self, keys: tuple[str, ...], per: Scope) -> list[_Values]:
-        """All ways to give values to those of `keys` that are genes of `per`."""
+        """Return all ways to give values to those of `keys` that are genes of `per`."""
         return _ways(self.space, keys, per, self.goal.sign)
 
 
-def _all_values(path: _Path | None) -> _Values:
+def _collect_genes(path: _Path | None) -> _Values:
     genes: _Values = {}
     while path is not None:
         genes = {**path.genes, **genes}
@@ -247,7 +247,7 @@ def _ways(space: Space, keys: tuple[str, ...], per: Scope, sign: int) -> list[_V
 
 
 def _widths(space: Space, key: str, sign: int) -> Sequence[Value]:
-    """The widths that the smallest (`sign` 1) or largest (-1) network may have."""
+    """Return the widths that the smallest (`sign` 1) or largest (-1) network may have."""
     ends = {k: sorted(int(v) for v in space.settings[k].domain.values()) for k in _WIDTHS}
     own = ends[key]
     meetings = [values[0 if sign > 0 else -1] for values in ends.values()]
@@ -258,13 +258,13 @@ def _widths(space: Space, key: str, sign: int) -> Sequence[Value]:
     return sorted({value for i in beside for value in own[max(i - 1, 0) : i + 2]})
 
 
-def _found(space: Space, goal: _Goal, max_activation_bytes: int | None = None) -> Candidate | None:
+def _find_extreme(space: Space, goal: _Goal, max_activation_bytes: int | None = None) -> Candidate | None:
     return _Search(space, goal, max_activation_bytes).run()
 
 
 @functools.lru_cache(maxsize=32)
 def _extreme(space: Space, goal: _Goal) -> Candidate:
-    found = _found(space, goal)
+    found = _find_extreme(space, goal)
     if found is None:
         raise BudgetError(
             f"no network of space {space.name!r} keeps a map of {space.input.height}x{space.input.width} pixels alive; "
@@ -274,7 +274,7 @@ def _extreme(space: Space, goal: _Goal) -> Candidate:
 
 
 def least_network(space: Space) -> Candidate:
-    """The network of the space with the fewest parameters.
+    """Return the network of the space with the fewest parameters.
 
     Raises:
         BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
@@ -283,7 +283,7 @@ def least_network(space: Space) -> Candidate:
 
 
 def most_network(space: Space) -> Candidate:
-    """The network of the space with the most parameters.
+    """Return the network of the space with the most parameters.
 
     Raises:
         BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
@@ -293,7 +293,7 @@ def most_network(space: Space) -> Candidate:
 
 @functools.lru_cache(maxsize=32)
 def require_reachable(space: Space, budget: Budget) -> Candidate:
-    """A small network of the space within `budget`: the smallest, unless that exceeds another limit.
+    """Return a small network of the space within `budget`: the smallest, unless that exceeds another limit.
 
     Raises:
         BudgetError: no network of the space fits; says the least there is and what forces it.
@@ -310,7 +310,7 @@ def require_reachable(space: Space, budget: Budget) -> Candidate:
     nearest = least
     for weight in (0.0, 1.0, 0.25, 4.0, 0.06, 16.0) if macs else (0.0,):
         goal = _Goal(1.0 / budget.max_params, weight * macs)
-        found = _found(space, goal, budget.max_activation_bytes)
+        found = _find_extreme(space, goal, budget.max_activation_bytes)
         if found is None:
             break
         if budget.admits(found.costs):
@@ -364,7 +364,7 @@ def _require_activation_bytes(space: Space, budget: Budget) -> None:
 
 
 def _largest(found: Candidate, amount: Callable[[Layer], int], count: int = 3) -> str:
-    """The layers that force a cost, with the amount of each."""
+    """Describe the `count` layers that hold most of a cost, with the amount of each."""
     layers = sorted(found.layers, key=amount, reverse=True)[:count]
     return ", ".join(
         f"{layer.operation.kind} {'x'.join(map(str, layer.input_shape))} to "
