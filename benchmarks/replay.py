@@ -28,8 +28,8 @@ from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Snapshot
 from nas.space import Genes, candidate, random_genes
 from nas.storage.study_store import SearchStore
-from nas.strategy.proposing import BudgetSampler, distributions_of
-from nas.strategy.stopping import ParetoPruner
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.folder import StudyFolder
 from nas.study.records import last_epochs_mean
 from nas.study.settings import StudySettings

@@ -18,7 +18,7 @@ from nas.errors import BudgetError, StudyError, UsageError
 from nas.space import candidate, least_network, load_space, most_network
 from nas.storage.address import address_of
 from nas.storage.study_store import Store
-from nas.strategy.proposing import distributions_of
+from nas.strategy.optuna_sampler import distributions_of
 from nas.study.answer import smallest_met
 from nas.study.folder import StudyFolder
 from nas.study.records import TrialRecord

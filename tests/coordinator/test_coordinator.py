@@ -17,8 +17,8 @@ from nas.coordinator.snapshot import Snapshot
 from nas.data.known import KNOWN_DATASETS
 from nas.space import load_space
 from nas.storage.study_store import SearchStore
-from nas.strategy.proposing import BudgetSampler, distributions_of
-from nas.strategy.stopping import ParetoPruner
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.folder import StudyFolder, StudyImages
 from nas.study.settings import StudySettings
 from nas.train.engine import Epoch
@@ -99,7 +99,7 @@ def _search(
     space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     sampler = BudgetSampler(space, SETTINGS.budget, 0)
     storage = optuna.storages.InMemoryStorage()
-    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(1), storage)
+    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(space, 1), storage)
     worker = Mortal(deaths, trials_per_device)
     Coordinator(store, sampler, SETTINGS, IMAGES, Pool([worker]), [Silent()], Interrupts()).run()
     return store, worker
@@ -143,7 +143,7 @@ def test_seeds_are_trained_while_they_may_meet_the_target(
     settings = replace(SETTINGS, target=20.0, max_trials=1, num_seeds=3)
     space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     sampler, storage = BudgetSampler(space, settings.budget, 0, has_target=True), optuna.storages.InMemoryStorage()
-    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(1), storage)
+    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(space, 1), storage)
     Coordinator(store, sampler, settings, IMAGES, Pool([Seeds(accuracies)]), [Silent()], Interrupts()).run()
     (record,) = store.records()
     assert sorted(c.figure for c in record.confirmations) == sorted(accuracies[:trained])
@@ -161,7 +161,7 @@ def test_what_must_run_alone_waits_for_an_empty_worker(tmp_path: Path) -> None:
     space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     storage = optuna.storages.InMemoryStorage()
     sampler = BudgetSampler(space, SETTINGS.budget, 0)
-    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(1), storage)
+    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(space, 1), storage)
     workers = [Mortal({(0, False): 2}, 2), Mortal({(0, False): 2}, 2)]
     shared: list[set[JobKey]] = []
 
