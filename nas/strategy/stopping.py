@@ -36,10 +36,10 @@ class StoppingRule:
     """Stops a trial at a rung when it is not going to move the front of (parameters, final accuracy).
 
     A `CurveModel` of the trials learned predicts the final accuracy from the curve so far, the parameters and the
-    genes, with a standard deviation. From the prediction follows by how much the trial may be expected to raise the front's
-    hypervolume (expected hypervolume improvement: Emmerich et al. 2006, Single- and Multiobjective Evolutionary
-    Optimization Assisted by Gaussian Random Field Metamodels). The trial stops when that is less than `stake` times the
-    share of the training that is left (improvement per cost: Snoek et al. 2012, section 3.2).
+    genes, with a standard deviation. The prediction gives the expected rise of the front's hypervolume (expected
+    hypervolume improvement: Emmerich et al. 2006, Single- and Multiobjective Evolutionary Optimization Assisted by
+    Gaussian Random Field Metamodels). The trial stops when that is less than `stake` times the share of the training
+    that is left (improvement per cost: Snoek et al. 2012, section 3.2).
 
     While few trials are completed, the deviation is large or infinite, and none is stopped. Nor is a network smaller
     than all that were completed.
