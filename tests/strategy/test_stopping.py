@@ -90,7 +90,7 @@ def test_a_completed_trial_that_reported_too_few_epochs_says_nothing_of_the_epoc
     whole = [_trial(n, [first, (first + final) / 2, final], final) for n, first, final in HALVING]
     short = [_trial(9000, [97.0], 60.0)] * 8
     for error in (2.0, 3.0, 4.0, 6.0):
-        trial = _trial(8500, [100 - error, 100 - 0.75 * error])
+        trial = _trial(8500, [100 - error])
         assert _rule_of([*whole, *short], 4).stops(trial) == _rule_of(whole, 4).stops(trial)
 
 
