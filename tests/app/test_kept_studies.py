@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from nas.app.export import verify_accuracy
-from nas.export.verify import load_exported, verify_structure
+from nas.export.python_module import load_python_module
+from nas.export.verify import verify_structure
 
 STUDIES = Path(__file__).parents[2] / "studies"
 MODULES = sorted(STUDIES.glob("*/net.py"))
@@ -20,7 +21,7 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.parent.name)
 def test_structure_holds_and_the_front_names_it(path: Path) -> None:
-    exported = load_exported(path)
+    exported = load_python_module(path)
     checks = verify_structure(exported)
     assert checks
     assert all(check.holds for check in checks), checks
@@ -33,8 +34,8 @@ def test_structure_holds_and_the_front_names_it(path: Path) -> None:
 @pytest.mark.mnist
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.parent.name)
 def test_accuracy_holds(path: Path, mnist_dir: Path) -> None:
-    exported = load_exported(path)
+    exported = load_python_module(path)
     assert exported.claims["dataset"] == "mnist"
-    check = verify_accuracy(exported, mnist_dir)
+    check = verify_accuracy(exported, path, mnist_dir)
     assert check is not None
     assert check.holds, check

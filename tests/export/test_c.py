@@ -34,8 +34,8 @@ CLAIMS = {"num_params": 309, "dataset": 'a */ b /* c ??/ PREFIX MACRO \\ " \n'}
 
 
 def write(path: Path, **change: Any) -> Path:
-    arguments = {"state_dict": SAMPLE.weights, "mean": SAMPLE.mean, "std": SAMPLE.std, "claims": CLAIMS} | change
-    write_c(NETWORK, path=path, **arguments)
+    options = {"prefix": change.pop("prefix")} if "prefix" in change else {}
+    write_c(SAMPLE.trained(**change), CLAIMS, path, **options)
     return path
 
 
@@ -96,7 +96,7 @@ def test_changed_weight_changes_the_logits(header: Path, tmp_path: Path) -> None
 
 
 def test_network_in_8_bits(tmp_path: Path) -> None:
-    network = quantize(NETWORK, SAMPLE.weights, SAMPLE.mean, SAMPLE.std, SAMPLE.calibration)
+    network = quantize(SAMPLE.trained(), SAMPLE.calibration)
     write_quantized_c(network, CLAIMS, tmp_path / "net.h")
     loaded = load_c(tmp_path / "net.h")
     assert loaded.claims == CLAIMS
@@ -142,10 +142,10 @@ def test_chain_needs_exactly_the_peak() -> None:
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"(?s)the weights do not fit the architecture.*Missing key"):
-        write(tmp_path / "net.h", state_dict={})
+        write(tmp_path / "net.h", weights={})
     nan = torch.full_like(SAMPLE.weights["fc.weight"], float("nan"))
     with pytest.raises(ExportError, match="the weights are not finite numbers; train the network again"):
-        write(tmp_path / "net.h", state_dict=SAMPLE.weights | {"fc.weight": nan})
+        write(tmp_path / "net.h", weights=SAMPLE.weights | {"fc.weight": nan})
 
 
 @pytest.mark.parametrize("prefix", ["", "9", "Nas", "a-b", "a b"])
@@ -155,7 +155,7 @@ def test_prefix_must_be_a_name(tmp_path: Path, prefix: str) -> None:
 
 
 def test_unwritable_path_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another -o"):
+    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another `output`"):
         write(tmp_path / "no" / "net.h")
 
 

@@ -32,8 +32,8 @@ CLAIMS = {"num_params": 385, "dataset": "mnist", "test_accuracy": 99.4, "list": 
 
 
 def write(path: Path, **change: Any) -> Path:
-    arguments = {"state_dict": SAMPLE.weights, "mean": SAMPLE.mean, "std": SAMPLE.std, "claims": CLAIMS} | change
-    write_onnx(NETWORK, path=path, **arguments)
+    claims = change.pop("claims", CLAIMS)
+    write_onnx(SAMPLE.trained(**change), claims, path)
     return path
 
 
@@ -90,21 +90,21 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
 def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     path = write(tmp_path / "net.onnx")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ExportError, match=rf"need the package {module}: pip install 'nas\[onnx\]'"):
+    with pytest.raises(ExportError, match=rf"need the package {module}: pip install 'nas-budget\[onnx\]'"):
         load_onnx(path)
 
 
 def test_missing_onnx_names_the_extra_on_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ExportError, match=r"pip install 'nas\[onnx\]'"):
+    with pytest.raises(ExportError, match=r"pip install 'nas-budget\[onnx\]'"):
         write(tmp_path / "net.onnx")
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"(?s)the weights do not fit the architecture.*Missing key"):
-        write(tmp_path / "net.onnx", state_dict={})
+        write(tmp_path / "net.onnx", weights={})
     with pytest.raises(ExportError, match=r"(?s)the weights do not fit the architecture.*size mismatch for convblock1"):
-        write(tmp_path / "net.onnx", state_dict=SAMPLE.weights | {"convblock1.0.weight": torch.ones(6, 3, 3, 3)})
+        write(tmp_path / "net.onnx", weights=SAMPLE.weights | {"convblock1.0.weight": torch.ones(6, 3, 3, 3)})
 
 
 def test_mean_and_std_need_a_number_for_each_channel(tmp_path: Path) -> None:
@@ -121,7 +121,7 @@ def test_claims_that_are_not_plain_data_are_refused(tmp_path: Path, claim: objec
 
 
 def test_unwritable_path_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another -o"):
+    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another `output`"):
         write(tmp_path / "no" / "net.onnx")
 
 
