@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from sampled import difference, distinct_architectures, sampled_network
 
 from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, NormAct, Pool, Transition, costs_of, lower
 from nas.errors import ExportError, VerificationError
+from nas.export.c import templates
 from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
 from nas.export.c.memory_plan import plan_memory
@@ -30,6 +33,7 @@ NETWORK = Architecture(
     Head("gap_linear", bias=False),
 )
 SAMPLE = sampled_network(NETWORK, 0)
+TEMPLATES = Path(templates.__file__).parent
 CLAIMS = {"num_params": 309, "dataset": 'a */ b /* c ??/ PREFIX MACRO \\ " \n'}
 
 
@@ -42,6 +46,32 @@ def write(path: Path, **change: Any) -> Path:
 @pytest.fixture(scope="module")
 def header(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("c") / "net.h")
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.[ch]")), ids=lambda p: p.name)
+def test_a_compiler_accepts_each_template_as_it_is(path: Path) -> None:
+    flags = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only")
+    done = subprocess.run(["cc", *flags, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_class_names_are_a_table_and_metadata(tmp_path: Path) -> None:
+    names = ('a "quoted" ??/ name', "Größe", "*/ back\\slash", "nas_forward\nNAS_")
+    loaded = load_c(write(tmp_path / "net.h", class_names=names))
+    assert loaded.class_names == names
+    table = re.search(r"nas_class_names\[NAS_CLASSES\] = \{(.*?)\};", (tmp_path / "net.h").read_text(), re.DOTALL)
+    assert table is not None
+    program = "#include <stdio.h>\nint main(void) { const char *t[] = {%s}; for (int i = 0; i < 4; i++) puts(t[i]); }"
+    (tmp_path / "main.c").write_text(program % table[1])
+    subprocess.run(["cc", "-std=c99", "-o", tmp_path / "main", tmp_path / "main.c"], check=True)
+    assert subprocess.check_output([tmp_path / "main"], text=True) == "\n".join(names) + "\n"
+
+
+def test_a_header_of_the_version_before_is_read(header: Path, tmp_path: Path) -> None:
+    text = re.sub(r', "classes": \[.*?\]\}$', "}", header.read_text(), count=1, flags=re.MULTILINE)
+    assert "class 0" in text  # in the table alone
+    (tmp_path / "net.h").write_text(text)
+    assert load_c(tmp_path / "net.h").class_names == ()
 
 
 def test_header_says_what_it_is_and_computes_it(header: Path) -> None:

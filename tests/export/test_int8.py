@@ -125,6 +125,7 @@ def test_file_holds_the_same_network(tmp_path: Path) -> None:
     loaded = load_int8_weights(tmp_path / "net.pt")
     assert loaded.claims == claims
     assert loaded.input_shape == (1, 8, 8)
+    assert loaded.class_names == tuple(f"class {number}" for number in range(10))
     assert loaded.num_bytes == network.num_bytes
     assert torch.equal(loaded.logits(SAMPLE.images), network.logits(SAMPLE.images))
 

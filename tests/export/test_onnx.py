@@ -41,6 +41,7 @@ def test_file_says_what_it_is_and_computes_it(tmp_path: Path) -> None:
     loaded = load_onnx(write(tmp_path / "net.onnx"))
     assert loaded.claims == CLAIMS
     assert loaded.input_shape == (2, 9, 7)
+    assert loaded.class_names == ("class 0", "class 1", "class 2", "class 3")
     assert loaded.logits(SAMPLE.images).dtype == torch.float32
     assert difference(loaded.logits(SAMPLE.images), SAMPLE.logits) < 1e-6
 
@@ -112,6 +113,11 @@ def test_mean_and_std_need_a_number_for_each_channel(tmp_path: Path) -> None:
         write(tmp_path / "net.onnx", mean=[0.5])
     with pytest.raises(ExportError, match=r"std is \[1.0, 0.0\] and must be"):
         write(tmp_path / "net.onnx", std=[1.0, 0.0])
+
+
+def test_each_class_needs_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="there are 1 class names for 4 logits; give one for each"):
+        write(tmp_path / "net.onnx", class_names=("one",))
 
 
 @pytest.mark.parametrize("claim", [float("nan"), object()])

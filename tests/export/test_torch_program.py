@@ -37,6 +37,7 @@ def test_file_says_what_it_is_and_computes_it(program: Path) -> None:
     loaded = load_torch_program(program)
     assert loaded.claims == CLAIMS
     assert loaded.input_shape == (1, 8, 8)
+    assert loaded.class_names == ("class 0", "class 1", "class 2")
     assert loaded.num_params == (4 * 9 + 8 + 1) + (4 * 4 * 9 + 8) + (4 * 3 + 3) == costs_of(lower(NETWORK)).num_params
     assert difference(loaded.logits(SAMPLE.images), SAMPLE.logits) < 1e-6
 

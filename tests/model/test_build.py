@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from math import prod
 
 import pytest
 import torch
@@ -141,17 +140,3 @@ def test_single_operations() -> None:
     assert isinstance(make_operation(Activation("hardswish")), nn.Hardswish)
     with pytest.raises(TypeError, match="no layer of its own"):
         make_operation(Add())
-
-
-@pytest.mark.filterwarnings("default")  # thop's own
-def test_thop_counts_the_same_convolutions_and_adds_norms_and_average_pools() -> None:
-    # thop (ultralytics-thop) adds 4 for each element of a norm in eval mode and, for a pool over the whole map, one
-    # for each element that it reads and one for each that it writes. Its figure is not num_macs; less those, it is.
-    thop = pytest.importorskip("thop")
-    architecture = Architecture(Input(1, 12, 12), 10, (Block(4), Block(6, kind="separable"), Pool(), Block(8)))
-    layers = lower(architecture)
-    macs, params = thop.profile(build(architecture).eval(), (images(architecture, number=1),), verbose=False)
-    norms = sum(4 * prod(layer.output_shape) for layer in layers if layer.operation.kind == "BatchNorm2d")
-    global_pool = 8 * 6 * 6 + 8
-    assert params == costs_of(layers).num_params
-    assert macs - norms - global_pool == costs_of(layers).num_macs
