@@ -21,7 +21,7 @@ def test_thop_counts_the_same_convolutions_and_adds_norms_and_average_pools() ->
 def test_the_counted_module_stays_as_it_is() -> None:
     module = build(LAYERS).train()
     keys = list(module.state_dict())
-    assert count_with_thop(module, (1, 12, 12)) == count_layers_with_thop(LAYERS, ARCHITECTURE.input)
+    assert count_with_thop(module, (1, 12, 12)) == count_layers_with_thop(LAYERS, (1, 12, 12))
     assert list(module.state_dict()) == keys
     assert module.training
     assert not any(m._forward_hooks for m in module.modules())
