@@ -165,7 +165,7 @@ def add_trial_like(number: int, fate: str, study: Study) -> int:
     [
         (
             "net.txt",
-            r"-o net\.txt: the name says the format and must end in one of \.py \(a Python module.*\), \.onnx",
+            r"error: net\.txt: the name says the format and must end in one of \.py \(a Python module.*\), \.onnx",
         ),
         ("a_file/net.py", r"cannot write a_file/net\.py: .*; choose another \S*output"),
     ],
