@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Self
 
 import optuna
 import pytest
+from nas.workers.local import Pool, Worker, WorkerDied
 
 from nas.arch import Input
 from nas.coordinator.coordinator import MOST_DEATHS, Coordinator
@@ -23,7 +24,6 @@ from nas.study.folder import StudyFolder, StudyImages
 from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
-from nas.workers.local import Pool, Worker, WorkerDied
 from nas.workers.messages import Event, Finished, JobKey, News, Orders
 
 SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, max_trials=3, num_seeds=1)
