@@ -32,22 +32,21 @@ def show(file: File, as_json: AsJson = False) -> None:
     """Show the layer table of a network, its exact counts, and a picture in text."""
     described = read_architecture(file)
     layers = lower(described.architecture)
-    from nas.model.thop_count import CONVENTION, count_layers_with_thop
-
-    thop = count_layers_with_thop(layers, described.input)
     if as_json:
         print_json(
             {
                 "name": described.name,
                 "digest": digest_of(layers),
                 **asdict(costs_of(layers)),
-                **thop._asdict(),
                 "layers": layer_rows(layers),
             }
         )
         return
     print(f"{described.name}  (digest {digest_of(layers)})\n")
     print(layer_table(layers))
+    from nas.model.thop_count import CONVENTION, count_layers_with_thop  # brings torch, which JSON can spare
+
+    thop = count_layers_with_thop(layers, described.input)
     print(f"\nthop counts {thop.thop_macs:,} MACs, {thop.thop_params:,} parameters: {CONVENTION}")
     print()
     print(sketch(layers))
