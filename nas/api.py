@@ -68,13 +68,10 @@ class Study:
         return trials_table(self._records())
 
     def figure(self) -> go.Figure:
-        """The front, to be moved about in."""
+        """The front as an interactive figure (plotly)."""
         from nas.report.front_plotly import front_figure
-        from nas.study.landmarks import references
 
-        records, s = self._records(), self.settings
-        outlines = {r.number: r.network for r in records if r.network}
-        return front_figure(records, s.max_params, s.target, references(s.dataset), outlines)
+        return front_figure(self._records(), self.settings)
 
     def network(self, trial: int | None = None) -> ImageNetwork:
         """The network that answers the study, or that of `trial`, with its weights, in eval mode.
@@ -127,10 +124,8 @@ class Study:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from nas.report.front_svg import front_svg
-        from nas.study.landmarks import references
 
-        s = self.settings
-        picture = front_svg(self._records(), s.max_params, s.target, references(s.dataset))
+        picture = front_svg(self._records(), self.settings)
         return f"<p><b>{escape(self.name)}</b>: {escape(self.answer)}</p>{picture}"
 
 
