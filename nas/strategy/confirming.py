@@ -12,19 +12,13 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from nas.study.answer import smallest_met
-from nas.study.records import ConfirmedFigure, TrialRecord
+from nas.study.records import ConfirmedFigure, TrialRecord, standard_error
 from nas.study.settings import StudySettings
 
 LIKELY = 0.25  # the least chance of meeting the target that is worth the trainings; they teach the offset as well
 WORTHWHILE = 0.95  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
 # The prior of the offset: training on a sixth more images helps a little.
 PRIOR_OFFSET = NormalDist(0.1, 0.2)  # points, confirmed minus validation
-
-
-def standard_error(accuracy: float, images: int) -> float:
-    """Return the binomial standard error, in points, of an accuracy in percent measured on `images` images."""
-    p = min(max(accuracy / 100, 0.5 / images), 1 - 0.5 / images)
-    return 100 * math.sqrt(p * (1 - p) / images)
 
 
 def offset_belief(records: Sequence[TrialRecord], validation_images: int) -> NormalDist:
