@@ -12,7 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from nas.study.command import DEFAULT_STUDIES as DEFAULT_STUDIES
-from nas.study.settings import StudySettings, option_of
+from nas.study.command import option_of
+from nas.study.settings import StudySettings
 
 # What an error text may name in backticks: the settings, and the arguments that are not kept with a study.
 _ARGUMENTS = {"name", "studies", "storage", "study", "device", "workers", "trials_per_device", "cluster", "data_dir"}

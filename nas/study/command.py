@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from nas.study.settings import StudySettings  # the command line imports this module, and has to answer at once
 
 DEFAULT_STUDIES = Path("studies")
-_OPTIONS = {"max_trials": "trials", "max_seconds": "time", "num_seeds": "seeds"}  # where they are called otherwise
+_SHORT = {"max_trials": "trials", "max_seconds": "time", "num_seeds": "seeds"}  # options that are named otherwise
+
+
+def option_of(name: str) -> str:
+    """Return the option of the command line for a setting or an argument: '--max-params' for 'max_params'."""
+    return f"--{_SHORT.get(name, name).replace('_', '-')}"
 
 
 def format_search_command(
@@ -31,7 +36,7 @@ def format_search_command(
         value = getattr(settings, field.name)
         if value == field.default:
             continue
-        option = f"--{_OPTIONS.get(field.name, field.name).replace('_', '-')}"
+        option = option_of(field.name)
         if field.name == "color":
             words.append("--color" if value else "--gray")
         elif isinstance(value, bool):

@@ -52,15 +52,6 @@ class StudySettings:
 CHANGEABLE = frozenset({"dataset", "space", "target", "stop_at_first", "max_trials", "max_seconds", "num_seeds"})
 
 
-# Settings whose option on the command line has a shorter name.
-_SHORT = {"max_trials": "trials", "max_seconds": "time", "num_seeds": "seeds"}
-
-
-def option_of(name: str) -> str:
-    """Return the option of the command line for a setting or an argument: '--max-params' for 'max_params'."""
-    return f"--{_SHORT.get(name, name).replace('_', '-')}"
-
-
 def with_present_names(document: Mapping[str, Any]) -> dict[str, Any]:
     """`document` with each old name of a setting replaced by the present one.
 
