@@ -43,7 +43,7 @@ from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.strategy.stopping import rungs_of
 from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
 from nas.workers.messages import Event, Finished, News, Orders
 

@@ -36,7 +36,9 @@ from nas.data.images import Dataset, ImageSet
 from nas.data.load import load_dataset
 from nas.host import cache_folder
 from nas.model.build import build
-from nas.train.engine import find_device, prepare, train, use_one_thread
+from nas.train.device import find_device, use_one_thread
+from nas.train.engine import train
+from nas.train.prepared_data import prepare
 
 IMAGES = 30_000  # trained on in one measurement
 TEST_IMAGES = IMAGES // 6  # evaluated after them: MNIST has one test image for six

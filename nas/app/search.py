@@ -34,7 +34,7 @@ from nas.study.folder import Fingerprints, StudyDocument, StudyFolder, StudyImag
 from nas.study.recipe import study_epochs
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
-from nas.train.engine import find_device
+from nas.train.device import find_device
 from nas.workers.interrupt import Interrupts
 from nas.workers.pool import WorkerPool
 from nas.workers.process import local_workers

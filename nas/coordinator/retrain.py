@@ -17,7 +17,9 @@ from nas.storage.study_store import Store
 from nas.study.decision_log import Ended, read_log, versions
 from nas.study.folder import StudyFolder
 from nas.study.recipe import trial_recipe
-from nas.train.engine import prepare, train, use_one_thread
+from nas.train.device import use_one_thread
+from nas.train.engine import train
+from nas.train.prepared_data import prepare
 
 
 @dataclass(frozen=True)

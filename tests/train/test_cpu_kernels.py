@@ -17,7 +17,7 @@ from nas.train.cpu_kernels import fuse
 ROUNDING = 3e-6  # of the largest element: sums over some thousand float32 products
 
 needs_compiler = pytest.mark.skipif(
-    cpu_kernels.library() is None, reason="no C compiler here: torch's own layers are used"
+    cpu_kernels.load_kernels() is None, reason="no C compiler here: torch's own layers are used"
 )
 
 CHAINS = {
@@ -148,7 +148,7 @@ def test_a_twin_shares_every_tensor() -> None:
     assert [id(p) for p in twin.parameters()] == [id(p) for p in network.parameters()]
     assert {id(b) for b in twin.buffers()} == {id(b) for b in network.buffers()}
     kinds = [type(module) for module in twin.modules()]
-    assert cpu_kernels.Normalized in kinds
+    assert cpu_kernels.FusedNorm in kinds
     assert cpu_kernels.MaxPool in kinds
     assert nn.ReLU not in kinds
 
