@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
+import shlex
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from nas.host import compiler_command
 from nas.train import cpu_kernels
-from nas.train.cpu_kernels import fuse
+from nas.train.cpu_kernels import fuse, kernel_status
+from nas.train.software import describe_software
 
 ROUNDING = 3e-6  # of the largest element: sums over some thousand float32 products
 
@@ -215,12 +220,94 @@ def test_other_numbers_than_float32_are_left_to_torch() -> None:
     assert fuse(network) is network
 
 
-def test_without_a_compiler_the_network_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def reload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str, str], None]]:
+    """Sets an environment variable for what follows, in which the kernels are loaded anew, with an empty cache."""
+
+    def set_and_reload(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        cpu_kernels._load.cache_clear()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield set_and_reload
+    cpu_kernels._load.cache_clear()
+
+
+@pytest.fixture
+def compiler(tmp_path: Path) -> Callable[[str], str]:
+    """Makes a script that answers `--version` like a compiler, and otherwise does as its argument says."""
+
+    def make(script: str) -> str:
+        path = tmp_path / "compiler"
+        path.write_text(f"#!/bin/sh\n[ \"$1\" = --version ] && echo 'mycc 1.0' && exit\n{script}\n")
+        path.chmod(0o700)
+        return str(path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("NAS_NATIVE", "0", "not used: NAS_NATIVE=0"),
+        ("CC", "/no/such/cc", r"not used: compiling failed: .*No such file or directory: '/no/such/cc'"),
+        ("CC", "false", "not used: compiling failed: false ended with exit code 1"),
+    ],
+)
+def test_without_kernels_the_network_stays_as_it_is_and_the_status_says_why(
+    name: str, value: str, status: str, reload: Callable[[str, str], None]
+) -> None:
     network = nn.Sequential(nn.BatchNorm2d(2))
-    for name, value in (("NAS_NATIVE", "0"), ("CC", "/no/such/compiler"), ("CC", "false")):
-        with monkeypatch.context() as changed:
-            changed.setenv(name, value)
-            changed.setenv("XDG_CACHE_HOME", str(tmp_path))
-            cpu_kernels.library.cache_clear()
-            assert fuse(network) is network
-    cpu_kernels.library.cache_clear()
+    reload(name, value)
+    assert fuse(network) is network
+    assert re.fullmatch(status, kernel_status())
+    assert f"CPU kernels {kernel_status()}, CPU " in describe_software()
+
+
+def test_the_status_has_the_first_line_of_what_the_compiler_says(
+    reload: Callable[[str, str], None], compiler: Callable[[str], str]
+) -> None:
+    reload("CC", compiler("echo 'kernels.c:1: no disk' >&2; echo 'and more' >&2; exit 1"))
+    assert kernel_status() == "not used: compiling failed: kernels.c:1: no disk"
+
+
+def test_the_status_without_a_compiler(reload: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    reload("CC", "")
+    assert kernel_status() == "not used: no C compiler"
+
+
+@needs_compiler
+def test_another_version_of_the_compiler_compiles_again(
+    reload: Callable[[str, str], None], compiler: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Else the status would name a compiler that did not make the kernels."""
+    (original, *arguments) = compiler_command()
+    script = compiler(f'exec {shlex.join([original, *arguments])} "$@"')
+    reload("CC", script)
+    assert kernel_status() == f"compiled with {script} (mycc 1.0)"
+    Path(script).write_text(Path(script).read_text().replace("1.0", "2.0"))
+    reload("CC", script)
+    assert kernel_status() == f"compiled with {script} (mycc 2.0)"
+    assert len(list((tmp_path / "nas/native").iterdir())) == 2
+
+
+HUGE = 2**50  # numbers; more than an address space holds
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [
+        ("norm_forward", (0, 0, 0, HUGE, 0, 0, 0, 0, 0, 0, 0.1, 1e-5, 0, 0, 0, 0)),
+        ("norm_backward", (0, 0, 0, 0, HUGE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)),
+        ("norm_apply", (0, 0, 0, HUGE, 0, 0, 0, 0, 0, 0)),
+        ("depthwise_forward", (0, 0, 0, 0, 1, HUGE, 1, 1, 0, 0)),
+        ("depthwise_backward_weight", (0, 0, 0, 0, 1, HUGE, 1, 1, 0)),
+        ("max_pool_forward", (0, 0, 0, 2, HUGE, 1)),
+        ("max_pool_backward", (0, 0, 0, 0, 2, HUGE, 1)),
+    ],
+)
+def test_a_kernel_without_memory_says_so(kernel: str, arguments: tuple[float, ...]) -> None:
+    with pytest.raises(MemoryError, match=f"no memory for the working space of {kernel}"):
+        cpu_kernels._call(kernel, *arguments)

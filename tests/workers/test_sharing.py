@@ -163,7 +163,7 @@ def test_nothing_more_is_heard_of_a_job_that_was_stopped() -> None:
 
 def test_the_devices_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    monkeypatch.setattr("nas.app.search.available_cores", lambda: 3)
     assert devices_of_workers(CPU, None) == [CPU] * 3
     assert devices_of_workers(CPU, 1) == [CPU]
     first, second = torch.device("cuda:0"), torch.device("cuda:1")
