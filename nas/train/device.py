@@ -20,11 +20,11 @@ def find_device(name: str = "auto") -> torch.device:
     except RuntimeError:
         raise DeviceError(f"`device` {name}: not a device; use auto, cpu, cuda or cuda:0") from None
     if device.type not in ("cpu", "cuda"):
-        raise DeviceError(f"`device` {name}: only cpu and cuda are supported; use auto, cpu, cuda or cuda:0")
+        raise DeviceError(f"`device` {name}: only cpu and cuda are supported; use `device` auto")
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
-            raise DeviceError(f"`device` {name}: this machine has {count} CUDA devices; use cpu or auto")
+            raise DeviceError(f"`device` {name}: this machine has {count} CUDA devices; use `device` cpu or auto")
     return device
 
 

@@ -225,10 +225,10 @@ def test_evaluation_counts_right_answers_and_leaves_evaluation_mode(data: Prepar
 
 def test_devices() -> None:
     assert find_device("cpu") == CPU
-    with pytest.raises(DeviceError, match="--device banana: not a device; use auto, cpu, cuda or cuda:0"):
+    with pytest.raises(DeviceError, match="`device` banana: not a device; use auto, cpu, cuda or cuda:0"):
         find_device("banana")
     with pytest.raises(DeviceError, match="only cpu and cuda are supported"):
         find_device("mps")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    with pytest.raises(DeviceError, match=f"--device cuda:99: this machine has {count} CUDA devices"):
+    with pytest.raises(DeviceError, match=f"`device` cuda:99: this machine has {count} CUDA devices"):
         find_device("cuda:99")
