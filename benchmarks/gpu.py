@@ -278,7 +278,7 @@ def main() -> int:
         if arguments.only and name not in arguments.only:
             continue
         begun = time.perf_counter()
-        if begun - started > SECONDS:
+        if begun - started > SECONDS and not arguments.quick:
             document[name] = {"skipped": f"{SECONDS} seconds were over"}
             continue
         print(f"{name}: {section.__doc__}", file=sys.stderr, flush=True)
