@@ -18,11 +18,12 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn import functional
 
 from nas.host import cache_folder, compiler_command, compiler_version
 
@@ -130,36 +131,43 @@ def fuse(network: nn.Module) -> nn.Module:
     """Return a copy of `network` that computes the same faster on the CPU and shares its parameters and buffers.
 
     Training the copy trains `network`. Its dropout takes one number per call from torch's generator, so for the same
-    seed its masks differ from torch's. Where there are no kernels for it, `network` itself is returned.
+    seed its masks differ from torch's. Where there is nothing to replace, `network` itself is returned: without kernels
+    that is all but the strided 1x1 convolutions, which torch cannot be trusted with (see `StridedPointwise`).
     """
-    if load_kernels() is None or any(p.dtype != torch.float32 for p in network.parameters()):
-        return network  # the kernels read float32, whatever is there
+    # The kernels read float32, whatever is there.
+    has_kernels = load_kernels() is not None and all(p.dtype == torch.float32 for p in network.parameters())
+    if not has_kernels and not any(_is_strided_pointwise(module) for module in network.modules()):
+        return network
     shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    return _fuse_module(copy.deepcopy(network, shared))
+    return _fuse_module(copy.deepcopy(network, shared), has_kernels)
 
 
-def _fuse_module(module: nn.Module) -> nn.Module:
+def _fuse_module(module: nn.Module, has_kernels: bool) -> nn.Module:
     if isinstance(module, nn.Sequential):
-        layers = [_fuse_module(child) if len(list(child.children())) else child for child in module]
-        return nn.Sequential(*_fuse_layers(layers))
+        layers = [_fuse_module(child, has_kernels) if len(list(child.children())) else child for child in module]
+        return nn.Sequential(*_fuse_layers(layers, has_kernels))
     children = list(module.named_children())
     for name, child in children:
-        setattr(module, name, _fuse_module(child))
-    return module if children else _fuse_layers([module])[0]
+        setattr(module, name, _fuse_module(child, has_kernels))
+    return module if children else _fuse_layers([module], has_kernels)[0]
 
 
-def _fuse_layers(layers: list[nn.Module]) -> list[nn.Module]:
+def _fuse_layers(layers: list[nn.Module], has_kernels: bool) -> list[nn.Module]:
     """Return `layers` with neighbors that one kernel computes together as one layer, the rest unchanged."""
     fused: list[nn.Module] = []
     while layers:
-        layer, count = _fuse_first(layers)
+        layer, count = _fuse_first(layers, has_kernels)
         fused.append(layer)
         layers = layers[count:]
     return fused
 
 
-def _fuse_first(layers: list[nn.Module]) -> tuple[nn.Module, int]:
+def _fuse_first(layers: list[nn.Module], has_kernels: bool) -> tuple[nn.Module, int]:
     """Return one layer for as many of the first `layers` as a kernel computes together, and their number."""
+    if _is_strided_pointwise(layers[0]):
+        return StridedPointwise(layers[0]), 1
+    if not has_kernels:
+        return layers[0], 1
     match layers:
         case [activation, nn.BatchNorm2d() as norm, nn.Dropout(p=rate), *_] if type(activation) in ACTIVATIONS:
             return FusedNorm(norm, activation, activation_first=True, rate=rate), 3
@@ -183,6 +191,32 @@ def _is_plain_depthwise(layer: nn.Conv2d) -> bool:
     square = layer.kernel_size[0] == layer.kernel_size[1]
     plain = layer.stride == (1, 1) and layer.dilation == (1, 1) and layer.bias is None
     return square and plain and layer.groups == layer.in_channels == layer.out_channels > 1
+
+
+def _is_strided_pointwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride != (1, 1)
+
+
+class StridedPointwise(nn.Module):
+    """A 1x1 convolution with a stride, computed as one without on the pixels that the stride keeps.
+
+    For fewer input channels than a vector holds, channels last, oneDNN's gradient of the weights writes past the end of
+    its workspace when there is a stride, and the process ends sooner or later (uxlfoundation/oneDNN#6035; seen with
+    torch 2.15 on a CPU with AVX2). The values and gradients are the same.
+    """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight, self.bias = convolution.weight, convolution.bias
+        self.stride, self.padding, self.groups = convolution.stride, convolution.padding, convolution.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, C, H, W) to (N, C', H', W')."""
+        assert isinstance(self.padding, tuple)
+        rows, columns = self.padding
+        kept = functional.pad(x, (columns, columns, rows, rows))[:, :, :: self.stride[0], :: self.stride[1]]
+        kept = kept.contiguous(memory_format=torch.channels_last)
+        return functional.conv2d(kept, self.weight, self.bias, groups=self.groups)
 
 
 class FusedNorm(nn.Module):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
 import shlex
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -311,3 +315,53 @@ HUGE = 2**50  # numbers; more than an address space holds
 def test_a_kernel_without_memory_says_so(kernel: str, arguments: tuple[float, ...]) -> None:
     with pytest.raises(MemoryError, match=f"no memory for the working space of {kernel}"):
         cpu_kernels._call(kernel, *arguments)
+
+
+@pytest.mark.parametrize("native", ["1", "0"])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_a_strided_pointwise_convolution_gives_what_torch_gives(
+    native: str, stride: int, reload: Callable[[str, str], None]
+) -> None:
+    """Torch's own is asked for maps that lie channels first, where it is right."""
+    if native == "0":
+        reload("NAS_NATIVE", native)
+    torch.manual_seed(0)
+    layer = nn.Conv2d(5, 7, 1, stride=stride)
+    x = torch.randn(4, 5, 8, 8, requires_grad=True)
+    expected = layer(x)
+    upstream = torch.randn_like(expected)
+    theirs = torch.autograd.grad(expected, [x, layer.weight, layer.bias], upstream)
+    twin = fuse(nn.Sequential(layer))
+    assert not any(type(module) is nn.Conv2d for module in twin.modules())
+    found = twin(x.to(memory_format=torch.channels_last))
+    mine = torch.autograd.grad(found, [x, layer.weight, layer.bias], upstream)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(mine, theirs, strict=True))
+
+
+MALLOC_CHECK = Path("/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")
+
+
+@pytest.mark.skipif(not MALLOC_CHECK.exists(), reason=f"the C library's checks of memory are not at {MALLOC_CHECK}")
+@pytest.mark.parametrize("native", ["1", "0"])
+def test_no_memory_is_written_that_is_not_ours(native: str) -> None:
+    """Each freed block is checked; a strided shortcut of torch's own ends this program (oneDNN issue 6035)."""
+    program = """
+        import torch
+        from nas.arch import Architecture, Block, Input, lower
+        from nas.model.build import build
+        from nas.train.cpu_kernels import fuse
+
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        body = (Block(5, "separable"), Block(5, "separable", stride=2, shortcut="projection"))
+        network = fuse(build(lower(Architecture(Input(1, 8, 8), 10, body))))
+        for _ in range(30):
+            images = torch.randn(32, 1, 8, 8).contiguous(memory_format=torch.channels_last)
+            network(images).square().mean().backward()
+        print("whole")
+    """
+    checked = {"LD_PRELOAD": str(MALLOC_CHECK), "GLIBC_TUNABLES": "glibc.malloc.check=3", "NAS_NATIVE": native}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    ended = subprocess.run(command, env=os.environ | checked, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "whole\n"), ended.stderr
