@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import optuna
+from nas.workers.local import Pool, Worker
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
@@ -44,7 +45,6 @@ from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
-from nas.workers.local import Pool, Worker
 from nas.workers.messages import Event, Finished, News, Orders
 
 WARM_UP = 20.0  # simulated seconds before the measurement

@@ -102,7 +102,7 @@ def search(
     if folder.exists and storage and storage != address_of(folder):
         raise StudyError(
             f"study {folder.name!r} keeps its trials in {address_of(folder)}, not in {storage}; leave the storage out, "
-            f"or give this search another name"
+            f"or give this search another `name`"
         )
     if known := KNOWN_DATASETS.get(settings.dataset):
         # Judged before any data is read, so that an impossible budget is refused at once.

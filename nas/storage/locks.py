@@ -31,9 +31,7 @@ def locked(path: Path, name: str) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a+")
     except OSError as error:
-        raise StudyError(
-            f"cannot write {path.parent}: {error.strerror}; use --studies to keep studies elsewhere"
-        ) from None
+        raise StudyError(f"cannot write {path.parent}: {error.strerror}; give another `studies` folder") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

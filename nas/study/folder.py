@@ -172,7 +172,7 @@ class StudyFolder:
         if differences:
             raise StudyError(
                 f"study {self.name!r} exists with other settings: {'; '.join(differences)}; resume it with its own, or "
-                f"give this search another name"
+                f"give this search another `name`"
             )
 
 

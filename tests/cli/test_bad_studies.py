@@ -43,8 +43,8 @@ def test_without_any_study_that_is_said(nas: Nas) -> None:
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        (["--space", "separable"], "space was 'tiny_digits' and is 'separable'"),
-        (["--dataset", "./images"], "dataset was 'digits' and is './images'"),
+        (["--space", "separable"], "the space 'separable' is not the one that it was made with"),
+        (["--dataset", "./images"], "the images of './images' are not those that it was made with"),
         (["--max-params", "1999", "--seed", "1"], "max_params was 2000 and is 1999; seed was 0 and is 1"),
     ],
 )
@@ -117,7 +117,7 @@ def test_a_stopped_trial_has_no_weights_to_export(digits_study: Study) -> None:
     stopped = trial_with("stopped", digits_study)
     ended = digits_study.nas("export", "small", "--trial", stopped, "-o", "net.py")
     text = (
-        rf"trial {stopped} \(stopped\) has no weights at .*; train it again with: nas confirm small --trial {stopped}"
+        rf"trial {stopped} \(stopped\) has no network in .*; train it again with: nas confirm small --trial {stopped}"
     )
     assert_refused(ended, 1, text)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from nas.workers.local import Pool, ProcessWorker, local_workers
 from torch import Tensor, nn
 from watching import Watching
 
@@ -29,7 +30,6 @@ from nas.train.device_sharing import SharedDevice
 from nas.train.epoch import Epoch
 from nas.workers import device_trainer as trainer_module
 from nas.workers.interrupt import Interrupts
-from nas.workers.local import Pool, ProcessWorker, local_workers
 from nas.workers.messages import Event, Finished, Job
 
 if TYPE_CHECKING:
