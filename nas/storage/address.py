@@ -67,7 +67,8 @@ class StorageAddress:
             file = Path(path).absolute()
             return cls(f"journal://{file}", file=file)
         url = _parse_postgres(text)
-        shown = url.set(drivername="postgresql", password=None).render_as_string()
+        parts = {"host": url.host, "port": url.port, "database": url.database, "query": url.query}
+        shown = URL.create("postgresql", url.username, **parts).render_as_string()
         return cls(shown, None if url.password is None else str(url.password))
 
     @classmethod
@@ -119,8 +120,8 @@ class StorageAddress:
             with locked(Path(f"{self.file}.{study}.lock"), study):  # a copy of the folder has a lock of its own
                 yield storage
             return
-        opened: list[Any] = []  # connections of the driver
-        options = self._engine_options() | {"pool_events": [(lambda made, _: opened.append(made), "connect")]}
+        connections = _Connections()
+        options = self._engine_options() | {"pool_events": [(connections, "connect")]}
         if self._is_sqlite:
             options["pool_events"].append((_write_ahead, "connect"))
         else:
@@ -132,8 +133,7 @@ class StorageAddress:
                 storage = get_storage(RDBStorage(self._engine_url, options, skip_compatibility_check=True))
             yield storage
         finally:
-            for connection in opened:
-                connection.close()
+            connections.close()
 
     @property
     def _engine_url(self) -> str:
@@ -179,6 +179,26 @@ class StorageAddress:
             if "password" in text:
                 text += "; give it by PGPASSWORD, in ~/.pgpass, or give `storage` again"
             raise StorageError(f"the storage of study {study!r} ({self}) failed: {text}") from None
+
+
+class _Connections:
+    """What an engine's driver has connected, to be closed together: Optuna's storages have no end of their own."""
+
+    def __init__(self) -> None:
+        self._made: list[Any] = []
+
+    def __call__(self, connection: Any, _: object) -> None:
+        """Take note of a new connection, as a listener of SQLAlchemy's."""
+        self._made.append(connection)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for connection in self._made:
+            connection.close()
+
+    def __reduce__(self) -> tuple[type[_Connections], tuple[()]]:
+        """Pickle as none: a storage's copy in another process connects anew."""
+        return _Connections, ()
 
 
 def address_of(folder: StudyFolder) -> StorageAddress:
