@@ -250,7 +250,6 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(time, "time", jumping)
     monkeypatch.setattr("optuna.storages._in_memory.datetime", Jumping)
     monkeypatch.setattr("optuna.storages._rdb.storage.datetime", Jumping)
-    monkeypatch.setattr("nas.storage.database.datetime", Jumping)
     seconds: list[float] = []
     began = time.monotonic()
     folder = StudyFolder(tmp_path, "jumping")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -146,6 +147,32 @@ def test_a_storage_that_comes_back_is_written_to_again(tmp_path: Path) -> None:
     assert sum("trying again for 10 minutes" in text for text in watching.said) == 1
     assert sum(fate in ("completed", "stopped") for fate in _fates(outcome)) == 4
     assert Store(folder).records() == outcome.records
+
+
+def test_a_signal_ends_a_search_that_waits_for_its_storage(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "a")
+    database, away = folder.run / "study.db", folder.run / "away"
+
+    class Impatient(Watching):
+        def say(self, text: str) -> None:
+            super().say(text)
+            if "trying again" in text:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def take(snapshot: Snapshot) -> None:
+        if len(snapshot.records) == 2:
+            database.rename(away)
+
+    outcome = _search(folder, watching=Impatient(take))
+    assert outcome.interrupted
+    away.rename(database)
+    before = Store(folder).records()
+    assert [record.fate for record in before] == ["completed", "running"]
+    again = _search(folder)
+    assert not again.interrupted
+    assert again.records[0] == before[0]
+    assert sum(fate in ("completed", "stopped") for fate in _fates(again)) == 4
+    assert Store(folder).records() == again.records
 
 
 def test_a_full_disk_ends_the_search_and_not_its_trials(tmp_path: Path) -> None:
