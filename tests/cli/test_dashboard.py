@@ -161,7 +161,7 @@ def test_any_dashboard_shows_what_was_found(address: str, study_copy: Study) -> 
         assert {"recipe.learning_rate", "stage1.block1.width"} <= {p["name"] for p in trial["params"]}
     confirmed = {row["trial"] for row in result["front"] if row["seeds"]}
     kept = {a["filename"]: a for a in study["artifacts"]}
-    assert {f"trial_{number}{kind}" for number in confirmed for kind in (".png", ".py", ".pt")} == kept.keys()
+    assert {f"trial_{number}{kind}" for number in confirmed for kind in (".png", ".py", ".pt")} <= kept.keys()
     drawing = kept[f"trial_{max(confirmed)}.png"]
     assert drawing["mimetype"] == "image/png"
     assert read(f"{address}/artifacts/1/{drawing['artifact_id']}").startswith(b"\x89PNG")

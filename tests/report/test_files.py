@@ -172,7 +172,9 @@ def test_an_added_seed_rewrites_the_artifacts(folder: StudyFolder) -> None:
     refresh(Store(folder))
     assert artifacts_of(folder) == files
     after = contents()
-    assert {name for name in after if after[name] != before[name]} == {f"trial_{number}.py"}
+    changed = {name for name in after if after[name] != before[name]}
+    assert f"trial_{number}.py" in changed
+    assert {Path(name).stem for name in changed} == {f"trial_{number}"}
     seeds = store.record(number).confirmed.num_seeds  # type: ignore[union-attr]
     assert f'"seeds": {seeds},'.encode() in after[f"trial_{number}.py"]
 
