@@ -47,7 +47,9 @@ def note_of(folder: StudyFolder) -> str:
 
 def add_confirmation(store: Store, number: int, seed: int) -> None:
     """As a search does, which alone may write."""
-    store.study.set_user_attr(f"confirmation:{number}:{seed}", asdict(Confirmation(seed, (100.0,) * 3, 1.0)))
+    store.study.set_user_attr(
+        f"confirmation:{number}:{seed}", asdict(Confirmation(seed, (100.0,) * 3, 1.0, place=seed))
+    )
 
 
 def figure_of(folder: StudyFolder) -> dict[str, object]:
