@@ -67,9 +67,8 @@ class StorageAddress:
             file = Path(path).absolute()
             return cls(f"journal://{file}", file=file)
         url = _parse_postgres(text)
-        parts = {"host": url.host, "port": url.port, "database": url.database, "query": url.query}
-        shown = URL.create("postgresql", url.username, **parts).render_as_string()
-        return cls(shown, None if url.password is None else str(url.password))
+        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+        return cls(shown.render_as_string(), None if url.password is None else str(url.password))
 
     @classmethod
     def of_file(cls, path: Path) -> StorageAddress:

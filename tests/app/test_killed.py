@@ -160,7 +160,7 @@ def check(nas: Nas, address: StorageAddress, trials: int) -> None:
     assert {row["trial"] for row in status["front"]} == front
 
 
-@pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("address", ["sqlite", "journal", "postgresql"], indirect=True)
 def test_a_killed_coordinator_and_a_killed_worker_lose_nothing(nas: Nas, address: StorageAddress) -> None:
     rng = random.Random(address.url[:6])
     kill_coordinator(nas, address, 12, rng.uniform(4, 8))
