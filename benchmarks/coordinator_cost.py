@@ -41,7 +41,7 @@ from nas.storage.study_store import SearchStore
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.strategy.stopping import rungs_of
-from nas.study.folder import StudyFolder
+from nas.study.folder import StudyFolder, StudyImages
 from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
@@ -165,6 +165,9 @@ class Silent:
     def say(self, text: str) -> None:
         """Says nothing."""
 
+    def end(self) -> None:
+        """Leaves nothing behind."""
+
 
 def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespace) -> dict[str, Any]:
     """The share of a core, in all and by part."""
@@ -178,14 +181,16 @@ def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespa
     pool = SimulatedPool(options.workers, options.seconds, interrupts)
     sampler, pruner = BudgetSampler(space, settings.budget, 0), ParetoPruner(space, options.epochs)
     began = time.process_time()
-    store = SearchStore(folder, space, sampler, pruner, storage)
+    store = SearchStore(folder, distributions_of(space), sampler, pruner, storage)
     opening = time.process_time() - began
     sampler.sample_relative = pool.timed("sampler", sampler.sample_relative)  # type: ignore[method-assign]
     pruner.prune = pool.timed("pruner", pruner.prune)  # type: ignore[method-assign]
     store._write = pool.timed("storage of trials", store._write)  # type: ignore[method-assign]
-    write_epoch = pool.timed("storage of epochs", store._storage.set_trial_intermediate_value)
-    store._storage.set_trial_intermediate_value = write_epoch  # type: ignore[method-assign]
-    coordinator = Coordinator(store, space, settings, pool, Silent(), 10_000, 10_000, interrupts, lambda: pool.now)
+    write_epoch = pool.timed("storage of epochs", store.storage.set_trial_intermediate_value)
+    store.storage.set_trial_intermediate_value = write_epoch  # type: ignore[method-assign]
+    shape, classes = KNOWN_DATASETS["mnist"].images
+    images = StudyImages(shape, tuple(map(str, range(classes))), 50_000, 10_000, 10_000)
+    coordinator = Coordinator(store, sampler, settings, images, pool, [Silent()], interrupts, lambda: pool.now)
     coordinator.run()
     assert pool.began is not None
     spent = time.process_time() - pool.began[0]
@@ -207,7 +212,7 @@ def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespa
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--trials", type=int, default=5_000, help="recorded before")
+    parser.add_argument("--trials", type=int, default=1_000, help="recorded before")
     parser.add_argument("--workers", type=int, default=16)
     parser.add_argument("--epochs", type=int, default=15, help="of a training, one a second")
     parser.add_argument("--seconds", type=float, default=60.0, help="simulated")

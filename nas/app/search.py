@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from optuna.storages import BaseStorage
 
 from nas.app.old_studies import upgrade
 from nas.arch import Input
@@ -24,8 +23,8 @@ from nas.data.split import Parts, parts_of
 from nas.errors import NasError, StudyError, UsageError
 from nas.host import available_cores
 from nas.space import Space, load_space, require_reachable
-from nas.storage.address import StorageAddress, address_of
-from nas.storage.locks import locked
+from nas.storage.address import Storage, StorageAddress, address_of
+from nas.storage.locks import StorageError, locked
 from nas.storage.study_store import SearchStore
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
@@ -210,7 +209,7 @@ def _coordinate(
     machine: Machine,
     watchers: Sequence[Watcher],
     task: Callable[[Coordinator], None],
-    storage: BaseStorage,
+    storage: Storage,
 ) -> Outcome:
     settings, images = document.settings, document.images
     assert images is not None
@@ -226,6 +225,10 @@ def _coordinate(
                 task(Coordinator(store, sampler, settings, images, WorkerPool(workers), watchers, interrupts))
         except KeyboardInterrupt:
             pass  # while it waited for workers; the signal is remembered in `interrupts`
+        except StorageError:
+            if not interrupts.requested:
+                raise
+            # The signal came while the search waited for its storage: a resume trains again what is not written there.
         finally:
             for watcher in watchers:
                 watcher.end()

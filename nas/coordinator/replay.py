@@ -6,18 +6,15 @@ holds what the run found when it began. Nothing is trained: the accuracies are t
 
 from __future__ import annotations
 
-import copy
 from dataclasses import asdict, dataclass
 from typing import Any
-
-import optuna
-from optuna.storages import BaseStorage, InMemoryStorage
-from optuna.trial import FrozenTrial, TrialState
 
 from nas.errors import StudyError
 from nas.space import Space, candidate, load_space
 from nas.storage.address import address_of
+from nas.storage.enqueued_trials import was_enqueued
 from nas.storage.optuna_records import fate_of
+from nas.storage.past_trials import PastTrial, enqueue_again, past_trials, rebuild_study
 from nas.storage.study_store import SearchStore, Store
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
@@ -25,8 +22,6 @@ from nas.study.decision_log import Asked, Ended, Reported, Run, read_log
 from nas.study.folder import StudyFolder
 from nas.study.recipe import study_epochs
 from nas.study.settings import StudySettings
-
-_FIXED = "fixed_params"  # Optuna's system attribute of a trial that was enqueued
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,7 @@ class _DifferenceError(Exception):
 
 
 def replay(folder: StudyFolder) -> Replay:
-    """Decides the study again, up to the first difference.
+    """Decide the study again, up to the first difference.
 
     Raises:
         StudyError: it has no log, the log or the storage is damaged, or the images that it is for cannot be found.
@@ -85,9 +80,7 @@ def replay(folder: StudyFolder) -> Replay:
         )
     space = load_space(str(folder.space_file), images.shape, images.num_classes)
     runs = read_log(folder.log_file)
-    store = Store(folder)
-    with address_of(folder).errors(folder.name):
-        stored = store.study.get_trials(deepcopy=False)
+    stored = past_trials(Store(folder))
     result = Replay()
     derived: set[int] = set()
     for index, run in enumerate(runs):
@@ -119,7 +112,7 @@ class _Again:
         settings: StudySettings,
         space: Space,
         run: Run,
-        stored: list[FrozenTrial],
+        stored: list[PastTrial],
         result: Replay,
     ) -> None:
         self._space = space
@@ -130,14 +123,14 @@ class _Again:
         self._begun = {w.trial for w in run.began.waiting if w.curve is not None}
         self._pruner = ParetoPruner(space, study_epochs(space, settings))
         self._sampler = BudgetSampler(space, settings.budget, settings.seed, run.began.has_target)
-        self._store = SearchStore(
-            folder, distributions_of(space), self._sampler, self._pruner, _as_it_was(folder.name, run, stored)
-        )
+        curves = {waiting.trial: waiting.curve for waiting in run.began.waiting}
+        found = rebuild_study(folder.name, stored[: run.began.trials], curves)
+        self._store = SearchStore(folder, distributions_of(space), self._sampler, self._pruner, found)
         self._running: set[int] = set()
         self._derived: set[int] = set()
 
     def decide(self) -> set[int]:
-        """Counts what comes out the same; returns the trials that were drawn or enqueued, and begun in this run.
+        """Count what comes out the same; return the trials that were drawn or enqueued, and begun in this run.
 
         Raises:
             _DifferenceError: something does not.
@@ -163,9 +156,9 @@ class _Again:
 
     def _ask(self, event: Asked) -> None:
         there = self._stored.get(event.trial)
-        enqueued = there is not None and _FIXED in there.system_attrs
+        enqueued = there is not None and was_enqueued(there)
         if there is not None and enqueued and event.trial not in self._waited:
-            self._store.study.add_trial(_waiting(there, None))  # enqueued while this run went on
+            enqueue_again(self._store, there)  # while this run went on
         self._sampler.below = event.below
         number, genes = self._store.ask(event.below)
         _compare(event.trial, "its number", event.trial, number)
@@ -188,12 +181,12 @@ class _Again:
         there = self._stored.get(event.trial)
         if there is not None:
             _compare(event.trial, "its fate", fate_of(there), event.fate)
-            if there.state == TrialState.COMPLETE:
+            if there.state.name == "COMPLETE":
                 _compare(event.trial, "its value", there.value, event.value)
         self._store.finish(event.trial, event.fate, 0.0, event.value)
         self._running.remove(event.trial)
         if there is not None:
-            now = self._store.study.get_trials(deepcopy=False)[event.trial].intermediate_values
+            now = past_trials(self._store)[event.trial].intermediate_values
             for epoch in sorted(there.intermediate_values | now):
                 what = f"its accuracy after epoch {epoch}"
                 _compare(event.trial, what, there.intermediate_values.get(epoch), now.get(epoch))
@@ -202,24 +195,3 @@ class _Again:
 def _compare(trial: int, what: str, was: Any, now: Any) -> None:
     if was != now:
         raise _DifferenceError(trial, what, was, now)
-
-
-def _as_it_was(name: str, run: Run, stored: list[FrozenTrial]) -> BaseStorage:
-    """What the run found in the storage when it began."""
-    storage = InMemoryStorage()
-    study = optuna.create_study(study_name=name, storage=storage, direction="maximize")
-    waiting = {w.trial: w for w in run.began.waiting}
-    for trial in stored[: run.began.trials]:
-        waits = waiting.get(trial.number)
-        study.add_trial(_waiting(trial, waits.curve) if waits else trial)
-    return storage
-
-
-def _waiting(trial: FrozenTrial, curve: tuple[float, ...] | None) -> FrozenTrial:
-    """`trial` as it was before it was trained, or trained again where it has a curve."""
-    trial = copy.copy(trial)
-    trial.state, trial.values, trial.datetime_complete = TrialState.WAITING, None, None
-    trial.intermediate_values = dict(enumerate(curve or (), 1))
-    if curve is None:
-        trial.params, trial.distributions, trial.user_attrs = {}, {}, {}
-    return trial

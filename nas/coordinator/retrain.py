@@ -49,7 +49,7 @@ class Retrained:
 
 
 def retrain(folder: StudyFolder, number: int, dataset: Dataset) -> Retrained:
-    """Trains trial `number` again with its seed, on one thread of the CPU, for as many epochs as it was trained.
+    """Train trial `number` again with its seed, on one thread of the CPU, for as many epochs as it was trained.
 
     Raises:
         NasError: there is no such trial, it was not trained, or the training cannot go on.

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import optuna
-from optuna.storages import BaseStorage
-
 from nas.arch import Architecture, Budget, Recipe, costs_of, digest_of, lower, read_architecture
 from nas.errors import SpaceError, StudyError, UsageError
 from nas.space import Genes, Space, Value, genes_of, recipe_of
+from nas.storage.address import Storage
+from nas.storage.enqueued_trials import enqueue_trials
 from nas.storage.study_store import Store
 from nas.study.folder import StudyFolder
 from nas.study.front import front_records
@@ -39,29 +38,22 @@ class WarmStart:
     left_out: dict[str, str]  # why, by origin
 
     def lines(self) -> Iterator[str]:
-        """What a person is told of it."""
+        """Yield what a person is told of it."""
         yield from (f"warm start: {origin} is left out: {reason}" for origin, reason in self.left_out.items())
         if self.networks:
             yield f"warm start: the first trials are {', '.join(self.networks)}"
         else:
             yield "warning: nothing of the warm start fits this space and budget; the search begins without it"
 
-    def enqueue(self, storage: BaseStorage, name: str) -> None:
-        """Makes the networks the first trials of study `name`, before it is opened for the first time.
-
-        May be done again where it was cut off. A study that was opened already is left as it is.
-        """
-        study = optuna.create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
-        if "folder" in study.user_attrs:
-            return
-        there = {trial.user_attrs.get("origin") for trial in study.get_trials(deepcopy=False)}
-        for origin, genes in self.networks.items():
-            if origin not in there:
-                study.enqueue_trial(dict(genes), user_attrs={"origin": origin})
+    def enqueue(self, storage: Storage, name: str) -> None:
+        """Make the networks the first trials of study `name`, before it is opened for the first time."""
+        enqueue_trials(storage, name, self.networks)
 
 
 def warm_start(settings: StudySettings, space: Space, studies: Path) -> WarmStart:
-    """What the names in `settings.warm_start` give: studies in `studies`, the published networks, architecture files.
+    """Return what the names in `settings.warm_start` give.
+
+    They name studies in `studies`, the published networks, or architecture files.
 
     A network is tried with its own recipe as far as the space has that, and with the space's otherwise.
 
@@ -90,7 +82,7 @@ def warm_start(settings: StudySettings, space: Space, studies: Path) -> WarmStar
 
 
 def _genes(space: Space, budget: Budget, architecture: Architecture, recipe: Recipe) -> tuple[Genes, str]:
-    """Its genes, or why there are none that the search may try."""
+    """Return its genes, or why there are none that the search may try."""
     if excesses := budget.excesses(costs_of(lower(architecture))):
         return {}, f"over budget: {'; '.join(excesses)}"
     try:
@@ -102,7 +94,7 @@ def _genes(space: Space, budget: Budget, architecture: Architecture, recipe: Rec
 
 
 def _recipe_genes(space: Space, recipe: Recipe) -> dict[str, Value]:
-    """The genes of a recipe, but for values that the space does not have."""
+    """Return the genes of a recipe, but for values that the space does not have."""
     keys = {name: key.removeprefix("recipe.") for name, key in space.keys.items() if key.startswith("recipe.")}
     values = {name: getattr(recipe, key) for name, key in keys.items()}
     return {name: value for name, value in values.items() if space.genes[name].contains(value)}
@@ -127,7 +119,7 @@ def _front_of(name: str, studies: Path) -> Iterator[_Known]:
         folder.require()
     except (UsageError, StudyError) as error:
         raise UsageError(
-            f"--warm-start {name}: {error}; or give {REFERENCE!r}, or an architecture file that ends in .toml"
+            f"`warm_start` {name}: {error}; or give {REFERENCE!r}, or an architecture file that ends in .toml"
         ) from None
     for record in front_records(Store(folder).records()):
         if network := kept_network(folder, record):

@@ -31,9 +31,10 @@ _HEADING = "### What nas found\n"  # tells our note from a person's, which is le
 
 
 def refresh(store: Store) -> None:
-    """Puts the front as a figure, the answer as a note and the artifacts into the study, for any optuna-dashboard.
+    """Put the front as a figure, the answer as a note and the artifacts into the study, for any optuna-dashboard.
 
     Raises:
+        BusyError: another process is writing the artifacts.
         SQLAlchemyError, StorageInternalError: the storage cannot be written.
         OSError: the files of the artifacts cannot.
     """
@@ -44,7 +45,7 @@ def refresh(store: Store) -> None:
     figure = front_figure(records, settings)
     # What its card there holds, the legend out of the way of the buttons on top.
     figure.update_layout(height=440, margin={"t": 40, "b": 110}, legend={"y": -0.2, "yanchor": "top"})
-    _save_figure(store.study, figure.to_json())
+    _save_figure(store, figure.to_json())
     note = (
         f"{_HEADING}\n**{answer_text(records, settings)}**\n\n"
         f"```\n{tables.front_text(records, settings.target, landmarks)}\n```\n\n{tables.test_set_note(records)}\n"
@@ -55,18 +56,18 @@ def refresh(store: Store) -> None:
     save_artifacts(store)
 
 
-def _save_figure(study: optuna.Study, figure: str) -> None:
-    """As `optuna_dashboard.save_plotly_graph_object`, but in one piece.
+def _save_figure(store: Store, figure: str) -> None:
+    """Put a figure into the study as `optuna_dashboard.save_plotly_graph_object` does, but in one piece.
 
-    That one writes a figure in pieces of 2,045 characters, each for itself: thousands of trials would take seconds, and
-    a page that asks meanwhile would get half of the old figure and half of the new.
+    That function writes pieces of 2,045 characters in a transaction each: thousands of trials would take seconds, and a
+    page that asks meanwhile would get half of the old figure and half of the new, which is no JSON. Nothing public
+    writes it whole, so this function alone knows the names of the pieces.
     """
     prefix = f"dashboard:plot_data:{FIGURE}:"
-    storage, number = study._storage, study._study_id
-    more = [key for key in storage.get_study_system_attrs(number) if key.startswith(prefix) and key != f"{prefix}0"]
-    for key in more:
-        storage.set_study_system_attr(number, key, "")
-    storage.set_study_system_attr(number, f"{prefix}0", figure)
+    for key in store.storage.get_study_system_attrs(store.study_id):
+        if key.startswith(prefix) and key != f"{prefix}0":
+            store.storage.set_study_system_attr(store.study_id, key, "")
+    store.storage.set_study_system_attr(store.study_id, f"{prefix}0", figure)
 
 
 class Refresher:
@@ -78,7 +79,7 @@ class Refresher:
         self.next_look = time.monotonic()
 
     def look(self) -> None:
-        """Looks, unless it did so a moment ago."""
+        """Look, unless it did so a moment ago."""
         began = time.monotonic()
         if began >= self.next_look:
             self.refresh()
@@ -86,7 +87,7 @@ class Refresher:
             self.next_look = began + max(REFRESH_EVERY, took / MOST_OF_TIME)
 
     def refresh(self) -> None:
-        """Looks at once. A study that is busy or cannot be written to keeps what it shows until the next look."""
+        """Look at once. A study that is busy or cannot be written to keeps what it shows until the next look."""
         with contextlib.suppress(NasError, SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError):
             store = self._open_store()
             state = [(r.number, r.fate, len(r.confirmations)) for r in store.records() if r.fate != "running"]
@@ -103,12 +104,12 @@ class DashboardWatcher:
         self._refresher.next_look += REFRESH_EVERY
 
     def update(self, snapshot: Snapshot) -> None:
-        """Looks at the study now and then."""
+        """Look at the study now and then."""
         self._refresher.look()
 
     def say(self, text: str) -> None:
-        """Shows no lines."""
+        """Show no lines."""
 
     def end(self) -> None:
-        """Looks once more."""
+        """Look once more."""
         self._refresher.refresh()

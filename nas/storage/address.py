@@ -7,30 +7,30 @@ driver alone.
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
-import weakref
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
-from urllib.parse import parse_qsl, unquote, urlencode
+from typing import Any, TypeAlias
 
-import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage, get_storage
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import URL, NullPool, make_url
+from sqlalchemy.exc import ArgumentError
 
 from nas.errors import NasError, StudyError, UsageError
-from nas.storage.database import Database
-from nas.storage.journal_lock import JournalLock
+from nas.storage.journal_lock import JournalLock, require_journal
 from nas.storage.locks import BusyError, StorageError, locked
 from nas.study.folder import StudyFolder
 
-_POSTGRES = re.compile(
-    r"postgres(?:ql)?(?:\+psycopg)?://(?:(?P<user>[^:@/?#\s]+)(?::(?P<password>[^:@/?#\s]*))?@)?"
-    r"(?P<place>(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])?(?::[0-9]{1,5})?/[A-Za-z0-9_.-]+)(?:\?(?P<options>[^#\s]*))?"
-)
+Storage: TypeAlias = BaseStorage  # an opened one, for those who only pass it on
+
+_DRIVERS = ("postgres", "postgresql", "postgresql+psycopg")
+_HOST = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f:.]+")
+_DATABASE = re.compile(r"[A-Za-z0-9_.-]+")
 # Of libpq's connection options, those that hold no secret.
 _OPTIONS = {"application_name", "connect_timeout", "host", "passfile", "port", "service", "target_session_attrs"} | {
     f"ssl{what}" for what in ("cert", "key", "mode", "rootcert")
@@ -49,50 +49,43 @@ class StorageAddress:
 
     url: str  # never with a password
     password: str | None = field(default=None, repr=False, compare=False)
+    file: Path | None = None  # that holds the trials, where it is one
 
     @classmethod
     def parse(cls, text: str) -> StorageAddress:
-        """What `--storage` was given.
+        """Return the address that `text` spells.
 
         Raises:
-            UsageError: it is no address that is understood. The text shows nothing of it: it may hold a password.
+            UsageError: it is no address that is understood. The error shows nothing of it: it may hold a password.
         """
         if text.startswith("sqlite:"):
-            raise UsageError("--storage: SQLite in the study's folder is the default; leave the option out")
+            raise UsageError("`storage`: SQLite in the study's folder is the default; leave it out")
         if text.startswith("journal://"):
             path = text.removeprefix("journal://")
             if not path or path.endswith("/") or "\0" in path:
-                raise UsageError("--storage: journal:// names no file; write journal:///FOLDER/FILE")
-            return cls(f"journal://{Path(path).absolute()}")
-        match = _POSTGRES.fullmatch(text)
-        if match is None:
-            raise UsageError(
-                f"--storage is no address of the form {_FORMS}; in user and password write '@', '/', ':', '?' and '#' "
-                f"as %40, %2F, %3A, %3F and %23"
-            )
-        options = parse_qsl(match["options"] or "", keep_blank_values=True)
-        if not {key for key, _ in options} <= _OPTIONS:
-            known = ", ".join(sorted(_OPTIONS))
-            raise UsageError(f"--storage: of the connection's options only these may be given: {known}")
-        user = f"{match['user']}@" if match["user"] else ""
-        query = f"?{urlencode(options)}" if options else ""
-        password = unquote(match["password"]) if match["password"] else None
-        return cls(f"postgresql://{user}{match['place']}{query}", password)
+                raise UsageError("`storage`: journal:// names no file; write journal:///FOLDER/FILE")
+            file = Path(path).absolute()
+            return cls(f"journal://{file}", file=file)
+        url = _parse_postgres(text)
+        shown = URL.create("postgresql", url.username, None, url.host, url.port, url.database, url.query)
+        return cls(shown.render_as_string(), None if url.password is None else str(url.password))
 
     @classmethod
     def of_file(cls, path: Path) -> StorageAddress:
-        """The SQLite database at `path`."""
-        return cls(f"sqlite:///{path}")
+        """Return the address of the SQLite database at `path`."""
+        return cls(URL.create("sqlite", database=str(path)).render_as_string(), file=path)
 
     def __str__(self) -> str:
-        """What may be shown to anyone."""
-        return self.url.removeprefix("sqlite:///")
+        """Return what may be shown to anyone."""
+        return str(self.file) if self._is_sqlite else self.url
 
     @property
-    def file(self) -> Path | None:
-        """The file that holds the trials, where it is one."""
-        kind, _, path = self.url.partition("://")
-        return None if kind == "postgresql" else Path(path.removeprefix("/") if kind == "sqlite" else path)
+    def _is_sqlite(self) -> bool:
+        return self.url.startswith("sqlite:")
+
+    @property
+    def _journal(self) -> Path | None:
+        return self.file if self.url.startswith("journal:") else None
 
     @property
     def inode(self) -> int | None:
@@ -102,61 +95,68 @@ class StorageAddress:
         except OSError:
             return None
 
-    def open(self, study: str) -> BaseStorage:
-        """The storage of `study`, made where there is none. Its connections end with it.
+    def open(self, study: str) -> Storage:
+        """Return the storage of `study`, made where there is none. No connection stays open between two uses.
 
         Raises:
             StorageError: it cannot be opened.
         """
         with self.errors(study):
-            if self.url.startswith("journal:"):
-                assert self.file is not None
-                lock = JournalLock(self.file)
-                return JournalStorage(JournalFileBackend(str(self.file), lock))  # type: ignore[arg-type]
-            return _with_end(Database(self._engine_url, self._engine_options("")))
+            if journal := self._journal:
+                require_journal(journal)
+                return JournalStorage(JournalFileBackend(str(journal), JournalLock(journal)))  # type: ignore[arg-type]
+            return get_storage(RDBStorage(self._engine_url, {**self._engine_options(), "poolclass": NullPool}))
 
     @contextmanager
-    def coordinating(self, study: str) -> Iterator[BaseStorage]:
-        """The storage for the body, which alone coordinates `study`.
+    def coordinating(self, study: str) -> Iterator[Storage]:
+        """Yield the storage to the body, which alone coordinates `study`.
 
         Raises:
             StorageError: it cannot be opened, or another coordinator has the study.
         """
         storage = self.open(study)  # makes and checks the tables, by two connections at once
-        if self.url.startswith("journal:"):
+        if self._journal:
             with locked(Path(f"{self.file}.{study}.lock"), study):  # a copy of the folder has a lock of its own
                 yield storage
             return
-        with self.errors(study):
-            options = self._engine_options(study)
-            database = Database(self._engine_url, options, skip_compatibility_check=True)
+        connections = _Connections()
+        options = self._engine_options() | {"pool_events": [(connections, "connect")]}
+        if self._is_sqlite:
+            options["pool_events"].append((_write_ahead, "connect"))
+        else:
+            # One connection that holds the lock as long as it lives: what is not locked cannot write.
+            options |= {"pool_size": 1, "max_overflow": 0}
+            options["pool_events"].append((partial(_take_advisory_lock, f"nas study {study}"), "connect"))
         try:
-            yield optuna.storages.get_storage(database)
+            with self.errors(study):
+                storage = get_storage(RDBStorage(self._engine_url, options, skip_compatibility_check=True))
+            yield storage
         finally:
-            database.engine.dispose()
+            connections.close()
 
     @property
     def _engine_url(self) -> str:
-        return self.url.replace("postgresql:", "postgresql+psycopg:", 1)
+        """What Optuna is given, which only chooses the driver for SQLite: `_engine_options` knows the file."""
+        return "sqlite:///study.db" if self._is_sqlite else self.url.replace("postgresql:", "postgresql+psycopg:", 1)
 
-    def _engine_options(self, coordinator_of: str) -> dict[str, Any]:
-        if self.url.startswith("sqlite:"):
-            return {"pool_events": [(_write_ahead, "connect")]} if coordinator_of else {}
+    def _engine_options(self) -> dict[str, Any]:
+        """Return SQLAlchemy's options for the engine.
+
+        The path of a SQLite database is not part of the URL, as Optuna fills in braces there, and SQLAlchemy 2.0 reads
+        a question mark as the path's end.
+        """
+        if self._is_sqlite:
+            return {"creator": partial(sqlite3.connect, str(self.file), check_same_thread=False)}
         try:
             import psycopg  # noqa: F401
         except ImportError:
             raise StudyError("PostgreSQL needs psycopg; install it with: pip install 'nas-budget[postgres]'") from None
         secret = {"password": self.password} if self.password is not None else {}
-        options: dict[str, Any] = {"connect_args": {**_ALIVE, **secret}}
-        if coordinator_of:
-            # One connection that holds the lock as long as it lives: what is not locked cannot write.
-            lock = partial(_take_advisory_lock, f"nas study {coordinator_of}")
-            options |= {"pool_size": 1, "max_overflow": 0, "pool_events": [(lock, "connect")]}
-        return options
+        return {"connect_args": {**_ALIVE, **secret}}
 
     @contextmanager
     def errors(self, study: str) -> Iterator[None]:
-        """Whatever goes wrong with the storage in the body becomes a StorageError.
+        """Turn whatever goes wrong with the storage in the body into a StorageError.
 
         Everything is caught, since the file of a stranger may hold anything.
 
@@ -176,8 +176,28 @@ class StorageAddress:
             if self.password:
                 text = text.replace(self.password, "***")
             if "password" in text:
-                text += "; give it by PGPASSWORD, in ~/.pgpass, or with --storage again"
+                text += "; give it by PGPASSWORD, in ~/.pgpass, or give `storage` again"
             raise StorageError(f"the storage of study {study!r} ({self}) failed: {text}") from None
+
+
+class _Connections:
+    """What an engine's driver has connected, to be closed together: Optuna's storages have no end of their own."""
+
+    def __init__(self) -> None:
+        self._made: list[Any] = []
+
+    def __call__(self, connection: Any, _: object) -> None:
+        """Take note of a new connection, as a listener of SQLAlchemy's."""
+        self._made.append(connection)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for connection in self._made:
+            connection.close()
+
+    def __reduce__(self) -> tuple[type[_Connections], tuple[()]]:
+        """Pickle as none: a storage's copy in another process connects anew."""
+        return _Connections, ()
 
 
 def address_of(folder: StudyFolder) -> StorageAddress:
@@ -190,25 +210,38 @@ def address_of(folder: StudyFolder) -> StorageAddress:
     return StorageAddress.parse(kept) if kept else StorageAddress.of_file(folder.database_file)
 
 
-def at_once(storage: BaseStorage) -> AbstractContextManager[None]:
-    """What the body writes to trials is one transaction, where `storage` is a database: it costs less."""
-    database = getattr(storage, "_backend", None)  # Optuna's cache lies over it
-    return database.at_once() if isinstance(database, Database) else nullcontext()
-
-
-def _with_end(database: RDBStorage) -> BaseStorage:
-    storage = optuna.storages.get_storage(database)
-    weakref.finalize(storage, database.engine.dispose)
-    return storage
+def _parse_postgres(text: str) -> URL:
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):  # the latter for a port that is no number
+        url = None
+    # Where a character is not escaped, part of the password may have become user, host or database, which are shown.
+    is_clear = (
+        url is not None
+        and url.drivername in _DRIVERS
+        and text.count("@") <= 1
+        and (not url.host or _HOST.fullmatch(url.host))
+        and _DATABASE.fullmatch(url.database or "")
+        and not re.search(r"[#\s]", text)
+    )
+    if url is None or not is_clear:
+        raise UsageError(
+            f"`storage` is no address of the form {_FORMS}; in user and password write '@', '/', ':', '?' and '#' "
+            f"as %40, %2F, %3A, %3F and %23"
+        ) from None
+    if not url.query.keys() <= _OPTIONS:
+        known = ", ".join(sorted(_OPTIONS))
+        raise UsageError(f"`storage`: of the connection's options only these may be given: {known}")
+    return url
 
 
 def _write_ahead(connection: Any, _: object) -> None:
-    """SQLite's write-ahead log: a commit costs a fifth of the time, and readers never hold up the coordinator."""
+    """Use SQLite's write-ahead log: a commit costs a fifth of the time, and readers never hold up the coordinator."""
     connection.execute("pragma journal_mode = wal")
 
 
 def _take_advisory_lock(name: str, connection: Any, _: object) -> None:
-    """PostgreSQL's lock of a session: given back when its connection ends, however that comes about."""
+    """Take PostgreSQL's lock of a session: given back when its connection ends, however that comes about."""
     deadline = time.monotonic() + LOCK_SECONDS
     connection.execute(_SERVER_ALIVE)
     while not connection.execute("select pg_try_advisory_lock(hashtextextended(%s, 0))", (name,)).fetchone()[0]:

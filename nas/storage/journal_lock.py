@@ -1,10 +1,17 @@
-"""The lock of Optuna's journal file."""
+"""The lock of Optuna's journal file, and the guard that no other file is taken for one."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 from pathlib import Path
+from typing import BinaryIO
+
+from nas.storage.locks import StorageError
+
+_LONGEST_LINE = 1 << 20  # bytes of a journal's first line, which creates a study
+_BEGINNING = b'{"op_code":'  # of every line that Optuna writes
 
 
 class JournalLock:
@@ -18,30 +25,70 @@ class JournalLock:
         self._lock: int | None = None
 
     def acquire(self) -> bool:
-        """Waits for the lock."""
+        """Wait for the lock.
+
+        Raises:
+            StorageError: the file is no journal. Nothing of it was changed.
+        """
         self._lock = os.open(f"{self._journal}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        _cut_torn_line(self._journal)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            with self._journal.open("r+b") as file:
+                _require_beginning(file, self._journal)
+                _cut_torn_line(file)
+        except BaseException:
+            self.release()
+            raise
         return True
 
     def release(self) -> None:
-        """Gives it back."""
+        """Give it back."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
 
-def _cut_torn_line(journal: Path) -> None:
-    """Removes what follows the last line's end."""
-    with journal.open("r+b") as file:
-        size = end = file.seek(0, os.SEEK_END)
-        while end > 0:
-            start = max(0, end - 65536)
-            file.seek(start)
-            newline = file.read(end - start).rfind(b"\n")
-            if newline >= 0:
-                end = start + newline + 1
-                break
-            end = start
-        if end < size:
-            file.truncate(end)
+def require_journal(path: Path) -> None:
+    """Refuse a file that Optuna's journal did not write; one that is empty or not there will become a journal.
+
+    Raises:
+        StorageError: the file holds something else.
+    """
+    if path.exists():
+        if not path.is_file():
+            raise _refusal(path)
+        with path.open("rb") as file:
+            _require_beginning(file, path)
+
+
+def _require_beginning(file: BinaryIO, path: Path) -> None:
+    line = file.readline(_LONGEST_LINE)
+    if not line.endswith(b"\n"):
+        if line and not line.startswith(_BEGINNING):  # else it is empty, or its first line is torn
+            raise _refusal(path)
+        return
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        entry = None
+    if not (isinstance(entry, dict) and type(entry.get("op_code")) is int and "worker_id" in entry):
+        raise _refusal(path)
+
+
+def _refusal(path: Path) -> StorageError:
+    return StorageError(f"{path} is no journal of Optuna's, and is left as it is; name another file in `storage`")
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    """Remove what follows the last line's end."""
+    size = end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 65536)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            end = start + newline + 1
+            break
+        end = start
+    if end < size:
+        file.truncate(end)

@@ -21,7 +21,7 @@ class BusyError(StorageError):
 
 @contextmanager
 def locked(path: Path, name: str) -> Iterator[None]:
-    """The body alone works on study `name`; the lock on the file `path` ends with its process, also by kill -9.
+    """Let the body alone work on study `name`; the lock on the file `path` ends with its process, also by kill -9.
 
     Raises:
         BusyError: another process has it.
@@ -40,11 +40,11 @@ def locked(path: Path, name: str) -> Iterator[None]:
             who = file.read(100).strip() or "another process"
             raise BusyError(
                 f"study {name!r} is being worked on by {who}; wait for that or stop it, or give this search another "
-                f"--name"
+                f"`name`"
             ) from None
         except OSError as error:
             raise StudyError(
-                f"cannot lock {path}: {error.strerror}; use --studies to keep studies on a disk that can"
+                f"cannot lock {path}: {error.strerror}; set `studies` to keep studies on a disk that can"
             ) from None
         file.truncate(0)
         file.write(f"process {os.getpid()} on {os.uname().nodename}\n")

@@ -12,6 +12,7 @@ from nas.decode import Bounds, decode
 from nas.study.records import Confirmation, Fate, TrialRecord
 
 FATES: Mapping[TrialState, Fate] = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "stopped"}
+NO_END: Mapping[str, Any] = {"fate": None, "reason": "", "epochs": None}  # attributes of a trial that has not ended
 CONFIRMATION = "confirmation:"  # with number and seed, the study attribute that holds one
 
 
@@ -43,7 +44,7 @@ Confirmations = Mapping[int, tuple[Confirmation, ...]]
 
 
 def confirmations_of(study_attributes: Mapping[str, Any]) -> Confirmations:
-    """By trial.
+    """Return the confirmations by trial.
 
     Raises:
         InvalidError: the storage holds what makes no sense.
@@ -58,7 +59,7 @@ def confirmations_of(study_attributes: Mapping[str, Any]) -> Confirmations:
 
 
 def records_of(trials: Iterable[FrozenTrial], confirmations: Confirmations) -> list[TrialRecord]:
-    """The records of those trials that were described.
+    """Return the records of those trials that were described.
 
     Raises:
         InvalidError: the storage holds what makes no sense.
@@ -93,7 +94,10 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> Tria
 
 
 def fate_of(trial: FrozenTrial) -> Fate:
-    """What became of a trial: told by its state, or by an attribute where that says less; else it was cut off."""
+    """Return what became of a trial.
+
+    Its state tells, or the attribute `fate` where the state says less; else the trial was cut off.
+    """
     if trial.state == TrialState.RUNNING:
         return "running"
     if not trial.state.is_finished():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import contextlib
 import copy
 import warnings
 from collections import Counter
@@ -15,16 +16,16 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
-from optuna.storages import BaseStorage, InMemoryStorage
+from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.arch import outline
 from nas.decode import encode
 from nas.errors import StudyError
 from nas.space import Candidate
-from nas.storage.address import address_of, at_once
+from nas.storage.address import Storage, address_of
 from nas.storage.locks import StorageError
-from nas.storage.optuna_records import CONFIRMATION, FATES, confirmations_of, records_of
+from nas.storage.optuna_records import CONFIRMATION, FATES, NO_END, confirmations_of, records_of
 from nas.study.decision_log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting
 from nas.study.folder import StudyFolder
 from nas.study.networks import has_networks
@@ -36,21 +37,22 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 class Store:
     """The study, opened for reading; `SearchStore` opens it for writing."""
 
-    def __init__(self, folder: StudyFolder, storage: BaseStorage | None = None) -> None:
-        """Opens an existing study, in `storage` where one is given, else where its folder says.
+    def __init__(self, folder: StudyFolder, storage: Storage | None = None) -> None:
+        """Open an existing study, in `storage` where one is given, else where its folder says.
 
         Raises:
             StudyError: its storage cannot be opened, or does not hold it.
         """
         self.folder = folder
         address = address_of(folder)
-        storage = storage or address.open(folder.name)
+        self.storage = storage or address.open(folder.name)
         with address.errors(folder.name):
-            _require_study(storage, folder)
-            self.study = optuna.load_study(study_name=folder.name, storage=storage)
+            _require_study(self.storage, folder)
+            self.study = optuna.load_study(study_name=folder.name, storage=self.storage)
+            self.study_id = self.storage.get_study_id_from_name(folder.name)
 
     def records(self) -> list[TrialRecord]:
-        """Every trial, by number.
+        """Return every trial, by number.
 
         Raises:
             StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
@@ -59,7 +61,7 @@ class Store:
             return records_of(self.study.get_trials(deepcopy=False), confirmations_of(self.study.user_attrs))
 
     def record(self, number: int) -> TrialRecord:
-        """One trial.
+        """Return one trial.
 
         Raises:
             StudyError: there is no such trial.
@@ -82,12 +84,13 @@ class _Running:
 
 
 class SearchStore(Store):
-    """The study as the coordinator uses it: asks for trials and tells what became of them.
+    """The study as the coordinator uses it: asks for trials and records what became of them.
 
-    The coordinator alone writes trials, so it works on a copy of them in memory, where looking at them costs nothing,
-    and makes every change in the storage too before it goes on. A described trial appears there whole, by one
-    transaction. So whatever ends this process, the storage holds every finished trial, and the state of the others
-    says that they were running: they wait, by their number, genes and seed, until the study is resumed.
+    Only the coordinator writes trials, so it keeps all of them in memory, where a read needs no I/O, and writes every
+    change through to the storage before it returns. A described trial appears there whole, by one transaction, and a
+    trial's state is written after all else of its end. So whatever ends this process, the storage holds every finished
+    trial, and the state of the others says that they were running: they wait, by their number, genes and seed, until
+    the study is resumed.
     """
 
     def __init__(
@@ -96,12 +99,12 @@ class SearchStore(Store):
         distributions: Mapping[str, BaseDistribution],
         sampler: BaseSampler,
         pruner: BasePruner,
-        storage: BaseStorage | None = None,
+        storage: Storage | None = None,
         note: Note = lambda _: None,
         has_target: bool = False,
         versions: str = "",
     ) -> None:
-        """Creates the study, or resumes it; `note` is told of all that happens, as it happens, first of `versions`.
+        """Create the study, or resume it; `note` is told of all that happens, as it happens, first of `versions`.
 
         Every trial has the genes of `distributions`, as `sampler` proposes them; `pruner` decides after each epoch.
 
@@ -117,7 +120,7 @@ class SearchStore(Store):
         # Asked while the storage cannot be written, with what is wrong: whether to try again, after a little wait.
         self.try_again: Callable[[str], bool] = lambda _: False
         self._address = address_of(folder)
-        self._storage = optuna.storages.get_storage(storage or self._address.open(folder.name))
+        self.storage = storage or self._address.open(folder.name)
         self._inode = self._address.inode
         self._distributions = dict(distributions)
         self._running: dict[int, _Running] = {}
@@ -136,37 +139,44 @@ class SearchStore(Store):
         name = self.folder.name
         identity = self.folder.document().identity if self.folder.exists else ""
         if has_networks(self.folder):
-            _require_study(self._storage, self.folder)
+            _require_study(self.storage, self.folder)
         # Made here, before any worker starts: four processes that create one new SQLite file at once lose three.
         self.study = optuna.create_study(
-            study_name=name, storage=self._storage, direction="maximize", load_if_exists=True
+            study_name=name, storage=self.storage, direction="maximize", load_if_exists=True
         )
         trials, self._attributes = self.study.get_trials(deepcopy=False), self.study.user_attrs
         if trials and self._attributes.get("folder", identity) != identity:
             raise StudyError(
                 f"{self._address} holds another study {name!r}, made in another folder; copy that folder to "
-                f"{self.folder.path} to go on with it, or give this search another --name"
+                f"{self.folder.path} to go on with it, or give this search another `name`"
             )
         self.study.set_user_attr("folder", identity)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             self.study.set_metric_names(["validation accuracy (%)"])
-        self._study_id = self._storage.get_study_id_from_name(name)
+        self.study_id = self.storage.get_study_id_from_name(name)
         for trial in trials:
-            if trial.state == TrialState.RUNNING:  # under a coordinator that was killed
-                trial = copy.copy(trial)
-                trial.state = TrialState.WAITING
-                self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
-            self._copy.add_trial(trial)
+            self._copy.add_trial(self._mend(trial) if trial.state == TrialState.RUNNING else trial)
         waiting = tuple(_waiting(t) for t in self._copy.get_trials(deepcopy=False) if t.state == TrialState.WAITING)
         return Began(len(trials), waiting, self._has_target, self._versions)
 
+    def _mend(self, trial: FrozenTrial) -> FrozenTrial:
+        """Let a trial wait that ran under a coordinator that was killed, perhaps while it wrote how the trial ended."""
+        found = self.storage.get_trial_id_from_study_id_trial_number(self.study_id, trial.number)
+        trial = copy.copy(trial)
+        trial.state, trial.user_attrs = TrialState.WAITING, {**trial.user_attrs}
+        for name in NO_END.keys() & trial.user_attrs.keys():
+            trial.user_attrs[name] = NO_END[name]
+            self.storage.set_trial_user_attr(found, name, NO_END[name])
+        self.storage.set_trial_state_values(found, TrialState.WAITING)
+        return trial
+
     def records(self) -> list[TrialRecord]:
-        """Every trial that was described, by number, as it is now."""
+        """Return every trial that was described, by number, as it is now."""
         return self._records.copy()
 
     def record(self, number: int) -> TrialRecord:
-        """One trial.
+        """Return one trial.
 
         Raises:
             StudyError: there is no such trial, or it was not described yet.
@@ -179,7 +189,7 @@ class SearchStore(Store):
         return bisect.bisect_left(self._records, number, key=lambda record: record.number)
 
     def _refresh(self, number: int) -> None:
-        """Makes the trial's record anew."""
+        """Make the trial's record anew."""
         trial = self._trial(number)
         if "num_params" in trial.user_attrs:
             index = self._index(number)
@@ -197,14 +207,14 @@ class SearchStore(Store):
         return self._memory.get_trial_id_from_study_id_trial_number(study_id, number)
 
     def _find(self, number: int) -> int | None:
-        """The id of a trial in the storage."""
+        """Return the id of a trial in the storage, or None where it has none."""
         try:
-            return self._storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+            return self.storage.get_trial_id_from_study_id_trial_number(self.study_id, number)
         except KeyError:
             return None
 
     def ask(self, below: int | None = None) -> tuple[int, dict[str, Any]]:
-        """The next trial's number and genes, every gene suggested; first those that were cut off, or enqueued.
+        """Return the next trial's number and genes, every gene suggested; first those that were cut off, or enqueued.
 
         `below`, for the log, is what the sampler was told to stay below: parameters of what met the target.
         """
@@ -218,22 +228,22 @@ class SearchStore(Store):
         return trial.number, dict(begun.params)
 
     def describe(self, number: int, candidate: Candidate, seed: int, draw: Mapping[str, Any] | None = None) -> None:
-        """What is known before training. Ahead of the first report, since the pruner compares by size.
+        """Record what is known before training. Ahead of the first report, since the pruner compares by size.
 
         `draw` has what it took to draw the network, by the names that `TrialRecord` has for it.
         """
         known = {"digest": candidate.digest, "network": outline(candidate.architecture), "seed": seed}
         for name, value in {**(draw or {}), **asdict(candidate.costs), **known}.items():
             self._running[number].trial.set_user_attr(name, value)
-        self._write(lambda: self._begin(number))
+        self._write(lambda: self._begin(self._running[number]))
         self._refresh(number)
 
     def report(self, number: int, epoch: int, accuracy: float) -> bool:
-        """Records an epoch's validation accuracy (percent); returns whether the trial should stop."""
+        """Record an epoch's validation accuracy (percent); return whether the trial should stop."""
         running = self._running[number]
         running.epochs = epoch
         self._memory.set_trial_intermediate_value(self._memory_id(number), epoch, accuracy)
-        self._write(lambda: self._storage.set_trial_intermediate_value(running.id, epoch, accuracy))
+        self._write(lambda: self.storage.set_trial_intermediate_value(running.id, epoch, accuracy))
         self._refresh(number)
         # Without what an attempt that was cut off has reported. `Trial.should_prune` would copy the trial whole.
         trial = copy.copy(self._trial(number))
@@ -245,8 +255,12 @@ class SearchStore(Store):
     def finish(
         self, number: int, fate: Fate, train_seconds: float, value: float | None = None, reason: str = ""
     ) -> None:
-        """Tells what became of a trial."""
-        running = self._running[number]
+        """Record what became of a trial.
+
+        Raises:
+            StorageError: it cannot be written; there the trial goes on running, and is trained again on resume.
+        """
+        running = self._running.pop(number)
         states = {fate: state for state, fate in FATES.items()}
         state = states.get(fate, TrialState.FAIL)
         if fate == "duplicate" and value is not None:
@@ -261,27 +275,34 @@ class SearchStore(Store):
         for name, attribute in attributes.items():
             running.trial.set_user_attr(name, attribute)
         told = self._copy.tell(running.trial, value if state == TrialState.COMPLETE else None, state=state)
-        self._write(lambda: self._end(number, attributes, state, told.values))
-        del self._running[number]
+        self._write(lambda: self._end(running, attributes, state, told.values))
         self._refresh(number)
         self._note(Ended(number, fate, value))
 
     def interrupt_all(self, train_seconds: dict[int, float]) -> None:
-        """Every running trial waits from now on: it is trained again when the study is resumed."""
+        """Let every running trial wait: it is trained again when the study is resumed.
+
+        A storage that cannot be written keeps them as running, which comes to the same when the study is resumed; only
+        their seconds of training are lost.
+        """
         if self._running:
             self._note(Interrupted(tuple(sorted(self._running))))
+        writes = []
         for number, running in sorted(self._running.items()):
             seconds = round(running.seconds_before + train_seconds.get(number, 0.0), 3)
             running.trial.set_user_attr("train_seconds", seconds)
             self._memory.set_trial_state_values(self._memory_id(number), TrialState.WAITING)
-            self._write(partial(self._end, number, {"train_seconds": seconds}, TrialState.WAITING, None))
-            del self._running[number]
             self._refresh(number)
+            writes.append(partial(self._end, running, {"train_seconds": seconds}, TrialState.WAITING, None))
+        self._running.clear()
+        with contextlib.suppress(StorageError):
+            for write in writes:
+                self._write(write)
 
     def add_confirmation(self, number: int, confirmation: Confirmation) -> None:
         """Records one seed's training. On the study, since Optuna does not let a finished trial be written to."""
         key, value = f"{CONFIRMATION}{number}:{confirmation.seed}", encode(confirmation)
-        self._write(lambda: self._storage.set_study_user_attr(self._study_id, key, value))
+        self._write(lambda: self.storage.set_study_user_attr(self.study_id, key, value))
         self._attributes[key] = value
         self._confirmations = confirmations_of(self._attributes)
         self._refresh(number)
@@ -309,43 +330,45 @@ class SearchStore(Store):
             if trial.state == TrialState.WAITING:
                 self._copy.add_trial(trial)
 
-    def _begin(self, number: int) -> None:
-        trial, running = self._trial(number), self._running[number]
+    def _begin(self, running: _Running) -> None:
+        number = running.trial.number
+        trial = self._trial(number)
         found = self._find(number) if running.written else None
         if found is None:
             running.written = True
-            running.id = self._storage.create_new_trial(self._study_id, trial)
+            running.id = self.storage.create_new_trial(self.study_id, trial)
             if self._find(number) != running.id:
-                made = self._storage.get_trial_number_from_id(running.id)
+                made = self.storage.get_trial_number_from_id(running.id)
                 raise StudyError(
-                    f"another program writes to study {self.folder.name!r}: trial {number} came out as {made}; "
-                    f"end it, and resume this search"
+                    f"trial {number} of study {self.folder.name!r} came out as {made}: another program writes to the "
+                    f"study, or an answer of the storage was lost; end that program, and resume this search"
                 )
             return
         running.id = found
-        stored = self._storage.get_trial(running.id)
+        stored = self.storage.get_trial(running.id)
         for name in trial.params.keys() - stored.params.keys():  # of a trial that was enqueued
             gene = trial.distributions[name]
-            self._storage.set_trial_param(running.id, name, gene.to_internal_repr(trial.params[name]), gene)
+            self.storage.set_trial_param(running.id, name, gene.to_internal_repr(trial.params[name]), gene)
         for name, value in trial.user_attrs.items():
             if stored.user_attrs.get(name) != value:
-                self._storage.set_trial_user_attr(running.id, name, value)
-        self._storage.set_trial_state_values(running.id, TrialState.RUNNING)
+                self.storage.set_trial_user_attr(running.id, name, value)
+        self.storage.set_trial_state_values(running.id, TrialState.RUNNING)
 
-    def _end(self, number: int, attributes: dict[str, Any], state: TrialState, values: list[float] | None) -> None:
-        running = self._running[number]
+    def _end(
+        self, running: _Running, attributes: dict[str, Any], state: TrialState, values: list[float] | None
+    ) -> None:
+        """Write the state last: killed before that, the trial is one that ran, and `_mend` forgets its end."""
         try:
             if running.id < 0:
-                self._begin(number)
-            with at_once(self._storage):
-                for name, value in attributes.items():
-                    self._storage.set_trial_user_attr(running.id, name, value)
-                self._storage.set_trial_state_values(running.id, state, values)
+                self._begin(running)
+            for name, value in attributes.items():
+                self.storage.set_trial_user_attr(running.id, name, value)
+            self.storage.set_trial_state_values(running.id, state, values)
         except optuna.exceptions.UpdateFinishedTrialError:
             pass  # it has ended already: the answer to the change that did it was lost
 
 
-def _require_study(storage: BaseStorage, folder: StudyFolder) -> None:
+def _require_study(storage: Storage, folder: StudyFolder) -> None:
     try:
         storage.get_study_id_from_name(folder.name)
     except KeyError:

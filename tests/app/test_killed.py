@@ -19,7 +19,9 @@ from optuna.trial import FrozenTrial
 
 from nas.storage.address import StorageAddress
 from nas.storage.optuna_records import fate_of
+from nas.study.folder import StudyFolder
 from nas.study.front import pareto_front
+from nas.study.networks import network_file
 from nas.study.records import last_epochs_mean
 
 if TYPE_CHECKING:
@@ -143,7 +145,7 @@ def check(nas: Nas, address: StorageAddress, trials: int) -> None:
     for trial in by_fate["completed"]:
         assert sorted(trial.intermediate_values) == list(range(1, EPOCHS + 1))
         assert trial.value == last_epochs_mean(tuple(trial.intermediate_values.values()))
-        assert (nas.cwd / f"studies/{NAME}/run/weights/trial_{trial.number}.pt").stat().st_size > 0
+        assert network_file(StudyFolder(nas.cwd / "studies", NAME), trial.number).stat().st_size > 0
     secret = {"PGPASSWORD": address.password} if address.password else {}
     replayed = nas("replay", NAME, "--json", env=secret).json
     assert replayed["difference"] is None
@@ -158,7 +160,7 @@ def check(nas: Nas, address: StorageAddress, trials: int) -> None:
     assert {row["trial"] for row in status["front"]} == front
 
 
-@pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("address", ["sqlite", "journal", "postgresql"], indirect=True)
 def test_a_killed_coordinator_and_a_killed_worker_lose_nothing(nas: Nas, address: StorageAddress) -> None:
     rng = random.Random(address.url[:6])
     kill_coordinator(nas, address, 12, rng.uniform(4, 8))

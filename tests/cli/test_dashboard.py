@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +75,37 @@ def test_a_port_that_is_taken_is_named(digits_study: Study) -> None:
         port = server.getsockname()[1]
         ended = digits_study.nas("dashboard", "small", "--port", port)
     assert ended.rc == 1
-    assert f"--port {port}: Address already in use; try --port 0 for a free one" in ended.err
+    # The command line spells a setting as its option.
+    assert re.search(rf"(`port`|--port) {port}: Address already in use; set (`port`|--port) to 0", ended.err)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "/api/studies/1", b""),
+        ("POST", "/api/studies", b'{"study_name": "mine", "directions": ["minimize"]}'),
+        ("POST", "/api/studies/1/rename", b'{"study_name": "mine"}'),
+        ("PUT", "/api/studies/1/note", json.dumps({"version": 99, "body": "x" * 1_000_000}).encode()),
+        ("PATCH", "/api/studies/1", b"{}"),
+    ],
+)
+def test_the_dashboard_changes_nothing(method: str, path: str, body: bytes, study_copy: Study) -> None:
+    process = study_copy.nas.start("dashboard", "small", "--port", 0)
+    try:
+        address = address_of(process)
+        before = json.loads(read(f"{address}/api/studies/1"))
+        request = urllib.request.Request(f"{address}{path}", body, {"Content-Type": "application/json"}, method=method)
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
+        assert refused.value.code == 405
+        assert "nas dashboard only shows a study" in json.loads(refused.value.read())["reason"]
+        assert json.loads(read(f"{address}/api/studies/1")) == before
+        assert [study["study_name"] for study in json.loads(read(f"{address}/api/studies"))["study_summaries"]] == [
+            "small"
+        ]
+    finally:
+        process.send_signal(signal.SIGINT)
+        study_copy.nas.finish(process, 20)
 
 
 @contextlib.contextmanager
@@ -129,13 +160,11 @@ def test_any_dashboard_shows_what_was_found(address: str, study_copy: Study) -> 
         assert {"num_params", "num_macs", "digest", "seed", "train_seconds"} <= known
         assert {"recipe.learning_rate", "stage1.block1.width"} <= {p["name"] for p in trial["params"]}
     confirmed = {row["trial"] for row in result["front"] if row["seeds"]}
-    kept = {t["number"]: {a["filename"]: a for a in t["artifacts"]} for t in study["trials"] if t["artifacts"]}
-    assert confirmed <= kept.keys()
-    number = max(confirmed)
-    drawing = kept[number][f"trial_{number}.png"]
+    kept = {a["filename"]: a for a in study["artifacts"]}
+    assert {f"trial_{number}{kind}" for number in confirmed for kind in (".png", ".py", ".pt")} <= kept.keys()
+    drawing = kept[f"trial_{max(confirmed)}.png"]
     assert drawing["mimetype"] == "image/png"
-    trial_id = next(t["trial_id"] for t in study["trials"] if t["number"] == number)
-    assert read(f"{address}/artifacts/1/{trial_id}/{drawing['artifact_id']}").startswith(b"\x89PNG")
+    assert read(f"{address}/artifacts/1/{drawing['artifact_id']}").startswith(b"\x89PNG")
 
 
 def attribute(trial: Any, name: str) -> str:

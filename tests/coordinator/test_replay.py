@@ -35,7 +35,7 @@ from nas.errors import DataError, StudyError
 from nas.space import draw_network, load_space
 from nas.storage.address import address_of
 from nas.storage.study_store import Store
-from nas.study.decision_log import Asked, Began, DecisionLog, Interrupted, Reported, read_log
+from nas.study.decision_log import Asked, Began, DecisionLog, Interrupted, Reported, read_log, versions
 from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
 
@@ -207,15 +207,15 @@ def test_a_full_disk_keeps_no_line_from_the_log(tmp_path: Path) -> None:
 
 
 def test_a_trial_of_a_worker_process_is_trained_again_in_this_one(searched: StudyFolder, folder: StudyFolder) -> None:
-    again = retrain(searched, 0, None)
+    again = retrain(searched, 0, load_dataset("digits"))
     assert again.is_same, str(again)
     assert str(again) == "trial 0: 3 epochs trained again, the same accuracies to the bit"
     with closing(sqlite3.connect(folder.run / "study.db")) as database, database:
         seed = "update trial_user_attributes set value_json = '1' where key = 'seed' and trial_id = ?"
         database.execute(seed, database.execute("select trial_id from trials where number = 0").fetchone())
-    text = str(retrain(folder, 0, None))
+    text = str(retrain(folder, 0, load_dataset("digits")))
     assert text.startswith("trial 0: the accuracies of 3 epochs differ by up to ")
-    assert f"; then nas 0.1.0, optuna {optuna.__version__}, torch {torch.__version__.partition('+')[0]}" in text
+    assert f"; then {versions()}; now {versions()}, on one thread of this CPU" in text
 
 
 def test_the_command_says_what_it_found(searched: StudyFolder, folder: StudyFolder) -> None:
@@ -250,7 +250,6 @@ def test_a_clock_that_jumps_changes_nothing(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(time, "time", jumping)
     monkeypatch.setattr("optuna.storages._in_memory.datetime", Jumping)
     monkeypatch.setattr("optuna.storages._rdb.storage.datetime", Jumping)
-    monkeypatch.setattr("nas.storage.database.datetime", Jumping)
     seconds: list[float] = []
     began = time.monotonic()
     folder = StudyFolder(tmp_path, "jumping")

@@ -152,7 +152,7 @@ def test_files_of_one_name_are_told_apart_and_their_folders_stay_private(tmp_pat
 def test_what_is_no_study_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "new")
     with pytest.raises(
-        UsageError, match=r"--warm-start nosuch: no study 'nosuch'; .*; or give 'reference', or an arch"
+        UsageError, match=r"`warm_start` nosuch: no study 'nosuch'; .*; or give 'reference', or an arch"
     ):
         _search(folder, replace(SETTINGS, warm_start=("nosuch",)))
     with pytest.raises(NasError, match=r"cannot read .*missing.toml"):

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING
 
 import optuna_dashboard
 import pytest
-from optuna_dashboard.artifact._backend import list_trial_artifacts
+from optuna.artifacts import get_all_artifact_meta
 from PIL import Image
 from watching import Watching
 
 from nas.app.search import Machine, search
 from nas.coordinator.coordinator import Snapshot
 from nas.dashboard import content
+from nas.dashboard.artifacts import SEEDS_SHOWN
 from nas.dashboard.content import FIGURE, Refresher, refresh
-from nas.dashboard.server import _Fresh
+from nas.dashboard.server import _ReadOnly
 from nas.errors import StudyError
 from nas.report.files import write_report
+from nas.storage.locks import BusyError, locked
 from nas.storage.study_store import Store
 from nas.strategy import stopping
 from nas.study.folder import StudyFolder
@@ -48,7 +50,7 @@ def add_confirmation(store: Store, number: int, seed: int) -> None:
 
 
 def figure_of(folder: StudyFolder) -> dict[str, object]:
-    attributes = Store(folder).study._storage.get_study_system_attrs(1)
+    attributes = Store(folder).storage.get_study_system_attrs(1)
     prefix = f"dashboard:plot_data:{FIGURE}:"
     pieces = {int(key.removeprefix(prefix)): value for key, value in attributes.items() if key.startswith(prefix)}
     figure: dict[str, object] = json.loads("".join(pieces[i] for i in sorted(pieces)))
@@ -75,7 +77,7 @@ def test_a_network_that_is_not_kept_is_not_drawn(folder: StudyFolder, tmp_path: 
 
 def test_the_figure_and_the_note_keep_up_with_the_study(folder: StudyFolder) -> None:
     optuna_dashboard.save_note(Store(folder).study, "")  # the search has left its own
-    fresh = _Fresh(Refresher(lambda: Store(folder)), lambda environ, start_response: [b""])
+    fresh = _ReadOnly(Refresher(lambda: Store(folder)), lambda environ, start_response: [b""])
     ask = {"PATH_INFO": "/api/studies/1"}
     fresh({"PATH_INFO": "/static/bundle.js"}, print)
     assert note_of(folder) == ""
@@ -103,32 +105,27 @@ def test_a_persons_note_is_left_alone(folder: StudyFolder) -> None:
 
 
 def test_a_storage_that_fails_does_not_end_the_dashboard(folder: StudyFolder) -> None:
-    answers = _Fresh(Refresher(lambda: Store(folder)), lambda environ, start_response: [b"still here"])
+    answers = _ReadOnly(Refresher(lambda: Store(folder)), lambda environ, start_response: [b"still here"])
     shutil.rmtree(folder.run)
     with pytest.raises(StudyError):
         Store(folder)
     assert list(answers({"PATH_INFO": "/api/studies"}, print)) == [b"still here"]
 
 
-def artifacts_of(folder: StudyFolder) -> dict[int, dict[str, Path]]:
-    """The files of each trial's artifacts by name, as optuna-dashboard finds them."""
-    study = Store(folder).study
-    attributes = study._storage.get_study_system_attrs(study._study_id)
-    found = {}
-    for trial in study.trials:
-        kept = list_trial_artifacts(attributes, {}, trial)
-        found[trial.number] = {a["filename"]: folder.run / "artifacts" / a["artifact_id"] for a in kept}
-    return {number: files for number, files in found.items() if files}
+def artifacts_of(folder: StudyFolder) -> dict[str, Path]:
+    """The files of the study's artifacts by name."""
+    found = get_all_artifact_meta(Store(folder).study)
+    files = {meta.filename: folder.run / "artifacts" / meta.artifact_id for meta in found}
+    assert len(files) == len(found)
+    return files
 
 
 def test_a_search_leaves_figure_note_and_artifacts(study_copy: Study, folder: StudyFolder, tmp_path: Path) -> None:
     assert study_copy.search.json["answer"] in note_of(folder)
     assert len(figure_of(folder)["data"]) == 6  # type: ignore[arg-type]
     confirmed = [r for r in Store(folder).records() if r.confirmed]
-    kept = artifacts_of(folder)
-    assert kept.keys() == {r.number for r in confirmed}
-    number, files = next(iter(kept.items()))
-    assert files.keys() == {f"trial_{number}.png", f"trial_{number}.py", f"trial_{number}.pt"}
+    files, number = artifacts_of(folder), confirmed[0].number
+    assert files.keys() == {f"trial_{r.number}{kind}" for r in confirmed for kind in (".png", ".py", ".pt")}
     with Image.open(files[f"trial_{number}.png"]) as drawing:
         assert drawing.format == "PNG"
     for name, file in files.items():
@@ -136,25 +133,42 @@ def test_a_search_leaves_figure_note_and_artifacts(study_copy: Study, folder: St
     assert study_copy.nas("verify", tmp_path / f"trial_{number}.py").rc == 0
 
 
-def test_an_added_seed_replaces_the_artifacts(folder: StudyFolder) -> None:
-    before = artifacts_of(folder)
+def test_an_added_seed_rewrites_the_artifacts(folder: StudyFolder) -> None:
+    def contents() -> dict[str, bytes]:
+        return {name: file.read_bytes() for name, file in artifacts_of(folder).items()}
+
+    before, files = contents(), artifacts_of(folder)
     refresh(Store(folder))
-    assert artifacts_of(folder) == before
+    assert contents() == before
     store = Store(folder)
-    number = next(iter(before))
+    number = next(r.number for r in store.records() if r.confirmed)
     add_confirmation(store, number, 7)
     refresh(Store(folder))
-    after = artifacts_of(folder)
-    assert {n: files for n, files in after.items() if n != number} == {n: f for n, f in before.items() if n != number}
-    assert after[number].keys() == before[number].keys()
-    module = after[number][f"trial_{number}.py"].read_text()
-    assert f'"seeds": {store.record(number).confirmed.num_seeds},' in module  # type: ignore[union-attr]
-    assert not any(file.exists() for file in before[number].values())
+    assert artifacts_of(folder) == files
+    after = contents()
+    changed = {name for name in after if after[name] != before[name]}
+    assert f"trial_{number}.py" in changed
+    assert {Path(name).stem for name in changed} == {f"trial_{number}"}
+    seeds = store.record(number).confirmed.num_seeds  # type: ignore[union-attr]
+    assert f'"seeds": {seeds},'.encode() in after[f"trial_{number}.py"]
+
+
+def test_artifacts_that_were_cut_off_are_written_again(folder: StudyFolder) -> None:
+    store, files = Store(folder), artifacts_of(folder)
+    module = next(file for name, file in files.items() if name.endswith(".py"))
+    whole = module.read_bytes()
+    module.write_bytes(whole[:10])
+    store.study.set_user_attr(SEEDS_SHOWN, {})
+    with locked(folder.run / "artifacts.lock", "small"), pytest.raises(BusyError):
+        refresh(store)  # another process has begun to
+    refresh(store)
+    assert artifacts_of(folder) == files
+    assert module.read_bytes() == whole
 
 
 def test_a_figure_is_whole_at_any_moment(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads between two writes gets the figure of before or of after."""
-    storage = type(Store(folder).study._storage)
+    storage = type(Store(folder).storage)
     write = storage.set_study_system_attr
     seen = []
 
