@@ -36,8 +36,10 @@ from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 from nas.train.engine import find_device
 from nas.workers.interrupt import Interrupts
-from nas.workers.local import Pool, Worker, local_workers
+from nas.workers.pool import WorkerPool
+from nas.workers.process import local_workers
 from nas.workers.ray_actors import check_cluster, cluster_workers
+from nas.workers.worker import Worker
 
 MOST_TRIALS_PER_DEVICE = 32  # one thread queues the steps of all of them
 
@@ -218,7 +220,7 @@ def _coordinate(
     with interrupts.active():
         try:
             with _workers(machine, parts, interrupts, watchers) as workers:
-                task(Coordinator(store, sampler, settings, images, Pool(workers), watchers, interrupts))
+                task(Coordinator(store, sampler, settings, images, WorkerPool(workers), watchers, interrupts))
         except KeyboardInterrupt:
             pass  # while it waited for workers; the signal is remembered in `interrupts`
         finally:

@@ -20,8 +20,9 @@ from nas.errors import DataError, NasError
 from nas.export.python_module import module_source
 from nas.model.build import build
 from nas.study.records import last_epochs_mean
-from nas.train.engine import Epoch, find_device, prepare, use_one_thread
+from nas.train.engine import find_device, prepare, use_one_thread
 from nas.train.engine import train as train_network
+from nas.train.epoch import Epoch
 
 
 def train_described(

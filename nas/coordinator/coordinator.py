@@ -22,10 +22,11 @@ from nas.study.networks import keep_network
 from nas.study.recipe import trial_recipe
 from nas.study.records import Confirmation, ConfirmedFigure, TrialRecord, last_epochs_mean
 from nas.study.settings import StudySettings
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
-from nas.workers.local import Pool, Worker
-from nas.workers.messages import Event, Finished, Job, JobKey
+from nas.workers.messages import Finished, Job, JobEvent, JobKey
+from nas.workers.pool import WorkerPool
+from nas.workers.worker import Worker
 
 CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
@@ -43,7 +44,7 @@ class Coordinator:
         sampler: BudgetSampler,
         settings: StudySettings,
         images: StudyImages,
-        pool: Pool,
+        pool: WorkerPool,
         watchers: Sequence[Watcher],
         interrupts: Interrupts,
         clock: Callable[[], float] = time.monotonic,
@@ -302,7 +303,7 @@ class Coordinator:
 
     # What workers report
 
-    def _handle(self, worker: Worker, event: Event) -> None:
+    def _handle(self, worker: Worker, event: JobEvent) -> None:
         running = self._running.get(event.key)
         if running is None:
             return  # it went on until it heard that it was stopped

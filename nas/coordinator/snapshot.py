@@ -7,7 +7,7 @@ from typing import Protocol
 
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 from nas.workers.messages import Job
 
 

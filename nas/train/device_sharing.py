@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import torch
 
 from nas.errors import NasError, OutOfMemoryError
-from nas.train.engine import Epoch, Training
+from nas.train.engine import Training
+from nas.train.epoch import Epoch
 
 MOST_TRAININGS = 16  # on one device: one thread queues the work of all of them
 MEMORY_SHARE = 0.85  # of what is there; the next training may be larger than those seen so far

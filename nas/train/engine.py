@@ -25,6 +25,7 @@ from nas.errors import DeviceError, OutOfMemoryError, TrainingError
 from nas.train.augment import augment
 from nas.train.cpu_kernels import fuse
 from nas.train.cuda_graphs import Reading, Stream
+from nas.train.epoch import Epoch
 from nas.train.optimizer import learning_rate_at, make_optimizer
 from nas.train.seed_batch import batch_of_seeds, write_back
 
@@ -38,22 +39,6 @@ LAYOUT = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}
 POLL_SECONDS = 1e-4  # between two looks at whether a GPU is done
 
 _Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one epoch gave."""
-
-    number: int  # from 1
-    train_loss: float  # mean over the epoch's images
-    accuracy: float  # percent of the images held out for evaluation
-    seconds: float  # training and evaluation; of several seeds trained as one, each has its share
-    images: int  # trained on
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether the loss is a number."""
-        return math.isfinite(self.train_loss)
 
 
 @dataclass(frozen=True)

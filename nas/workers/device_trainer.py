@@ -1,4 +1,4 @@
-"""The trainings of one device. Every kind of worker has one, wherever it runs, and talks to it in orders and news."""
+"""Runs the jobs of one device. A worker owns one `Trainer`, sends it `Orders` and receives `News`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
 from nas.train.device_sharing import Report, Together
 from nas.train.engine import PreparedData, Training, prepare
-from nas.workers.messages import Event, Finished, Job, JobKey, News, Orders
+from nas.workers.messages import Finished, Job, JobEvent, JobKey, News, Orders
 
-EXCHANGE_SECONDS = 0.5  # after which orders are heard, whether or not there is news
+EXCHANGE_SECONDS = 0.5  # after which new orders are read, whether or not there are events
 
 
 @dataclass(frozen=True)
-class _Running:
-    """A job, and its place in the training that it may share with other seeds."""
+class _ActiveJob:
+    """A job that is trained now, and its place in the training that it may share with other seeds."""
 
     job: Job
     network: nn.Module
@@ -32,10 +32,10 @@ class _Running:
 
 
 class Trainer:
-    """Trains jobs on one device, several in turn where they fit; the two parts that they need are prepared once each.
+    """Trains jobs on one device, several in turn where they fit.
 
-    A training goes on after an epoch without waiting for an answer, so that nothing idles while the coordinator thinks;
-    what it does in vain before it is told to stop is a turn or two.
+    A training goes on after an epoch without waiting for an answer, so that the device is busy while the coordinator
+    decides. A job that is to stop has then trained a turn or two in vain. Each data set is prepared once.
     """
 
     def __init__(
@@ -45,10 +45,14 @@ class Trainer:
         trials_per_device: int | None = None,
         joins_seeds: bool | None = None,
     ) -> None:
-        """`trials_per_device` sets how many share the device, in place of measured memory (and one on the CPU).
+        """Prepare for jobs on `device`.
 
-        `joins_seeds` trains the seeds of one confirmation as one batch: by default on CUDA, since on the CPU that is
-        slower than one after the other.
+        Args:
+            parts: the images.
+            device: where to train.
+            trials_per_device: how many jobs share the device; by default what its memory holds, and one on the CPU.
+            joins_seeds: whether to train the seeds of one confirmation as one batch; by default on CUDA alone, since on
+                the CPU that is slower than one after the other.
         """
         if device.type == "cuda":
             torch.cuda.set_device(device)  # or what names no device would take memory on the first one
@@ -57,17 +61,17 @@ class Trainer:
         self._joins_seeds = joins_seeds_on(device) if joins_seeds is None else joins_seeds
         self._prepared: dict[bool, PreparedData] = {}
         self._together = Together(device, trials_per_device)
-        self._running: dict[JobKey, _Running] = {}
+        self._active: dict[JobKey, _ActiveJob] = {}
 
     @property
     def is_idle(self) -> bool:
-        """Whether there is nothing to train."""
-        return not self._running
+        """Return whether there is nothing to train."""
+        return not self._active
 
     def exchange(self, orders: Orders, seconds: float = EXCHANGE_SECONDS) -> News:
-        """Follows `orders` and trains until there is something to tell, nothing to train, or `seconds` are over.
+        """Follow `orders`, and train until there is an event, nothing to train, or `seconds` are over.
 
-        Whatever ends a job without ending the others is told, not raised.
+        An error that ends one job and not the others is an event of that job.
 
         Raises:
             RuntimeError: the device can compute nothing more in this process.
@@ -75,67 +79,69 @@ class Trainer:
         until = time.monotonic() + seconds
         for key in orders.stop:
             self._stop(key)
-        events = [event for jobs in self._groups(orders.start) for event in self._begin(jobs)]
-        while self._running and not events:
-            events = [event for report in self._together.advance() for event in self._told(report)]
+        events = [event for jobs in self._group(orders.start) for event in self._begin(jobs)]
+        while self._active and not events:
+            events = [event for report in self._together.advance() for event in self._events_of(report)]
             if time.monotonic() >= until:
                 break
         return News(tuple(events), self._together.capacity)
 
-    def _groups(self, jobs: Iterable[Job]) -> list[list[Job]]:
-        """Jobs that are trained as one: seeds of one network and recipe, where that is faster."""
+    def _group(self, jobs: Iterable[Job]) -> list[list[Job]]:
+        """Group jobs that are trained as one: seeds of one network and recipe, where that is faster."""
         groups: dict[object, list[Job]] = {}
         for job in jobs:
             joins = self._joins_seeds and job.confirms and not job.alone
             groups.setdefault((job.architecture, job.recipe) if joins else job.key, []).append(job)
         return list(groups.values())
 
-    def _begin(self, jobs: list[Job]) -> list[Event]:
-        """Lets `jobs` take turns, as one training; what there is to tell if they cannot."""
+    def _begin(self, jobs: list[Job]) -> list[JobEvent]:
+        """Add `jobs` as one training; return why they failed where they cannot be trained."""
         try:
-            data = self._data(jobs[0].confirms)
-            networks = [_network(job) for job in jobs]
+            data = self._prepare(jobs[0].confirms)
+            networks = [_build_network(job) for job in jobs]
             training = Training(networks, jobs[0].recipe, data, [job.seed for job in jobs])
         except (NasError, RuntimeError) as error:
             if isinstance(error, NotImplementedError) and len(jobs) > 1:  # a layer not known for several seeds
                 return [event for job in jobs for event in self._begin([job])]
-            failed = _failed(error)
-            if failed.cause == "memory":
+            failure = _failure_of(error)
+            if failure.cause == "memory":
                 self._together.admit_fewer(self._together.num_seeds + len(jobs))
-            return [Event(job.key, failed) for job in jobs]
+            return [JobEvent(job.key, failure) for job in jobs]
         self._together.add(training)
         for index, (job, network) in enumerate(zip(jobs, networks, strict=True)):
-            self._running[job.key] = _Running(job, network, training, index)
+            self._active[job.key] = _ActiveJob(job, network, training, index)
         return []
 
     def _stop(self, key: JobKey) -> None:
-        stopped = self._running.pop(key, None)  # it may have ended meanwhile
-        if stopped and all(running.training is not stopped.training for running in self._running.values()):
+        stopped = self._active.pop(key, None)  # it may have ended meanwhile
+        if stopped and all(active.training is not stopped.training for active in self._active.values()):
             self._together.drop(stopped.training)
 
-    def _told(self, report: Report) -> list[Event]:
-        """What a turn means for each of the jobs that it was taken for."""
+    def _events_of(self, report: Report) -> list[JobEvent]:
+        """Return what a turn of a training means for each of its jobs."""
         events = []
-        for key, running in tuple(self._running.items()):
-            if running.training is not report.training:
+        for key, active in tuple(self._active.items()):
+            if active.training is not report.training:
                 continue
             if isinstance(report.what, Exception):
-                events.append(Event(key, _failed(report.what)))
+                events.append(JobEvent(key, _failure_of(report.what)))
             else:
-                events.append(Event(key, report.what[running.index]))
-                if not running.training.is_done:
+                events.append(JobEvent(key, report.what[active.index]))
+                if not active.training.is_done:
                     continue
-                events.append(Event(key, Finished(network=self._trained(running))))
-            del self._running[key]
+                events.append(JobEvent(key, Finished(network=self._encode_network(active))))
+            del self._active[key]
         return events
 
-    def _trained(self, running: _Running) -> bytes:
-        data, job = self._data(running.job.confirms), running.job
+    def _encode_network(self, active: _ActiveJob) -> bytes:
+        """Return the trained network of a job as bytes."""
+        data, job = self._prepare(active.job.confirms), active.job
         mean, std = (tuple(round(v, 6) for v in t.flatten().tolist()) for t in (data.mean, data.std))
-        weights = {name: t.detach().cpu().numpy() for name, t in running.network.state_dict().items()}
+        weights = {name: t.detach().cpu().numpy() for name, t in active.network.state_dict().items()}
         return TrainedNetwork(job.architecture, job.recipe, weights, mean, std, self._parts.class_names).to_bytes()
 
-    def _data(self, confirms: bool) -> PreparedData:
+    def _prepare(self, confirms: bool) -> PreparedData:
+        """Return the images of confirmations, or those of trials, on the device."""
         if confirms not in self._prepared:
             p = self._parts
             pair = (p.whole_train, p.test) if confirms else (p.train, p.validation)
@@ -144,17 +150,18 @@ class Trainer:
 
 
 def joins_seeds_on(device: torch.device) -> bool:
-    """Whether several seeds of one network train faster as one batch there."""
+    """Return whether several seeds of one network train faster as one batch on `device`."""
     return device.type == "cuda"
 
 
-def _network(job: Job) -> nn.Module:
+def _build_network(job: Job) -> nn.Module:
+    """Return the network of `job`, initialized by its seed."""
     torch.manual_seed(job.seed)
     return build(lower(job.architecture))
 
 
-def _failed(error: Exception) -> Finished:
-    """Why a job failed, in one line: our own errors speak for themselves, others are named."""
+def _failure_of(error: Exception) -> Finished:
+    """Return why a job failed, in one line: our own errors speak for themselves, others are named."""
     memory = isinstance(error, OutOfMemoryError | torch.OutOfMemoryError)
     text = str(error)[:200].partition("\n")[0]
     reason = str(error) if isinstance(error, NasError) else f"{type(error).__name__}: {text}"

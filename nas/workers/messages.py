@@ -1,4 +1,4 @@
-"""What travels between the coordinator and the trainers: plain values, the same for every kind of worker."""
+"""The messages between the coordinator and the trainers: plain values, the same for every kind of worker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nas.arch import Architecture, Recipe
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 
 # The coordinator's name for a job: the trial's number; the confirmation's seed, or None for the trial itself.
 JobKey = tuple[int, int | None]
@@ -24,13 +24,13 @@ class Job:
 
     @property
     def confirms(self) -> bool:
-        """Whether it trains on the whole training set and reads the test set."""
+        """Return whether it trains on the whole training set and reads the test set."""
         return self.key[1] is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A job's last word: it ended of itself, with the trained network, or failed with a reason."""
+    """The last message about a job: the trained network, or the reason why it failed."""
 
     reason: str = ""  # empty when it ended well
     cause: Literal["training", "memory", "worker"] = "training"  # what failed; the last two may be the machine's fault
@@ -38,8 +38,8 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What became of a job."""
+class JobEvent:
+    """An epoch of a job, or its end."""
 
     key: JobKey
     what: Epoch | Finished
@@ -47,13 +47,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What a trainer is told: jobs to begin, and jobs to drop, of which nothing more need be reported."""
+    """What a trainer is to do: jobs to begin, and jobs to drop, of which it need report nothing more."""
 
     start: tuple[Job, ...] = ()
     stop: tuple[JobKey, ...] = ()
 
     def then(self, later: Orders) -> Orders:
-        """Both in one."""
+        """Return both as one message."""
         return Orders(self.start + later.start, self.stop + later.stop)
 
 
@@ -61,5 +61,5 @@ class Orders:
 class News:
     """What a trainer reports, in the order in which it happened."""
 
-    events: tuple[Event, ...]
+    events: tuple[JobEvent, ...]
     capacity: int  # jobs that the device holds at once, as far as is known by now

@@ -27,9 +27,9 @@ from nas.host import versions
 from nas.train.engine import find_device, use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.interrupt import Interrupts
-from nas.workers.local import Worker, WorkerDied
 from nas.workers.messages import Finished, News, Orders
 from nas.workers.ray_connection import RayConnection, connected, first_line
+from nas.workers.worker import Worker, WorkerDied
 
 if TYPE_CHECKING:
     import numpy as np

@@ -21,7 +21,7 @@ from nas.strategy.proposing import BudgetSampler, distributions_of
 from nas.strategy.stopping import ParetoPruner
 from nas.study.folder import StudyFolder, StudyImages
 from nas.study.settings import StudySettings
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
 from nas.workers.local import Pool, Worker, WorkerDied
 from nas.workers.messages import Event, Finished, JobKey, News, Orders

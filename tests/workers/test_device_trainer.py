@@ -16,7 +16,7 @@ from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.data.split import Parts
 from nas.model.build import build
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 from nas.workers import device_trainer as trainer_module
 from nas.workers.device_trainer import Trainer
 from nas.workers.messages import Event, Finished, Job, JobKey, Orders

@@ -26,7 +26,7 @@ from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
 from nas.terminal.live_view import status_line
 from nas.train.device_sharing import Together
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 from nas.workers import device_trainer as trainer_module
 from nas.workers.interrupt import Interrupts
 from nas.workers.local import Pool, ProcessWorker, local_workers

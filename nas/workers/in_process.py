@@ -1,0 +1,40 @@
+"""A worker that trains in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+from nas.workers.device_trainer import Trainer
+from nas.workers.interrupt import Interrupts
+from nas.workers.messages import News, Orders
+from nas.workers.worker import Worker
+
+
+class InProcessWorker(Worker):
+    """Trains in this process, while it is asked for news."""
+
+    def __init__(self, trainer: Trainer, trials_per_device: int | None, interrupts: Interrupts) -> None:
+        super().__init__(trials_per_device, joins_seeds=False)
+        self._trainer = trainer
+        self._interrupts = interrupts
+        self._unread = Orders()
+
+    @classmethod
+    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
+        """Return all: each trains when it is asked for news."""
+        return workers
+
+    def close(self) -> None:
+        """Do nothing: nothing runs unless it is asked for news."""
+
+    def _send(self, orders: Orders) -> None:
+        self._unread = self._unread.then(orders)
+
+    def _receive(self) -> News:
+        orders, self._unread = self._unread, Orders()
+        with self._interrupts.raising():
+            return self._trainer.exchange(orders)
+
+    def _restart(self) -> None:
+        raise AssertionError("this process would be gone too")

@@ -1,0 +1,135 @@
+"""Workers of this machine: one process a device, or this process where a single CPU worker is enough."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from types import ModuleType
+from typing import Self
+
+import torch
+import torch.multiprocessing
+
+from nas.data.split import Parts
+from nas.train.engine import use_one_thread
+from nas.workers.device_trainer import Trainer, joins_seeds_on
+from nas.workers.in_process import InProcessWorker
+from nas.workers.interrupt import Interrupts
+from nas.workers.messages import News, Orders
+from nas.workers.worker import Worker, WorkerDied
+
+
+class ProcessWorker(Worker):
+    """Trains in a process of its own, which goes on without waiting for answers."""
+
+    def __init__(self, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
+        super().__init__(trials_per_device, joins_seeds_on(device))
+        self._arguments = (parts, device, trials_per_device)
+        self._start()
+
+    @classmethod
+    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
+        """Return those whose pipe holds news or was closed."""
+        by_connection = {worker._connection: worker for worker in workers}
+        return [by_connection[c] for c in wait(list(by_connection), timeout) if isinstance(c, Connection)]
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.kill()  # it ignores SIGTERM
+        self._process.join()
+
+    def _start(self) -> None:
+        context = torch.multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
+        with _signals_ignored(), _main_module_hidden():
+            self._process.start()
+        theirs.close()
+
+    def _send(self, orders: Orders) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.send(orders)
+
+    def _receive(self) -> News:
+        try:
+            news = self._connection.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            raise WorkerDied(f"the worker process died (exit code {self._process.exitcode})") from None
+        if isinstance(news, WorkerDied):
+            raise news
+        assert isinstance(news, News)
+        return news
+
+    def _restart(self) -> None:
+        self.close()
+        self._start()
+
+
+@contextlib.contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """Have a process that is started in the body ignore SIGINT and SIGTERM from its first instruction on.
+
+    Both may reach the whole process group, and the coordinator alone decides what they mean: if a worker died of one
+    first, its trial would fail. Blocking the signals does not last, since starting a process unblocks them.
+    """
+    ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _main_module_hidden() -> Iterator[None]:
+    """Have a process that is started in the body not import the program that searches.
+
+    A worker needs nothing of that program. A script that calls `nas.search` without asking whether it is `__main__`
+    would search again in each worker.
+    """
+    program = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = program
+
+
+def _serve(connection: Connection, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
+    """Train what `connection` orders, until the coordinator is gone or the device can compute nothing more."""
+    use_one_thread(device)
+    trainer = Trainer(parts, device, trials_per_device)
+    with contextlib.suppress(EOFError, OSError):  # the coordinator is gone
+        while True:
+            orders = connection.recv() if trainer.is_idle or connection.poll() else Orders()
+            try:
+                news = trainer.exchange(orders)
+            except RuntimeError as error:
+                connection.send(WorkerDied(f"{device} gave up: {str(error)[:200].partition(chr(10))[0]}"))
+                return
+            if news.events:
+                connection.send(news)
+
+
+def local_workers(
+    parts: Parts, devices: Sequence[torch.device], trials_per_device: int | None, interrupts: Interrupts
+) -> list[Worker]:
+    """Return a worker for each of `devices`, which may name one several times.
+
+    A single CPU worker trains in this process. All others get a process each. They share one copy of the images. A GPU
+    then goes on computing while the coordinator decides, and gets a new process after an error that ends one.
+    """
+    if [device.type for device in devices] == ["cpu"]:
+        use_one_thread(devices[0])
+        return [InProcessWorker(Trainer(parts, devices[0], trials_per_device), trials_per_device, interrupts)]
+    for images in (parts.train, parts.validation, parts.whole_train, parts.test):
+        images.images.share_memory_()  # type: ignore[no-untyped-call]
+        images.labels.share_memory_()  # type: ignore[no-untyped-call]
+    return [ProcessWorker(parts, device, trials_per_device) for device in devices]
