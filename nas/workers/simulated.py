@@ -21,7 +21,6 @@ from nas.workers.interrupt import Interrupts
 from nas.workers.messages import Finished, Job, JobEvent, JobKey, News, Orders
 from nas.workers.worker import Worker, WorkerDied
 
-
 ENDED_WELL = Finished()
 
 
