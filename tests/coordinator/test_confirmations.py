@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from optuna.storages import InMemoryStorage
-from simulated_searches import SETTINGS, run_search
+from simulated_searches import SETTINGS, rising, run_search
+from watching import Watching
 
 from nas.arch import costs_of, lower
+from nas.coordinator.snapshot import Snapshot
 from nas.study.answer import smallest_met
-from nas.workers.messages import Job
+from nas.workers.messages import Finished, Job
 from nas.workers.simulated import SimulatedTraining, Simulation
 
 
@@ -32,3 +35,80 @@ def test_seeds_that_a_network_is_not_owed_take_none_from_the_others(tmp_path: Pa
     answer = smallest_met(store.records(), settings)
     assert answer is not None
     assert answer.number == confirmed[0].number
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_seed_that_fails_takes_none_from_the_others(order: int, tmp_path: Path) -> None:
+    """Of two networks that were met with one seed, the first or the second fails when it gets more of them."""
+    settings, storage, failing = replace(SETTINGS, target=20.0, max_trials=2), InMemoryStorage(), set[int]()
+
+    def train(job: Job, attempt: int) -> SimulatedTraining:
+        if job.confirms and job.key[0] in failing:
+            return SimulatedTraining((20.0,), end=Finished("the loss is nan"))
+        return SimulatedTraining((20.0,) * 3)
+
+    store = run_search(tmp_path, Simulation(train), settings, storage)
+    fails, other = [r.number for r in store.records() if r.confirmations][::order]
+    failing.add(fails)
+    watching = Watching()
+    store = run_search(tmp_path, Simulation(train), replace(settings, num_seeds=3), storage, watching)
+    assert [len(store.record(number).confirmations) for number in (fails, other)] == [1, 3]
+    assert watching.said.count(f"confirmation of trial {fails} failed: the loss is nan") == 1
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "trained"),
+    [
+        ([14.0, 14.0, 20.0], 2),  # the third would have to come to 32
+        ([14.0, 26.0, 20.0], 3),  # the second makes good what the first did
+        ([19.0, 20.0, 21.0], 3),
+    ],
+)
+def test_seeds_are_trained_while_they_may_meet_the_target(
+    tmp_path: Path, accuracies: list[float], trained: int
+) -> None:
+    """Two at once, so that the second goes on when the first has disappointed."""
+    left = iter(accuracies)
+
+    def train(job: Job, attempt: int) -> SimulatedTraining:
+        return SimulatedTraining((next(left),) * 3) if job.confirms else rising()
+
+    simulation = Simulation(train, trials_per_device=2)
+    settings = replace(SETTINGS, target=20.0, max_trials=1, num_seeds=3)
+    (record,) = run_search(tmp_path, simulation, settings).records()
+    assert sorted(c.figure for c in record.confirmations) == sorted(accuracies[:trained])
+
+
+def test_a_worker_that_joins_seeds_gets_those_of_one_network_at_a_time(tmp_path: Path) -> None:
+    """After a resume several networks wait for seeds; those of one train as one, and each network takes a worker."""
+    settings, storage = replace(SETTINGS, target=20.0), InMemoryStorage()
+    store = run_search(tmp_path, Simulation(_meet), settings, storage)
+    confirmed = [r.number for r in store.records() if r.confirmations]
+    assert len(confirmed) == 3
+    simulation, held = Simulation(_meet, workers=2, joins_seeds=True), list[set[int]]()
+
+    def look(snapshot: Snapshot) -> None:
+        held.extend({number for number, _ in worker.jobs} for worker in simulation.workers)
+
+    settings = replace(settings, num_seeds=4)
+    store = run_search(tmp_path, simulation, settings, storage, Watching(look))
+    assert [len(store.record(number).confirmations) for number in confirmed] == [4, 4, 4]
+    assert max(len(trials) for trials in held) == 1
+    assert [run.next - run.seconds for run in simulation.runs] == [0.0] * 6 + [3.0] * 3  # when they began
+
+
+def _meet(job: Job, attempt: int) -> SimulatedTraining:
+    return SimulatedTraining((20.0,) * 3)
+
+
+def test_who_asks_for_a_confirmation_gets_all_seeds(tmp_path: Path) -> None:
+    """However they come out: the search itself gives up after the first one."""
+    settings, storage = replace(SETTINGS, target=20.0, max_trials=1, num_seeds=3), InMemoryStorage()
+
+    def train(job: Job, attempt: int) -> SimulatedTraining:
+        return SimulatedTraining((0.0 if job.confirms else 20.0,) * 3)
+
+    (record,) = run_search(tmp_path, Simulation(train), settings, storage).records()
+    assert len(record.confirmations) == 1
+    store = run_search(tmp_path, Simulation(train), settings, storage, task=lambda c: c.confirm(0))
+    assert len(store.record(0).confirmations) == 3
