@@ -10,6 +10,7 @@ from watching import Watching
 
 from nas.arch import Input
 from nas.coordinator.coordinator import Coordinator
+from nas.coordinator.snapshot import Watcher
 from nas.data.known import KNOWN_DATASETS
 from nas.space import load_space
 from nas.storage.study_store import SearchStore
@@ -30,22 +31,26 @@ def rising(*arguments: object) -> SimulatedTraining:
     return SimulatedTraining((10.0, 20.0, 30.0), images=100)
 
 
+def open_search(
+    path: Path, simulation: Simulation, settings: StudySettings, storage: BaseStorage, watcher: Watcher, epochs: int
+) -> Coordinator:
+    """Return the search that begins the study in `storage`, or resumes it; its trainings have `epochs`."""
+    sampler = BudgetSampler(SPACE, settings.budget, settings.seed, has_target=settings.target is not None)
+    folder, distributions = StudyFolder(path, "simulated"), distributions_of(SPACE)
+    store = SearchStore(folder, distributions, sampler, ParetoPruner(epochs), storage)
+    pool, interrupts, clock = WorkerPool(simulation.workers), simulation.interrupts, simulation.clock
+    return Coordinator(store, sampler, settings, IMAGES, pool, [watcher], interrupts, clock)
+
+
 def run_search(
-    tmp_path: Path,
+    path: Path,
     simulation: Simulation,
     settings: StudySettings = SETTINGS,
     storage: BaseStorage | None = None,
     watching: Watching | None = None,
-    epochs: int = 1,
     task: Callable[[Coordinator], None] = Coordinator.run,
 ) -> SearchStore:
-    """Run a search to its end, or resume the one in `storage`. No trial is stopped at a rung but where it has several
-    `epochs`.
-    """
-    sampler = BudgetSampler(SPACE, settings.budget, settings.seed, has_target=settings.target is not None)
-    folder, distributions = StudyFolder(tmp_path, "simulated"), distributions_of(SPACE)
-    store = SearchStore(folder, distributions, sampler, ParetoPruner(epochs), storage or InMemoryStorage())
-    pool, watchers = WorkerPool(simulation.workers), [watching or Watching()]
-    coordinator = Coordinator(store, sampler, settings, IMAGES, pool, watchers, simulation.interrupts, simulation.clock)
-    task(coordinator)
-    return store
+    """Run a search to its end. It stops no trial early: to the pruner, trainings have one epoch."""
+    search = open_search(path, simulation, settings, storage or InMemoryStorage(), watching or Watching(), epochs=1)
+    task(search)
+    return search.store

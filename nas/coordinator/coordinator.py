@@ -36,7 +36,7 @@ STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that canno
 
 
 class Coordinator:
-    """One run of a search, from the first trial asked to the end or to a signal."""
+    """One run of a search: `step` after `step` to its end or to a signal, then `close`."""
 
     def __init__(
         self,
@@ -79,9 +79,7 @@ class Coordinator:
 
     def run(self) -> None:
         """Search until the trials, the time or, where that is asked for, the first network that meets the target."""
-        for record in self._records:  # whose seeds an interrupted run still owed, or one that was to train fewer
-            if self._confirmations.owes_seeds(record):
-                self._begin_confirmation(record)
+        self.resume_confirmations()
         self._loop()
 
     def confirm(self, number: int) -> None:
@@ -100,23 +98,36 @@ class Coordinator:
 
     def _loop(self) -> None:
         try:
-            while not self._interrupts.requested:
-                self._hand_out()
-                if not self._running:
-                    break
-                for worker, event in self.pool.events(REFRESH_SECONDS):
-                    self._handle(worker, event)
-                self._storage_failed = None
-                snapshot = self.snapshot()
-                for watcher in self.watchers:
-                    watcher.update(snapshot)
-                if self._target_ends_search() and not self._only_confirms:
-                    break
+            while not self._interrupts.requested and self.step():
+                pass
         except KeyboardInterrupt:
             pass  # the signal is remembered in `interrupts`
         finally:
-            self.pool.close()
-            self.store.interrupt_all({r.job.key[0]: r.seconds for r in self._unfinished() if not r.job.confirms})
+            self.close()
+
+    def resume_confirmations(self) -> None:
+        """Queue the seeds that the study owes: a run was interrupted, or `num_seeds` was raised."""
+        for record in self._records:
+            if self._confirmations.owes_seeds(record):
+                self._begin_confirmation(record)
+
+    def step(self) -> bool:
+        """Hand out jobs, wait for events and handle them; return False where the search has ended."""
+        self._hand_out()
+        if not self._running:
+            return False
+        for worker, event in self.pool.events(REFRESH_SECONDS):
+            self._handle(worker, event)
+        self._storage_failed = None
+        snapshot = self.snapshot()
+        for watcher in self.watchers:
+            watcher.update(snapshot)
+        return self._only_confirms or not self._target_ends_search()
+
+    def close(self) -> None:
+        """Stop all workers. Trials that they were training wait until the study is resumed."""
+        self.pool.close()
+        self.store.interrupt_all({r.job.key[0]: r.seconds for r in self._unfinished() if not r.job.confirms})
 
     def _say(self, text: str) -> None:
         for watcher in self.watchers:
