@@ -196,15 +196,15 @@ class Coordinator:
             if not again.job.alone:
                 self._again.remove(again)
                 return [again]
-        if not self._only_confirms:
-            if self._target_ends_search():
-                return []
-            self._plan_confirmations()
-        if jobs := self._confirmations.next_jobs(joins_seeds):
-            return [RunningJob(job, self.store.record(job.key[0]).num_params, []) for job in jobs]
-        while not self._only_confirms and self._may_start_trial():
-            started = self._start_trial()
-            if started is not None:
+        while self._only_confirms or not self._target_ends_search():
+            if not self._only_confirms:
+                self._plan_confirmations()
+            if jobs := self._confirmations.next_jobs(joins_seeds):
+                return [RunningJob(job, self.store.record(job.key[0]).num_params, []) for job in jobs]
+            if self._only_confirms or not self._may_start_trial():
+                break
+            # A trial that ends at once may be the last one, after which there are confirmations to plan.
+            if started := self._start_trial():
                 return [started]
         return []
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
 from optuna.storages import InMemoryStorage
-from simulated_searches import SETTINGS, rising, run_search
+from simulated_searches import SETTINGS, SPACE, rising, run_search
 from watching import Watching
 
 from nas.arch import costs_of, lower
 from nas.coordinator.snapshot import Snapshot
+from nas.space import least_network, most_network
 from nas.study.answer import smallest_met
 from nas.workers.messages import Finished, Job
 from nas.workers.simulated import SimulatedTraining, Simulation
@@ -112,3 +114,13 @@ def test_who_asks_for_a_confirmation_gets_all_seeds(tmp_path: Path) -> None:
     assert len(record.confirmations) == 1
     store = run_search(tmp_path, Simulation(train), settings, storage, task=lambda c: c.confirm(0))
     assert len(store.record(0).confirmations) == 3
+
+
+def test_the_front_is_confirmed_where_the_last_trial_ends_at_once(tmp_path: Path) -> None:
+    """A network over the budget that somebody has enqueued is refused, and nothing is left to train."""
+    storage = InMemoryStorage()
+    study = optuna.create_study(study_name="simulated", storage=storage, direction="maximize")
+    for network in (least_network(SPACE), most_network(SPACE)):
+        study.enqueue_trial(network.genes)
+    store = run_search(tmp_path, Simulation(rising), replace(SETTINGS, max_trials=2), storage)
+    assert [(r.fate, len(r.confirmations)) for r in store.records()] == [("completed", 1), ("failed", 0)]
