@@ -23,8 +23,8 @@ from nas.storage.study_store import Store
 from nas.strategy.confirming import is_hopeless, worthwhile_below
 from nas.study.answer import best_record, meets_target
 from nas.study.front import validation_front
+from nas.study.recipe import trial_recipe
 from nas.study.records import TrialRecord
-from nas.study.settings import StudySettings
 from nas.workers.messages import Finished, Job
 from nas.workers.simulated import SimulatedTraining, Simulation
 
@@ -32,6 +32,9 @@ EPOCHS = 3
 TRAINED = ("completed", "stopped", "failed")
 # What a job may come to in place of reaching its end: the worker dies, memory runs out, or it fails by itself.
 CAUSES = st.sampled_from(["worker", "memory", "training"])
+
+# Percent: what the even and the odd seeds of a confirmation come to, by the number of the trial.
+TEST_ACCURACIES = st.lists(st.sampled_from([(20.0, 20.0), (0.0, 0.0), (15.0, 25.0)]), min_size=1, max_size=3)
 
 
 class SearchMachine(RuleBasedStateMachine):
@@ -41,11 +44,10 @@ class SearchMachine(RuleBasedStateMachine):
         workers=st.integers(1, 3),
         trials_per_device=st.integers(1, 3),
         joins_seeds=st.booleans(),
-        max_trials=st.integers(1, 4),
-        percent=st.sampled_from([None, 20.0]),
-        # Percent: of trials, and of the seeds of confirmations.
-        validation=st.lists(st.sampled_from([20.0, 10.0, 30.0]), min_size=1, max_size=3),
-        test=st.lists(st.sampled_from([20.0, 0.0, 15.0, 25.0]), min_size=1, max_size=5),
+        max_trials=st.integers(1, 6),
+        percent=st.sampled_from([20.0, 20.0, None]),
+        validation=st.lists(st.sampled_from([20.0, 10.0, 30.0]), min_size=1, max_size=2),
+        test=TEST_ACCURACIES,
     )
     def begin(
         self,
@@ -55,11 +57,11 @@ class SearchMachine(RuleBasedStateMachine):
         max_trials: int,
         percent: float | None,
         validation: list[float],
-        test: list[float],
+        test: list[tuple[float, float]],
     ) -> None:
         self.machine = workers, trials_per_device, joins_seeds
         self.settings = replace(SETTINGS, max_trials=max_trials, target=percent)
-        self.accuracies = {False: validation, True: test}
+        self.validation, self.test = validation, test
         self.folder = tempfile.TemporaryDirectory()
         self.storage = InMemoryStorage()
         self.failures: deque[SimulatedTraining] = deque()  # what the next jobs come to
@@ -81,9 +83,8 @@ class SearchMachine(RuleBasedStateMachine):
         assert costs_of(lower(job.architecture)).num_params <= self.settings.max_params
         if self.failures:
             return self.failures.popleft()
-        if job.confirms:
-            return SimulatedTraining((self.accuracies[True][job.seed % len(self.accuracies[True])],) * EPOCHS)
-        return SimulatedTraining((self.accuracies[False][job.key[0] % len(self.accuracies[False])],) * EPOCHS)
+        validation, test = (of[job.key[0] % len(of)] for of in (self.validation, self.test))
+        return SimulatedTraining((test[job.seed % 2] if job.confirms else validation,) * EPOCHS)
 
     def close(self) -> None:
         self.search.close()
@@ -116,31 +117,26 @@ class SearchMachine(RuleBasedStateMachine):
         end = Finished(f"a failure of the {cause}", cause)  # type: ignore[arg-type]
         self.failures += [SimulatedTraining((20.0,) * epochs, end=end)] * times
 
-    @rule()
-    def interrupt_and_resume(self) -> None:
-        self.close()
-        self.open()
-
-    @rule()
-    def kill_and_resume(self) -> None:
-        self.open()
-
-    @rule()
-    def raise_number_of_seeds(self) -> None:
-        self.change(num_seeds=self.settings.num_seeds + 1)
-
-    @rule(percent=st.sampled_from([None, 10.0, 20.0, 22.0]))
-    def change_target(self, percent: float | None) -> None:
-        self.change(target=percent)
-
-    @rule(more=st.integers(1, 2))
-    def ask_for_more_trials(self, more: int) -> None:
-        assert self.settings.max_trials is not None
-        self.change(max_trials=self.settings.max_trials + more)
-
-    def change(self, **changes: object) -> None:
-        self.close()
-        self.settings: StudySettings = replace(self.settings, **changes)  # type: ignore[arg-type]
+    @rule(
+        when=st.sampled_from(["at its end", "interrupted", "killed"]),
+        more_trials=st.integers(0, 2),
+        more_seeds=st.integers(0, 3),
+        percent=st.sampled_from([20.0, 22.0, 10.0, None]),
+        test=TEST_ACCURACIES,
+    )
+    def resume(
+        self, when: str, more_trials: int, more_seeds: int, percent: float | None, test: list[tuple[float, float]]
+    ) -> None:
+        """Resume the search at its end, after a signal or after kill -9, perhaps with other settings and luck."""
+        if when == "at its end":
+            self.go_on_to_the_end()
+        if when != "killed":
+            self.close()
+        s = self.settings
+        assert s.max_trials is not None
+        max_trials, num_seeds = s.max_trials + more_trials, s.num_seeds + more_seeds
+        self.settings = replace(s, max_trials=max_trials, num_seeds=num_seeds, target=percent)
+        self.test = test
         self.open()
 
     @rule(over_budget=st.booleans())
@@ -173,8 +169,8 @@ class SearchMachine(RuleBasedStateMachine):
         stored = {record.number: record for record in Store(self.search.store.folder, self.storage).records()}
         assert {number: stored[number] for number in self.finished} == self.finished
         assert max(self.complete.values(), default=1) == 1
-        digests = [record.digest for record in records.values() if record.fate in TRAINED and record.validation_curve]
-        assert len(set(digests)) == len(digests)
+        trained = [record for record in records.values() if record.fate in TRAINED and record.validation_curve]
+        assert len({(r.digest, trial_recipe(SPACE, self.settings, r.genes)) for r in trained}) == len(trained)
         assert len(self.states()) >= len(records)
 
     @invariant()
@@ -240,7 +236,7 @@ class SearchMachine(RuleBasedStateMachine):
 
 SearchMachine.TestCase.settings = settings(
     max_examples=40,
-    stateful_step_count=20,
+    stateful_step_count=10,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
