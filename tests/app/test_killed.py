@@ -143,7 +143,7 @@ def check(nas: Nas, address: StorageAddress, trials: int) -> None:
     for trial in by_fate["completed"]:
         assert sorted(trial.intermediate_values) == list(range(1, EPOCHS + 1))
         assert trial.value == last_epochs_mean(tuple(trial.intermediate_values.values()))
-        assert (nas.cwd / f"studies/{NAME}/run/weights/trial_{trial.number}.pt").stat().st_size > 0
+        assert (nas.cwd / f"studies/{NAME}/run/networks/trial_{trial.number}.safetensors").stat().st_size > 0
     secret = {"PGPASSWORD": address.password} if address.password else {}
     replayed = nas("replay", NAME, "--json", env=secret).json
     assert replayed["difference"] is None
