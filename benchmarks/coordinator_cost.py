@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import optuna
+from nas.workers.local import Pool, Worker
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
@@ -37,13 +38,13 @@ from nas.host import versions
 from nas.space import Candidate, Space, draw_network, load_space
 from nas.storage.address import StorageAddress, address_of
 from nas.storage.study_store import SearchStore
-from nas.strategy.proposing import BudgetSampler, distributions_of
-from nas.strategy.stopping import ParetoPruner
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
+from nas.strategy.stopping import rungs_of
 from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
 from nas.train.engine import Epoch
 from nas.workers.interrupt import Interrupts
-from nas.workers.local import Pool, Worker
 from nas.workers.messages import Event, Finished, News, Orders
 
 WARM_UP = 20.0  # simulated seconds before the measurement
@@ -67,9 +68,7 @@ def recorded(space: Space, settings: StudySettings, count: int, epochs: int) -> 
             continue
         seen.add(found.digest)
         stopped = rng.random() < 0.5
-        accuracies = curve(found.costs.num_params, rng, epochs)[
-            : rng.choice(ParetoPruner(epochs).rungs) if stopped else None
-        ]
+        accuracies = curve(found.costs.num_params, rng, epochs)[: rng.choice(rungs_of(epochs)) if stopped else None]
         costs = found.costs
         yield create_trial(
             state=TrialState.PRUNED if stopped else TrialState.COMPLETE,
@@ -177,7 +176,7 @@ def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespa
         study.add_trials(list(recorded(space, settings, options.trials, options.epochs))[there:])
     interrupts = Interrupts()
     pool = SimulatedPool(options.workers, options.seconds, interrupts)
-    sampler, pruner = BudgetSampler(space, settings.budget, 0), ParetoPruner(options.epochs)
+    sampler, pruner = BudgetSampler(space, settings.budget, 0), ParetoPruner(space, options.epochs)
     began = time.process_time()
     store = SearchStore(folder, space, sampler, pruner, storage)
     opening = time.process_time() - began

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from nas.arch import Architecture, Block, Dress, Input, Pool, Recipe, read_architecture
+from nas.arch import Architecture, Block, Input, NormAct, Pool, Recipe, read_architecture
 from nas.data.images import Dataset, ImageSet
 from nas.data.load import load_dataset
 from nas.errors import NasError
@@ -66,8 +66,8 @@ class Task:
 
 def make_task(device: torch.device, quick: bool) -> Task:
     if quick:
-        dress = Dress(order="activation_first", dropout=0.1)
-        small = Architecture(Input(1, 8, 8), 10, (Block(8, dress=dress), Pool(), Block(12, dress=dress)))
+        norm_act = NormAct(order="activation_first", dropout=0.1)
+        small = Architecture(Input(1, 8, 8), 10, (Block(8, norm_act=norm_act), Pool(), Block(12, norm_act=norm_act)))
         recipe = Recipe(epochs=4, batch_size=64, augmentation=0.7)
         return Task(small, recipe, load_dataset("digits"), device, quick)
     reference = read_architecture(Path(__file__).parents[1] / "studies/reference/003_model_3.toml")

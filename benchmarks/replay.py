@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from unittest.mock import patch
 
 import optuna
@@ -23,22 +23,20 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.arch import digest_of, lower, recipe_digest
+from nas.arch import Budget, digest_of, lower, recipe_digest
 from nas.coordinator.coordinator import Coordinator
-from nas.coordinator.snapshot import Snapshot
-from nas.space import Genes, candidate, random_genes
+from nas.space import Candidate, Draw, Genes, Space, candidate, random_genes
 from nas.storage.study_store import SearchStore
-from nas.strategy.proposing import BudgetSampler, distributions_of
-from nas.strategy.stopping import ParetoPruner
-from nas.study.folder import StudyFolder
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of, suggest_genes
+from nas.strategy.proposing import Proposer
+from nas.study.folder import StudyFolder, StudyImages
 from nas.study.records import last_epochs_mean
 from nas.study.settings import StudySettings
-from nas.train.engine import Epoch
-from nas.workers.interrupt import Interrupts
-from nas.workers.local import Pool, Worker
-from nas.workers.messages import Event, Finished, Job, News, Orders
-
-NOWHERE = Path("unused")
+from nas.train.epoch import Epoch
+from nas.workers.messages import Job
+from nas.workers.pool import WorkerPool
+from nas.workers.simulated import SimulatedRun, SimulatedTraining, Simulation
 
 
 @dataclass(frozen=True)
@@ -53,113 +51,45 @@ class Trained:
     completed: bool
 
 
-class ReplayWorker(Worker):
-    """Reads a curve where a worker would train; an epoch is known to all before the next one begins."""
-
-    def __init__(self, pool: ReplayPool) -> None:
-        super().__init__(trials_per_device=1, joins_seeds=False)
-        self.next = 0.0  # when the next epoch ends
-        self._pool = pool
-        self._curve = Curve(0, (), ())
-        self._epochs = 0  # reported so far
-
-    @classmethod
-    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
-        """The one whose epoch ends next; none when the search ends."""
-        worker = min(workers, key=lambda w: w.next)
-        (job,) = worker.jobs.values()
-        return [] if worker._pool.is_over(worker.next, job) else [worker]
-
-    def close(self) -> None:
-        """Nothing runs."""
-
-    def _send(self, orders: Orders) -> None:
-        for _ in orders.stop:
-            self._end(completed=False)
-        for job in orders.start:
-            self._epochs, self._curve = 0, self._pool.curve(job)
-            self.next = self._pool.now + self._curve.seconds[0]
-
-    def _receive(self) -> News:
-        self._pool.now = self.next
-        (key,) = self.jobs
-        if self._epochs == len(self._curve.accuracy):
-            self._end(completed=True)
-            return News((Event(key, Finished()),), capacity=1)
-        epoch = Epoch(self._epochs + 1, 0.0, self._curve.accuracy[self._epochs], self._curve.seconds[self._epochs], 0)
-        self._epochs += 1
-        # The end is told by itself, at the same moment: a search may stop a training at its last epoch.
-        self.next += self._curve.seconds[self._epochs] if self._epochs < len(self._curve.seconds) else 0.0
-        return News((Event(key, epoch),), capacity=1)
-
-    def _end(self, completed: bool) -> None:
-        curve = self._curve
-        spent, whole, final = sum(curve.seconds[: self._epochs]), sum(curve.seconds), last_epochs_mean(curve.accuracy)
-        self._pool.trained.append(Trained(self._pool.now, curve.num_params, final, spent, whole, completed))
-
-    def _restart(self) -> None:
-        raise AssertionError("it does not die")
+def curve_of(table: Table, job: Job) -> Curve:
+    """Return the learning curve of `job`."""
+    return table.curves[digest_of(lower(job.architecture)), recipe_digest(job.recipe)]
 
 
-class ReplayPool(Pool):
-    """The workers and their clock; ends the search when its time is over."""
+def simulate(table: Table, workers: int, seconds: float) -> Simulation:
+    """Return workers that read the curves of `table` for so many simulated seconds."""
 
-    def __init__(self, table: Table, workers: int, seconds: float) -> None:
-        self.now = 0.0
-        self.trained: list[Trained] = []
-        self.interrupts = Interrupts()  # raised when the time is over
-        self._table = table
-        self._seconds = seconds
-        super().__init__([ReplayWorker(self) for _ in range(workers)])
+    def look_up(job: Job, attempt: int) -> SimulatedTraining:
+        if job.confirms:
+            # A search that confirms has found nothing new to try; what it reads then is the test set, not this table.
+            simulation.interrupts.requested = True
+            return SimulatedTraining(())
+        curve = curve_of(table, job)
+        return SimulatedTraining(curve.accuracy, curve.seconds)
 
-    def curve(self, job: Job) -> Curve:
-        """The learning curve that training `job` would have."""
-        return self._table.curves[digest_of(lower(job.architecture)), recipe_digest(job.recipe)]
-
-    def is_over(self, next_epoch: float, job: Job) -> bool:
-        """Whether the search ends before the next epoch, of `job`, does."""
-        # A search that confirms has found nothing new to try; what it reads then is the test set, not this table.
-        self.interrupts.requested = next_epoch > self._seconds or job.confirms
-        return self.interrupts.requested
-
-
-class _Silent:
-    def update(self, snapshot: Snapshot) -> None:
-        """Shows nothing."""
-
-    def say(self, text: str) -> None:
-        """Says nothing."""
+    simulation = Simulation(look_up, workers, seconds=seconds)
+    return simulation
 
 
 @dataclass(frozen=True)
 class Ours:
     """The search of `nas search`, whole or with parts replaced."""
 
-    sampler: Callable[..., BudgetSampler] = BudgetSampler
-    pruner: Callable[[int], BasePruner] = ParetoPruner
+    sampler: Callable[[Space, Budget, int], BudgetSampler] = BudgetSampler
+    pruner: Callable[[Space, int], BasePruner] = ParetoPruner
 
-    def run(self, table: Table, seed: int, pool: ReplayPool) -> None:
-        """Searches until the pool's time is over."""
-        settings = StudySettings(
-            max_params=table.settings.max_params, epochs=table.settings.epochs, seed=seed, max_trials=1_000_000
-        )
-        sampler = self.sampler(table.space, settings.budget, seed)
+    def run(self, table: Table, seed: int, simulation: Simulation) -> None:
+        """Search until the simulated time is over."""
+        s, space = table.settings, table.space
+        settings = StudySettings(max_params=s.max_params, epochs=s.epochs, seed=seed, max_trials=1_000_000)
+        classes = tuple(map(str, range(space.classes)))
+        images = StudyImages(space.input, classes, s.train_images, s.validation_images, s.validation_images)
+        sampler, pruner = self.sampler(space, settings.budget, seed), self.pruner(space, s.epochs)
         with tempfile.TemporaryDirectory() as studies:
-            folder = StudyFolder(Path(studies), "replay")
-            storage = optuna.storages.InMemoryStorage()
-            store = SearchStore(folder, table.space, sampler, self.pruner(settings.epochs), storage)
-            coordinator = Coordinator(
-                store,
-                table.space,
-                settings,
-                pool,  # type: ignore[arg-type]
-                _Silent(),
-                table.settings.validation_images,
-                table.settings.validation_images,  # nothing is confirmed here
-                pool.interrupts,
-                lambda: pool.now,
-            )
-            coordinator.run()
+            folder, storage = StudyFolder(Path(studies), "replay"), optuna.storages.InMemoryStorage()
+            store = SearchStore(folder, distributions_of(space), sampler, pruner, storage)
+            pool = WorkerPool(simulation.workers)
+            Coordinator(store, sampler, settings, images, pool, [], simulation.interrupts, simulation.clock).run()
 
 
 @dataclass(frozen=True)
@@ -171,14 +101,15 @@ class PlainOptuna:
     two_objectives: bool = False  # parameters and accuracy, over budget a violated constraint
     knows_duplicates: bool = False
 
-    def run(self, table: Table, seed: int, pool: ReplayPool) -> None:
-        """Searches until the pool's time is over."""
+    def run(self, table: Table, seed: int, simulation: Simulation) -> None:
+        """Search until the simulated time is over."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         directions = {"directions": ["minimize", "maximize"]} if self.two_objectives else {"direction": "maximize"}
         study = optuna.create_study(sampler=self.sampler(seed), pruner=self.pruner(), **directions)
         running: dict[int, tuple[optuna.Trial, int, list[float]]] = {}
         known: set[tuple[str, str]] = set()
-        while not pool.interrupts.requested:
+        pool = WorkerPool(simulation.workers)
+        while not simulation.interrupts.requested:
             for worker in pool.workers:
                 if worker.room:
                     trial, job, num_params = self._ask(table, study, known)
@@ -202,8 +133,8 @@ class PlainOptuna:
 
     def _ask(self, table: Table, study: optuna.Study, known: set[tuple[str, str]]) -> tuple[optuna.Trial, Job, int]:
         while True:
-            trial = study.ask(distributions_of(table.space))
-            network = candidate(table.space, trial.params)
+            trial = study.ask()
+            network = candidate(table.space, suggest_genes(trial, table.space))
             assert network is not None
             num_params, key = network.costs.num_params, table.key(network)
             excess = num_params - table.settings.max_params
@@ -223,37 +154,67 @@ class PlainOptuna:
             return trial, Job((trial.number, None), network.architecture, recipe, 0), num_params
 
 
-class WholeBudget(BudgetSampler):
+class WholeBudget(Proposer):
     """Every draw aims at the whole budget."""
 
-    def ceiling(self, rng: random.Random) -> int | None:
+    def ceiling(self, rng: random.Random, below: int | None) -> int | None:
         return self.budget.max_params
 
 
-class Unguided(BudgetSampler):
+class Unguided(Proposer):
     """Every draw is random, spread over all sizes."""
 
-    def proposals(
-        self, study: optuna.Study, trial: FrozenTrial, rng: random.Random, screened: int
-    ) -> Callable[[], Genes] | None:
+    def mutations(self, rng: random.Random, screened: int) -> Callable[[], Genes] | None:
         return None
 
 
-class Unfilled(BudgetSampler):
+class Unscreened(Proposer):
+    """The first mutation is proposed."""
+
+    def mutations(self, rng: random.Random, screened: int) -> Callable[[], Genes] | None:
+        return super().mutations(rng, 1)
+
+
+class Unfilled(Proposer):
     """What scaling a network to a size leaves over is not given to single widths."""
+
+    def propose(self, number: int, below: int | None = None) -> Draw:
+        with patch("nas.space.draw.FILL", False):
+            return super().propose(number, below)
+
+
+class Repeating(Proposer):
+    """Networks that were tried before are drawn again; the coordinator passes them over."""
+
+    def was_tried(self, found: Candidate) -> bool:
+        return False
+
+
+def sampler_with(kind: type[Proposer]) -> Callable[[Space, Budget, int], BudgetSampler]:
+    """Return what makes our sampler with another proposer."""
+
+    def sampler_of(space: Space, budget: Budget, seed: int) -> BudgetSampler:
+        sampler = BudgetSampler(space, budget, seed)
+        sampler.proposer = kind(space, budget, seed)
+        return sampler
+
+    return sampler_of
+
+
+class TpeSampler(BudgetSampler):
+    """TPE proposes where a network of the front would be mutated."""
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        with patch("nas.space.draw.FILL", False):
-            return super().sample_relative(study, trial, search_space)
+        def by_tpe(rng: random.Random, screened: int) -> Callable[[], Genes] | None:
+            if Proposer.mutations(self.proposer, rng, screened) is None:
+                return None
+            model = TPESampler(multivariate=True, seed=rng.randrange(2**32))
+            return lambda: {**random_genes(self.space, rng), **model.sample_relative(study, trial, search_space)}
 
-
-class Repeating(BudgetSampler):
-    """Networks that were tried before are drawn again; the coordinator passes them over."""
-
-    def tried(self, study: optuna.Study) -> set[tuple[Any, ...]]:
-        return set()
+        self.proposer.mutations = by_tpe  # type: ignore[method-assign]
+        return super().sample_relative(study, trial, search_space)
 
 
 class Halving(BasePruner):
@@ -303,38 +264,16 @@ def ranks(points: Sequence[tuple[float, float]]) -> list[int]:
     return result
 
 
-class Unscreened(BudgetSampler):
-    """The first mutation is proposed."""
-
-    def proposals(
-        self, study: optuna.Study, trial: FrozenTrial, rng: random.Random, screened: int
-    ) -> Callable[[], Genes] | None:
-        return super().proposals(study, trial, rng, 1)
-
-
-class Modelled(BudgetSampler):
-    """TPE proposes where a network of the front would be mutated."""
-
-    def proposals(
-        self, study: optuna.Study, trial: FrozenTrial, rng: random.Random, screened: int
-    ) -> Callable[[], Genes] | None:
-        if super().proposals(study, trial, rng, screened) is None:
-            return None
-        genes = distributions_of(self.space)
-        model = TPESampler(multivariate=True, seed=rng.randrange(2**32))
-        return lambda: {**random_genes(self.space, rng), **model.sample_relative(study, trial, genes)}
-
-
 METHODS: dict[str, Ours | PlainOptuna] = {
     "ours": Ours(),
-    "ours, no pruning": Ours(pruner=lambda epochs: NopPruner()),
-    "ours, halving": Ours(pruner=Halving),
-    "ours, whole budget": Ours(sampler=WholeBudget),
-    "ours, random proposals": Ours(sampler=Unguided),
-    "ours, mutations not screened": Ours(sampler=Unscreened),
-    "ours, TPE proposals": Ours(sampler=Modelled),
-    "ours, budget not filled": Ours(sampler=Unfilled),
-    "ours, repeating": Ours(sampler=Repeating),
+    "ours, no pruning": Ours(pruner=lambda space, epochs: NopPruner()),
+    "ours, halving": Ours(pruner=lambda space, epochs: Halving(epochs)),
+    "ours, whole budget": Ours(sampler_with(WholeBudget)),
+    "ours, random proposals": Ours(sampler_with(Unguided)),
+    "ours, mutations not screened": Ours(sampler_with(Unscreened)),
+    "ours, TPE proposals": Ours(TpeSampler),
+    "ours, budget not filled": Ours(sampler_with(Unfilled)),
+    "ours, repeating": Ours(sampler_with(Repeating)),
     "random": PlainOptuna(lambda seed: RandomSampler(seed), knows_duplicates=True),
     "plain TPE + MedianPruner": PlainOptuna(lambda seed: TPESampler(seed=seed), MedianPruner),
     "plain NSGA-II": PlainOptuna(lambda seed: NSGAIISampler(seed=seed), two_objectives=True),
@@ -342,13 +281,18 @@ METHODS: dict[str, Ours | PlainOptuna] = {
 
 
 def replay(method: Ours | PlainOptuna, table: Table, seed: int, seconds: float, workers: int = 2) -> list[Trained]:
-    """What `method` trains within `seconds` of simulated time, in the order in which trainings ended."""
-    pool = ReplayPool(table, workers, seconds)
-    method.run(table, seed, pool)
-    return pool.trained
+    """Return what `method` trains within `seconds` of simulated time, in the order in which trainings ended."""
+    simulation = simulate(table, workers, seconds)
+    method.run(table, seed, simulation)
+    return [_trained(curve_of(table, run.job), run) for run in simulation.ended]
+
+
+def _trained(curve: Curve, run: SimulatedRun) -> Trained:
+    final, whole = last_epochs_mean(curve.accuracy), sum(curve.seconds)
+    return Trained(run.ended, curve.num_params, final, run.seconds, whole, run.is_complete)
 
 
 def typical_seconds(table: Table, trainings: int, workers: int) -> float:
-    """What `trainings` random trainings to the end take."""
+    """Return what `trainings` random trainings to the end take, shared by `workers`."""
     mean = sum(sum(curve.seconds) for curve in table.curves.values()) / len(table.curves)
     return trainings * mean / workers

@@ -15,9 +15,9 @@ study = nas.search(
     dataset="digits",
     space="tiny_digits",
     name="first-steps",
-    trials=8,
+    max_trials=8,
     epochs=6,
-    seeds=2,
+    num_seeds=2,
 )
 print(study.answer)
 
@@ -48,8 +48,8 @@ ours = nas.search(
     dataset=((pixels[:1500], labels[:1500]), (pixels[1500:], labels[1500:])),
     space="tiny_digits",
     name="our-images",
-    trials=3,
+    max_trials=3,
     epochs=2,
-    seeds=1,
+    num_seeds=1,
 )
 print(ours.answer)

@@ -15,7 +15,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.errors import StudyError, UsageError
+from nas.errors import UsageError
 from nas.study.folder import StudyFolder
 from nas.study.settings import RENAMED, StudySettings, with_present_names
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from nas.model.image_network import ImageNetwork
     from nas.study.records import TrialRecord
-
-_IMAGES = "images.npz"  # in a study's folder: the images that were given as arrays
 
 
 class Study:
@@ -70,13 +68,10 @@ class Study:
         return trials_table(self._records())
 
     def figure(self) -> go.Figure:
-        """The front, to be moved about in."""
+        """The front as an interactive figure (plotly)."""
         from nas.report.front_plotly import front_figure
-        from nas.study.landmarks import references
 
-        records, s = self._records(), self.settings
-        outlines = {r.number: r.network for r in records if r.network}
-        return front_figure(records, s.max_params, s.target, references(s.dataset), outlines)
+        return front_figure(self._records(), self.settings)
 
     def network(self, trial: int | None = None) -> ImageNetwork:
         """The network that answers the study, or that of `trial`, with its weights, in eval mode.
@@ -129,10 +124,8 @@ class Study:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         from nas.report.front_svg import front_svg
-        from nas.study.landmarks import references
 
-        s = self.settings
-        picture = front_svg(self._records(), s.max_params, s.target, references(s.dataset))
+        picture = front_svg(self._records(), self.settings)
         return f"<p><b>{escape(self.name)}</b>: {escape(self.answer)}</p>{picture}"
 
 
@@ -214,10 +207,12 @@ def search(
         raise TypeError(f"search() got an unexpected keyword argument {min(unknown)!r}")
     root = Path(studies)
     if max_params is None and not (name is not None and StudyFolder(root, name).exists):
-        raise UsageError("max_params is missing; for example: nas.search(max_params=8000, target=99.4)")
+        raise UsageError("`max_params` is missing; for example: nas.search(max_params=8000, target=99.4)")
     if dataset is not None and not isinstance(dataset, (str, os.PathLike)):
         name = name or f"images-{Path(space or 'separable').stem}-{max_params}"
-        dataset = _kept_images(StudyFolder(root, name), dataset)
+        from nas.app.own_images import keep_images
+
+        dataset = keep_images(StudyFolder(root, name), dataset)
     changes = given_settings(arguments | {"dataset": dataset and str(dataset)} | with_present_names(renamed))
     folder, settings = resolve_settings(changes, root, name)
     machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)
@@ -249,25 +244,3 @@ def open_study(
 
     folder = open_folder(Path(studies), name)
     return Study(folder, Path(data_dir) if data_dir is not None else None)
-
-
-def _kept_images(folder: StudyFolder, parts: Sequence[Any]) -> Path:
-    """The file in the study's folder that holds the images, written if the study is new.
-
-    Raises:
-        DataError: they are no images.
-        StudyError: the study was made with others.
-    """
-    from nas.data import arrays
-    from nas.data.images import fingerprint
-    from nas.data.load import load_dataset
-
-    if len(parts) != 2:
-        raise UsageError(f"dataset: {len(parts)} parts where 2 belong: dataset=(train, test)")
-    train, test = arrays.image_sets(*parts)
-    file = (folder.path / _IMAGES).absolute()
-    if not folder.exists:
-        arrays.save(file, train, test, arrays.class_names(parts[0], int(train.labels.max()) + 1))
-    elif not file.is_file() or load_dataset(str(file)).fingerprint != fingerprint(train, test):
-        raise StudyError(f"study {folder.name!r} was made with other images; give this search another name")
-    return file

@@ -2,8 +2,7 @@
 
 The target's type hints are the schema. Understood: bool, int, float, str, Literal, tuple[X, ...] and tuple[X, Y],
 nested dataclasses, `X | None`, unions of dataclasses told apart by their `type` key (each class names its own in a
-class variable `type`), and `Annotated[number, Bounds(low, high)]`. A class that needs its own rules defines
-`decode(value, path, problems)`.
+class variable `type`), and `Annotated[number, Bounds(low, high)]`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from nas.errors import InvalidError, NasError, near_misses
 T = TypeVar("T")
 
 MAX_FILE_BYTES = 1_000_000
-MAX_ITEMS = 1_000
+MAX_ITEMS = 10_000  # as many as an architecture may have classes, each with a name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -35,12 +34,12 @@ class Bounds:
     open_high: bool = False
 
     def problem(self, value: float) -> str | None:
-        """What is wrong with `value`, or None."""
+        """Return what is wrong with `value`, or None."""
         if value < self.low:
-            return f"{_shown(value)} is below {self.low}, the least"
+            return f"{show_value(value)} is below {self.low}, the least"
         if value > self.high or (self.open_high and value == self.high):
             bound = f"must be below {self.high}" if self.open_high else f"exceeds {self.high}, the most"
-            return f"{_shown(value)} {bound}"
+            return f"{show_value(value)} {bound}"
         return None
 
 
@@ -52,7 +51,7 @@ _MISSING: Any = _Missing()
 
 
 def read_toml(path: Path) -> dict[str, Any]:
-    """The document at `path`.
+    """Return the document at `path`.
 
     Raises:
         NasError: the file is missing, too large, not UTF-8, or not TOML; the text names the line.
@@ -73,7 +72,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def decode(target: type[T], value: Any, what: str) -> T:
-    """`value` (plain dicts, lists and scalars) as a `target`; `what` names its source in the error.
+    """Return `value` (plain dicts, lists and scalars) as a `target`; `what` names its source in the error.
 
     Raises:
         InvalidError: with every problem found, each behind its key path.
@@ -86,7 +85,7 @@ def decode(target: type[T], value: Any, what: str) -> T:
 
 
 def decode_part(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
-    """Decodes one value at key path `path`; appends to `problems` instead of raising."""
+    """Decode one value at key path `path`; append to `problems` instead of raising."""
     origin = typing.get_origin(hint)
     if origin is typing.Annotated:
         inner, *notes = typing.get_args(hint)
@@ -106,8 +105,6 @@ def decode_part(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         return _decode_tuple(typing.get_args(hint), value, path, problems)
     if origin in (typing.Union, types.UnionType):
         return _decode_union(typing.get_args(hint), value, path, problems)
-    if hasattr(hint, "decode"):
-        return hint.decode(value, path, problems)
     if dataclasses.is_dataclass(hint):
         return _decode_dataclass(typing.cast(type, hint), value, path, problems)
     return _decode_scalar(hint, value, path, problems)
@@ -121,11 +118,11 @@ def _problem(problems: list[str], path: str, text: str) -> Any:
 def _unknown(value: Any, known: Iterable[str], path: str, problems: list[str]) -> Any:
     # Only text can be a near miss of text.
     hint = near_misses(value if isinstance(value, str) else "", known)
-    return _problem(problems, path, f"{_shown(value)} is not known; {hint}")
+    return _problem(problems, path, f"{show_value(value)} is not known; {hint}")
 
 
-def _shown(value: Any) -> str:
-    """`value` for an error text; short, whatever a document holds."""
+def show_value(value: Any) -> str:
+    """Return `value` for an error text; short, whatever a document holds."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # a whole number of thousands of digits, or tables thousands deep
@@ -138,20 +135,22 @@ def _decode_scalar(hint: Any, value: Any, path: str, problems: list[str]) -> Any
     # bool is a subclass of int in Python; `width = true` must not become 1.
     if type(value) is int and hint is float:
         if abs(value) > 2**53:
-            return _problem(problems, path, f"{_shown(value)} is beyond 2**53, where whole numbers stop being exact")
+            return _problem(
+                problems, path, f"{show_value(value)} is beyond 2**53, where whole numbers stop being exact"
+            )
         value = float(value)
     if type(value) is not hint:
-        return _problem(problems, path, f"{_shown(value)} is not {names[hint]}")
+        return _problem(problems, path, f"{show_value(value)} is not {names[hint]}")
     if hint is float and not math.isfinite(value):
-        return _problem(problems, path, f"{_shown(value)} is not a finite number")
+        return _problem(problems, path, f"{show_value(value)} is not a finite number")
     return value
 
 
 def _decode_tuple(args: tuple[Any, ...], value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, list):
-        return _problem(problems, path, f"{_shown(value)} is not a list")
+        return _problem(problems, path, f"{show_value(value)} is not a list")
     if len(value) > MAX_ITEMS:
-        return _problem(problems, path, f"{len(value)} items exceed {MAX_ITEMS}, the most")
+        return _problem(problems, path, f"{len(value):,} items exceed {MAX_ITEMS:,}, the most")
     if args[-1] is Ellipsis:
         args = (args[0],) * len(value)
     if len(args) != len(value):
@@ -167,7 +166,7 @@ def _decode_union(args: tuple[Any, ...], value: Any, path: str, problems: list[s
         return decode_part(args[0], value, path, problems)
     by_type = {a.type: a for a in args}
     if not isinstance(value, Mapping):
-        return _problem(problems, path, f"{_shown(value)} is not a table")
+        return _problem(problems, path, f"{show_value(value)} is not a table")
     type_path = f"{path}.type" if path else "type"
     if "type" not in value:
         return _problem(problems, type_path, f"missing; {near_misses('', by_type)}")
@@ -180,7 +179,7 @@ def _decode_union(args: tuple[Any, ...], value: Any, path: str, problems: list[s
 
 @functools.cache
 def _fields(target: type) -> dict[str, tuple[Any, bool]]:
-    """Name to (type hint, is required) of the fields that a document may set."""
+    """Return name to (type hint, is required) of the fields that a document may set."""
     hints = typing.get_type_hints(target, include_extras=True)
     return {
         f.name: (hints[f.name], f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING)
@@ -190,7 +189,7 @@ def _fields(target: type) -> dict[str, tuple[Any, bool]]:
 
 def _decode_dataclass(target: type, value: Any, path: str, problems: list[str]) -> Any:
     if not isinstance(value, Mapping):
-        return _problem(problems, path, f"{_shown(value)} is not a table")
+        return _problem(problems, path, f"{show_value(value)} is not a table")
     before = len(problems)
     fields = _fields(target)
     dot = f"{path}." if path else ""
@@ -207,7 +206,7 @@ def _decode_dataclass(target: type, value: Any, path: str, problems: list[str]) 
 
 
 def encode(value: Any) -> Any:
-    """The inverse of `decode`: dataclasses to plain dicts, with the `type` key of those told apart by it."""
+    """Return the inverse of `decode`: dataclasses to plain dicts, with the `type` key of those told apart by it."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         plain = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
         name = getattr(type(value), "type", None)

@@ -23,8 +23,6 @@ FACTS = StudyFacts(
     document=StudyDocument(SETTINGS, Fingerprints("34e042e35849823f", "0123456789abcdef"), images=IMAGES),
     space_text='name = "separable"\n',
     command="nas search --name made-up --max-params 8000 --target 99.4",
-    written="2026-11-21 01:00 UTC",
-    versions={"nas": "0.1.0"},
 )
 
 
@@ -60,6 +58,7 @@ def made_up_records(count: int, seed: int = 0) -> list[TrialRecord]:
                 validation_curve=curve[:epochs],
                 train_seconds=2.0 * epochs,
                 reason="the loss is not finite" if fate == "failed" else "",
+                network=f"{width} s{2 * width}",
             )
         )
     for index in sorted(range(count), key=lambda i: -(records[i].validation_curve or (0,))[-1])[: count // 100]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from hypothesis import HealthCheck, Phase, given, settings
 from strategies import architectures
 from torch import Tensor, nn
 
-from nas.arch import Architecture, digest_of, lower
-from nas.export.metadata import normalized
+from nas.arch import Architecture, Recipe, digest_of, lower
 from nas.model.build import build
+from nas.model.image_network import normalize
+from nas.model.trained_network import TrainedNetwork
 
 COUNT = 200
 IMAGES = 4
@@ -32,6 +34,13 @@ class Sampled:
     @property
     def weights(self) -> dict[str, Tensor]:
         return self.network.state_dict()
+
+    def trained(self, **change: Any) -> TrainedNetwork:
+        """The network as it is exported; `weights` may be tensors."""
+        values: dict[str, Any] = {"weights": self.weights, "mean": self.mean, "std": self.std} | change
+        values["weights"] = {name: tensor.detach().numpy() for name, tensor in values["weights"].items()}
+        names = tuple(f"class {number}" for number in range(self.architecture.classes))
+        return TrainedNetwork(**{"architecture": self.architecture, "recipe": Recipe(), "class_names": names} | values)
 
 
 def distinct_architectures(count: int) -> list[Architecture]:
@@ -73,11 +82,11 @@ def sampled_network(architecture: Architecture, seed: int) -> Sampled:
         else:
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     for _ in range(5):
-        network(normalized(calibration, mean, std))
+        network(normalize(calibration, mean, std))
     network.eval()
     exact = build(architecture).eval()
     exact.load_state_dict(network.state_dict())
-    inputs = normalized(images, mean, std)
+    inputs = normalize(images, mean, std)
     logits, exact_logits = network(inputs), exact.double()(inputs.double())
     return Sampled(architecture, network, mean, std, images, calibration, logits, exact_logits)
 

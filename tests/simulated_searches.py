@@ -14,8 +14,8 @@ from nas.coordinator.snapshot import Watcher
 from nas.data.known import KNOWN_DATASETS
 from nas.space import load_space
 from nas.storage.study_store import SearchStore
-from nas.strategy.proposing import BudgetSampler, distributions_of
-from nas.strategy.stopping import ParetoPruner
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.folder import StudyFolder, StudyImages
 from nas.study.settings import StudySettings
 from nas.workers.pool import WorkerPool
@@ -37,7 +37,7 @@ def open_search(
     """Return the search that begins the study in `storage`, or resumes it; its trainings have `epochs`."""
     sampler = BudgetSampler(SPACE, settings.budget, settings.seed, has_target=settings.target is not None)
     folder, distributions = StudyFolder(path, "simulated"), distributions_of(SPACE)
-    store = SearchStore(folder, distributions, sampler, ParetoPruner(epochs), storage)
+    store = SearchStore(folder, distributions, sampler, ParetoPruner(SPACE, epochs), storage)
     pool, interrupts, clock = WorkerPool(simulation.workers), simulation.interrupts, simulation.clock
     return Coordinator(store, sampler, settings, IMAGES, pool, [watcher], interrupts, clock)
 

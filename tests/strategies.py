@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Recipe, Transition, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition, lower
 from nas.arch.description import Activation, BodyItem, Padding, Shortcut
 from nas.arch.recipe import Optimizer, Schedule
 from nas.errors import ArchitectureError
@@ -16,9 +16,9 @@ WIDTHS = st.integers(1, 8)
 
 
 @st.composite
-def dresses(draw: st.DrawFn) -> Dress:
+def norm_acts(draw: st.DrawFn) -> NormAct:
     activation = draw(st.sampled_from(get_args(Activation)))
-    return Dress(
+    return NormAct(
         bias=draw(st.booleans()),
         norm=draw(st.sampled_from(["batch", "none"])),
         activation=activation,
@@ -42,12 +42,12 @@ def blocks(draw: st.DrawFn, channels: int) -> Block:
         padding=padding,
         shortcut=shortcut,
         repeat=repeat,
-        dress=draw(dresses()),
+        norm_act=draw(norm_acts()),
     )
 
 
 def transitions() -> st.SearchStrategy[Transition]:
-    return st.builds(Transition, width=WIDTHS) | st.builds(Transition, width=WIDTHS, dress=dresses())
+    return st.builds(Transition, width=WIDTHS) | st.builds(Transition, width=WIDTHS, norm_act=norm_acts())
 
 
 def pools() -> st.SearchStrategy[Pool]:

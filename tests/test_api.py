@@ -21,7 +21,7 @@ from nas.api import Study
 from nas.data.load import load_dataset
 from nas.errors import DataError, StudyError, UsageError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 QUICK = {"max_params": 1000, "space": "tiny_digits", "trials": 3, "epochs": 2, "seeds": 1, "workers": 1}
 
 
@@ -118,9 +118,9 @@ def test_a_resume_refuses_other_images(study: Study) -> None:
 
 
 def test_what_cannot_be_searched_for_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"max_params is missing; for example: nas.search\(max_params=8000"):
+    with pytest.raises(UsageError, match=r"`max_params` is missing; for example: nas.search\(max_params=8000"):
         nas.search(target=99.4, studies=tmp_path)
-    with pytest.raises(UsageError, match="dataset: 3 parts where 2 belong"):
+    with pytest.raises(UsageError, match="`dataset` has 3 parts where 2 belong"):
         nas.search(**QUICK, dataset=(1, 2, 3), studies=tmp_path)
     with pytest.raises(DataError, match=r"images are float32 \(4, 8, 8\) and must be uint8"):
         nas.search(**QUICK, dataset=((torch.zeros(4, 8, 8), [0, 1, 0, 1]),) * 2, studies=tmp_path)
@@ -170,9 +170,9 @@ def test_an_interrupt_loses_nothing(tmp_path: Path) -> None:
             print(len(nas.open_study("cut").trials))
         """,
     )
-    database = tmp_path / "studies/cut/run/weights"
+    networks = tmp_path / "studies/cut/run/networks"
     end = time.monotonic() + 60
-    while len(list(database.glob("*.pt"))) < 2 and time.monotonic() < end:
+    while len(list(networks.glob("*.safetensors"))) < 2 and time.monotonic() < end:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
@@ -184,7 +184,11 @@ def test_an_interrupt_loses_nothing(tmp_path: Path) -> None:
 
 def test_the_example_runs(tmp_path: Path) -> None:
     text = (ROOT / "examples/notebook.py").read_text()
-    for long, short in (("trials=8", "trials=4"), ("epochs=6", "epochs=2"), ("seeds=2", "seeds=1, workers=1")):
+    for long, short in (
+        ("max_trials=8", "max_trials=4"),
+        ("epochs=6", "epochs=2"),
+        ("num_seeds=2", "num_seeds=1, workers=1"),
+    ):
         assert long in text
         text = text.replace(long, short)
     (tmp_path / "example.py").write_text(text)

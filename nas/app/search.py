@@ -27,8 +27,8 @@ from nas.space import Space, load_space, require_reachable
 from nas.storage.address import StorageAddress, address_of
 from nas.storage.locks import locked
 from nas.storage.study_store import SearchStore
-from nas.strategy.proposing import BudgetSampler, distributions_of
-from nas.strategy.stopping import ParetoPruner
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.decision_log import DecisionLog
 from nas.study.folder import Fingerprints, StudyDocument, StudyFolder, StudyImages
 from nas.study.recipe import study_epochs
@@ -213,7 +213,7 @@ def _coordinate(
     settings, images = document.settings, document.images
     assert images is not None
     sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
-    pruner, note = ParetoPruner(study_epochs(space, settings)), DecisionLog(folder.log_file).add
+    pruner, note = ParetoPruner(space, study_epochs(space, settings)), DecisionLog(folder.log_file).add
     store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, settings.target is not None)
     watchers = [*watchers, DashboardWatcher(store)]
     interrupts = Interrupts()

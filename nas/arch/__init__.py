@@ -1,7 +1,7 @@
 """What an architecture is: described, lowered to layers, counted, named by a digest. Standard library only."""
 
 from nas.arch.costs import Budget, Costs, costs_of
-from nas.arch.description import Architecture, Block, Dress, Head, Input, Pool, Transition
+from nas.arch.description import Architecture, Block, Head, Input, NormAct, Pool, Transition
 from nas.arch.digest import canonical_form, digest_of
 from nas.arch.files import ArchitectureFile, architecture_from_plain, architecture_to_plain, read_architecture
 from nas.arch.lowering import IMAGE, Call, Layer, calls, lower
@@ -16,10 +16,10 @@ __all__ = [
     "Budget",
     "Call",
     "Costs",
-    "Dress",
     "Head",
     "Input",
     "Layer",
+    "NormAct",
     "Pool",
     "Recipe",
     "Transition",

@@ -30,11 +30,11 @@ class Budget:
     max_activation_bytes: int | None = None
 
     def admits(self, costs: Costs) -> bool:
-        """Whether `costs` stay within every limit."""
+        """Return whether `costs` stay within every limit."""
         return not self.excesses(costs)
 
     def excesses(self, costs: Costs) -> list[str]:
-        """One text for each limit that `costs` exceed."""
+        """Return one text for each limit that `costs` exceed."""
         limits = [
             ("num_params", costs.num_params, self.max_params),
             ("num_macs", costs.num_macs, self.max_macs),
@@ -44,7 +44,7 @@ class Budget:
 
 
 def costs_of(layers: list[Layer]) -> Costs:
-    """The costs of the network that `layers` describe.
+    """Return the costs of the network that `layers` describe.
 
     `peak_activation_bytes` is the most float32 bytes of activations alive at once while the layers run in order on
     one image: what the running layer reads and writes, and what a later shortcut still needs. Convolutions, linear

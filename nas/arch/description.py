@@ -30,8 +30,8 @@ class Input:
 
 
 @dataclass(frozen=True, slots=True)
-class Dress:
-    """What follows a convolution: norm and activation in either order, then dropout."""
+class NormAct:
+    """Norm and activation in either order, then dropout: what follows a convolution, and whether that has a bias."""
 
     bias: bool = False
     norm: Norm = "batch"
@@ -44,7 +44,7 @@ class Dress:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A spatial convolution and its dress.
+    """A spatial convolution, then its norm, activation and dropout.
 
     `plain` is one convolution. `separable` is a depthwise convolution, its norm, and a 1x1 convolution (Howard et
     al. 2017, MobileNets, section 3.1, without the activation between the two, as in Chollet 2017, Xception, 3.2).
@@ -62,17 +62,17 @@ class Block:
     padding: Padding = "same"
     shortcut: Shortcut = "none"
     repeat: Annotated[int, Bounds(1, 16)] = 1
-    dress: Dress = Dress()
+    norm_act: NormAct = NormAct()
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A 1x1 convolution that changes the width; bare unless it is given a dress."""
+    """A 1x1 convolution that changes the width, without norm and activation unless it is given them."""
 
     type: ClassVar[str] = "transition"
 
     width: Width  # output channels
-    dress: Dress = Dress(norm="none", activation="none")
+    norm_act: NormAct = NormAct(norm="none", activation="none")
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ Entry = list[Any]
 
 
 def canonical_form(layers: list[Layer]) -> list[Entry]:
-    """One entry a layer: what it computes, the entries it reads, the entry whose weights it shares (or itself).
+    """Return one entry a layer: what it computes, the entries it reads, the entry whose weights it shares (or itself).
 
     Layers that change nothing (a pool over a 1x1 map) have no entry. Plain lists, numbers and text: JSON.
     """
@@ -53,13 +53,13 @@ def canonical_form(layers: list[Layer]) -> list[Entry]:
 
 
 def digest_of(layers: list[Layer]) -> str:
-    """16 hexadecimal digits of the SHA-256 of the canonical form."""
+    """Return 16 hexadecimal digits of the SHA-256 of the canonical form."""
     text = json.dumps(canonical_form(layers), separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _what(layer: Layer) -> Entry | None:
-    """What the layer computes, or None where its output is its input."""
+    """Return what the layer computes, or None where its output is its input."""
     operation = layer.operation
     one_pixel = layer.input_shape[1:] in ((1, 1), ())
     match operation:

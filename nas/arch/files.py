@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas.arch.description import Architecture, BodyItem, Channels, Dress, Head, Input, Pixels
+from nas.arch.description import Architecture, BodyItem, Channels, Head, Input, NormAct, Pixels
 from nas.arch.lowering import lower
+from nas.arch.old_names import with_new_names
 from nas.arch.recipe import Recipe
-from nas.decode import Bounds, decode, decode_part, encode, read_toml
+from nas.decode import Bounds, decode, decode_part, encode, read_toml, show_value
 from nas.errors import ArchitectureError, InvalidError
 
 
@@ -30,27 +31,28 @@ class ArchitectureFile:
 
     @property
     def architecture(self) -> Architecture:
-        """The description alone, without what is said about it."""
+        """Return the description alone, without what is said about it."""
         return Architecture(Input(*self.input), self.classes, self.body, self.head)
 
 
 def read_architecture(path: Path) -> ArchitectureFile:
-    """The architecture file at `path`, checked whole.
+    """Read the architecture file at `path`, checked whole.
 
-    A top-level table `dress` is what every block wears unless it says otherwise, key by key; a transition wears it
-    with `dressed = true`.
+    The top-level table `norm_act` is the norm and activation of the file. An item of the body has it with
+    `norm_act = true`, has neither norm nor activation with `false`, and changes it key by key with a table of its own.
+    A block that says nothing has it; a transition that says nothing has neither.
 
     Raises:
         InvalidError: with every problem in the file, each behind its key path.
     """
-    plain = read_toml(path)
+    plain = with_new_names(read_toml(path))
     problems: list[str] = []
-    default = plain.pop("dress", {})
-    decode_part(Dress, default, "dress", problems)
+    default = plain.pop("norm_act", {})
+    decode_part(NormAct, default, "norm_act", problems)
     if problems:
         default = {}  # said once, not again for every block
     if isinstance(plain.get("body"), list):
-        plain["body"] = [_dressed(item, default, f"body[{i}]", problems) for i, item in enumerate(plain["body"])]
+        plain["body"] = [_with_norm_act(item, default, f"body[{i}]", problems) for i, item in enumerate(plain["body"])]
     file: ArchitectureFile = decode_part(ArchitectureFile, plain, "", problems)
     if problems:
         raise InvalidError(str(path), problems)
@@ -61,29 +63,29 @@ def read_architecture(path: Path) -> ArchitectureFile:
     return file
 
 
-def _dressed(item: Any, default: Mapping[str, Any], path: str, problems: list[str]) -> Any:
-    if not isinstance(item, Mapping):
+def _with_norm_act(item: Any, default: Mapping[str, Any], path: str, problems: list[str]) -> Any:
+    """Return `item` of the body with its `norm_act` as a table."""
+    if not isinstance(item, Mapping) or item.get("type") not in ("block", "transition"):
         return item
-    item = dict(item)
-    own = item.get("dress", {})
-    wears_default = item.get("type") == "block"
-    if item.get("type") == "transition":
-        wears_default = decode_part(bool, item.pop("dressed", False), f"{path}.dressed", problems) is True
-    if wears_default and isinstance(own, Mapping):
-        item["dress"] = {**default, **own}
-    return item
+    own = item.get("norm_act", item["type"] == "block")
+    if isinstance(own, Mapping):
+        return {**item, "norm_act": {**default, **own}}
+    if isinstance(own, bool):
+        return {**item, "norm_act": default if own else {"norm": "none", "activation": "none"}}
+    problems.append(f"{path}.norm_act: {show_value(own)} is not true, false or a table")
+    return {key: value for key, value in item.items() if key != "norm_act"}
 
 
 def architecture_to_plain(architecture: Architecture) -> dict[str, Any]:
-    """Plain lists and dicts (JSON), the inverse of `architecture_from_plain`."""
+    """Return plain lists and dicts (JSON), the inverse of `architecture_from_plain`."""
     plain: dict[str, Any] = encode(architecture)
     return plain
 
 
 def architecture_from_plain(plain: Any, what: str = "the architecture") -> Architecture:
-    """The architecture written by `architecture_to_plain`.
+    """Return the architecture written by `architecture_to_plain`.
 
     Raises:
         InvalidError: with every problem found.
     """
-    return decode(Architecture, plain, what)
+    return decode(Architecture, with_new_names(plain), what)

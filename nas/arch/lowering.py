@@ -6,10 +6,9 @@ disagree. Shapes are those of one image: (C, H, W) for maps, (F,) for features.
 
 from __future__ import annotations
 
-import itertools
 from typing import NamedTuple
 
-from nas.arch.description import Architecture, Block, Dress, Head, Pool, Transition
+from nas.arch.description import Architecture, Block, Head, NormAct, Pool, Transition
 from nas.arch.operations import (
     Activation,
     AdaptiveAvgPool2d,
@@ -52,7 +51,7 @@ class Call(NamedTuple):
 
 
 def lower(architecture: Architecture) -> list[Layer]:
-    """The layers of `architecture`, in the order in which they run.
+    """Return the layers of `architecture`, in the order in which they run.
 
     Raises:
         ArchitectureError: with every problem found: a map that shrinks to nothing, a shortcut or a repeated block
@@ -74,16 +73,15 @@ def lower(architecture: Architecture) -> list[Layer]:
 
 
 def calls(layers: list[Layer]) -> list[Call]:
-    """The steps of `forward`: neighboring layers of one submodule run as one call."""
+    """Return the steps of `forward`: neighboring layers of one submodule run as one call."""
     result: list[Call] = []
     call_of = {IMAGE: IMAGE}
-    runs = itertools.groupby(
-        enumerate(layers), key=lambda pair: (pair[1].group, pair[1].use, pair[0] if not pair[1].group else -1)
-    )
-    for (group, use, _), members in runs:
-        indices, run = zip(*members, strict=True)
-        result.append(Call(group, use, run, tuple(call_of[s] for s in run[0].sources)))
-        call_of.update(dict.fromkeys(indices, len(result) - 1))
+    for index, layer in enumerate(layers):
+        if layer.group and result and (layer.group, layer.use) == (result[-1].group, result[-1].use):
+            result[-1] = result[-1]._replace(layers=(*result[-1].layers, layer))
+        else:
+            result.append(Call(layer.group, layer.use, (layer,), tuple(call_of[s] for s in layer.sources)))
+        call_of[index] = len(result) - 1
     return result
 
 
@@ -127,39 +125,47 @@ class _Lowering:
             self._block_use(block, path, number, use)
 
     def _block_use(self, block: Block, path: str, number: int, use: int) -> None:
-        group, dress = f"convblock{number}", block.dress
+        group, norm_act = f"convblock{number}", block.norm_act
         entry, channels = self.last, self.shape[0]
         padding = block.kernel // 2 if block.padding == "same" else 0
         if block.kind == "separable":
             depthwise = Conv2d(channels, channels, block.kernel, block.stride, padding, channels)
             self._add(depthwise, group, use, path)
-            if dress.norm == "batch":
+            if norm_act.norm == "batch":
                 self._add(BatchNorm2d(channels), group, use, path)
-            self._add(Conv2d(channels, block.width, 1, bias=dress.bias), group, use, path)
+            self._add(Conv2d(channels, block.width, 1, bias=norm_act.bias), group, use, path)
         else:
-            convolution = Conv2d(channels, block.width, block.kernel, block.stride, padding, bias=dress.bias)
+            convolution = Conv2d(channels, block.width, block.kernel, block.stride, padding, bias=norm_act.bias)
             self._add(convolution, group, use, path)
         if block.shortcut == "none":
-            self._dress(dress, block.width, group, f"tail{number}", use, path)
+            self._norm_act(norm_act, block.width, group, f"tail{number}", use, path)
             return
-        norm_first = dress.order == "norm_first"
-        if dress.norm == "batch" and norm_first:
+        norm_first = norm_act.order == "norm_first"
+        if norm_act.norm == "batch" and norm_first:
             self._add(BatchNorm2d(block.width), group, use, path)
         main = self.last
         if block.shortcut == "projection":
             self._add(Conv2d(channels, block.width, 1, block.stride), f"shortcut{number}", use, path, (entry,))
             entry = self.last
         self._add(Add(), "", use, path, (main, entry))
-        rest = Dress(False, "none", dress.activation, dress.order, dress.dropout, dress.dropout_kind, dress.functional)
+        rest = NormAct(
+            False,
+            "none",
+            norm_act.activation,
+            norm_act.order,
+            norm_act.dropout,
+            norm_act.dropout_kind,
+            norm_act.functional,
+        )
         if not norm_first:
-            rest = dress
-        self._dress(rest, block.width, f"tail{number}", f"tail{number}", use, path)
+            rest = norm_act
+        self._norm_act(rest, block.width, f"tail{number}", f"tail{number}", use, path)
 
     def transition(self, transition: Transition, path: str) -> None:
-        number, dress = self._next("transition"), transition.dress
+        number, norm_act = self._next("transition"), transition.norm_act
         group = f"transition{number}"
-        self._add(Conv2d(self.shape[0], transition.width, 1, bias=dress.bias), group, 0, path)
-        self._dress(dress, transition.width, group, f"{group}_tail", 0, path)
+        self._add(Conv2d(self.shape[0], transition.width, 1, bias=norm_act.bias), group, 0, path)
+        self._norm_act(norm_act, transition.width, group, f"{group}_tail", 0, path)
 
     def pool(self, pool: Pool, path: str) -> None:
         operation = MaxPool2d if pool.kind == "max" else AvgPool2d
@@ -192,19 +198,24 @@ class _Lowering:
         _, height, width = self.shape
         return AvgPool2d(max(height, 1), max(height, 1)) if height == width else AdaptiveAvgPool2d()
 
-    def _dress(self, dress: Dress, width: int, group: str, tail: str, use: int, path: str) -> None:
-        """Norm, activation and dropout; what follows a functional activation goes to the submodule `tail`."""
-        if dress.functional and dress.activation == "prelu":
-            self._problem(path + ".dress.functional", "prelu has a weight and must be a layer")
-        steps = ["norm", "activation"] if dress.order == "norm_first" else ["activation", "norm"]
+    def _norm_act(self, norm_act: NormAct, width: int, group: str, tail: str, use: int, path: str) -> None:
+        """Append norm, activation and dropout; what follows a functional activation goes to the submodule `tail`."""
+        if norm_act.functional and norm_act.activation == "prelu":
+            self._problem(path + ".norm_act.functional", "prelu has a weight and must be a layer")
+        steps = ["norm", "activation"] if norm_act.order == "norm_first" else ["activation", "norm"]
         for step in steps:
-            if step == "norm" and dress.norm == "batch":
+            if step == "norm" and norm_act.norm == "batch":
                 self._add(BatchNorm2d(width), group, use, path)
-            elif step == "activation" and dress.activation != "none":
-                self._add(Activation(dress.activation, dress.functional), "" if dress.functional else group, use, path)
-                group = tail if dress.functional else group
-        if dress.dropout:
-            dropout = Dropout(dress.dropout) if dress.dropout_kind == "element" else Dropout2d(dress.dropout)
+            elif step == "activation" and norm_act.activation != "none":
+                self._add(
+                    Activation(norm_act.activation, norm_act.functional),
+                    "" if norm_act.functional else group,
+                    use,
+                    path,
+                )
+                group = tail if norm_act.functional else group
+        if norm_act.dropout:
+            dropout = Dropout(norm_act.dropout) if norm_act.dropout_kind == "element" else Dropout2d(norm_act.dropout)
             self._add(dropout, group, use, path)
 
     def _next(self, what: str) -> int:

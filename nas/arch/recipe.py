@@ -35,5 +35,5 @@ class Recipe:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """16 hexadecimal digits; equal for equal recipes."""
+    """Return 16 hexadecimal digits, equal for equal recipes."""
     return hashlib.sha256(json.dumps(encode(recipe), sort_keys=True).encode()).hexdigest()[:16]

@@ -14,7 +14,7 @@ _ROW = "{:>21} {:>22} {:>18} {:>15}"
 
 
 def layer_rows(layers: list[Layer]) -> list[dict[str, Any]]:
-    """One plain dict (JSON) a module that runs, numbered as torchsummary does.
+    """Return one plain dict (JSON) a module that runs, numbered as torchsummary does.
 
     Keys: `name` ('Conv2d-1'), `kind`, `output_shape` of one image ([C, H, W] or [F]), `num_params`, `num_macs`. A
     module that runs again with the same weights has `num_params` 0 and names its first run in `shared_with`. A
@@ -54,7 +54,7 @@ def _function(layer: Layer, sources: list[str], behind: str) -> str:
 
 
 def layer_table(layers: list[Layer]) -> str:
-    """The rows of `layer_rows` and the totals as text, for 80 columns.
+    """Return the rows of `layer_rows` and the totals as text, for 80 columns.
 
     A function has a line of its own without a number, and shared weights show whose they are.
     """
@@ -76,17 +76,12 @@ def layer_table(layers: list[Layer]) -> str:
 
 
 def sketch(layers: list[Layer]) -> str:
-    """One line a call of `forward`: its name, its output, and a bar as long as its share of the parameters."""
+    """Return one line a call of `forward`: its name, its output, and a bar as long as its share of the parameters."""
     steps = calls(layers)
     names = [step.group or _function_call(index, steps) for index, step in enumerate(steps)]
     shapes = [_channels_by_map(step.layers[-1].output_shape) for step in steps]
     counts = [sum(layer.num_params for layer in step.layers) for step in steps]
-    labels = [
-        f"same weights, run {step.use + 1}"
-        if step.use and any(layer.operation.num_params for layer in step.layers)
-        else f"{count:,}" * bool(count)
-        for step, count in zip(steps, counts, strict=True)
-    ]
+    labels = [_params_of_call(step, count) for step, count in zip(steps, counts, strict=True)]
     name_width, shape_width = max(map(len, names)), max(map(len, shapes))
     most = max(1, *counts)
     room = COLUMNS - name_width - shape_width - len(f"{most:,}") - 5
@@ -95,6 +90,12 @@ def sketch(layers: list[Layer]) -> str:
         bar = "▇" * max(1, round(room * count / most)) + " " if count else ""
         lines.append(f"{name:<{name_width}}  {shape:>{shape_width}}  {bar}{label}".rstrip())
     return "\n".join(lines)
+
+
+def _params_of_call(step: Call, count: int) -> str:
+    if step.use and any(layer.operation.num_params for layer in step.layers):
+        return f"same weights, run {step.use + 1}"
+    return f"{count:,}" if count else ""
 
 
 def _function_call(index: int, steps: list[Call]) -> str:
@@ -112,17 +113,19 @@ def _channels_by_map(shape: Shape) -> str:
 
 
 def outline(architecture: Architecture) -> str:
-    """The body and head in one line.
+    """Return the body and head in one line.
 
     Widths; `s` is separable, `+` a shortcut, `/` a stride, `|` a max pool, `:` an average pool, `>` a transition.
     """
-    words = []
+    words: list[str] = []
     for item in architecture.body:
         if isinstance(item, Pool):
             words.append("|" if item.kind == "max" else ":")
         elif isinstance(item, Transition):
             words.append(f">{item.width}")
         else:
-            marks = "/" * (item.stride > 1) + "s" * (item.kind == "separable")
-            words.append(f"{marks}{item.width}{'+' * (item.shortcut != 'none')}")
+            stride = "/" if item.stride > 1 else ""
+            kind = "s" if item.kind == "separable" else ""
+            shortcut = "+" if item.shortcut != "none" else ""
+            words.append(f"{stride}{kind}{item.width}{shortcut}")
     return " ".join([*words, architecture.head.kind])

@@ -8,6 +8,7 @@ import sys
 import typer
 
 from nas.cli import network, space, study
+from nas.cli.options import with_options
 from nas.errors import NasError
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # here, where it can be caught, and not while the interpreter ends
     except NasError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_options(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

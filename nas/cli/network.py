@@ -21,7 +21,6 @@ from nas.cli.options import (
     complete_dataset,
     print_json,
 )
-from nas.errors import UsageError
 
 arch = typer.Typer(no_args_is_help=True, help="Look at a network described in a file, and train it.")
 
@@ -30,7 +29,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="An architecture file
 
 @arch.command("show")
 def show(file: File, as_json: AsJson = False) -> None:
-    """The layer table of a network, its exact counts, and a picture in text."""
+    """Show the layer table of a network, its exact counts, and a picture in text."""
     described = read_architecture(file)
     layers = lower(described.architecture)
     if as_json:
@@ -45,6 +44,10 @@ def show(file: File, as_json: AsJson = False) -> None:
         return
     print(f"{described.name}  (digest {digest_of(layers)})\n")
     print(layer_table(layers))
+    from nas.model.thop_count import CONVENTION, count_layers_with_thop  # brings torch, which JSON can spare
+
+    thop = count_layers_with_thop(layers, described.input)
+    print(f"\nthop counts {thop.thop_macs:,} MACs, {thop.thop_params:,} parameters: {CONVENTION}")
     print()
     print(sketch(layers))
 
@@ -77,33 +80,38 @@ def train(
     color: Annotated[bool | None, typer.Option("--color/--gray", help="Folders of images only.")] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Write the trained network as a Python module, weights beside it."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Write the trained network; its name says the format: .py (a module, weights beside it in .pt), "
+            ".onnx, .pt2 (torch.export) or .h (C99).",
+        ),
     ] = None,
     data_dir: DataDir = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Trains one described network by its recipe, without any search.
+    """Train one described network by its recipe, without any search.
 
     The accuracy shown is that of the validation images, a sixth of the training set, unless --test is given.
     """
-    if output is not None and output.suffix != ".py":
-        raise UsageError(f"-o {output}: the module needs a name that ends in .py")
     described = read_architecture(file)
-    from nas.app.train_network import train_described
+    from nas.app.train_network import TrainingRequest, train_described
+    from nas.terminal.training_progress import show_epochs
 
-    result = train_described(
-        described,
-        dataset or described.dataset or "mnist",
-        epochs,
-        seed,
-        test,
-        image_size,
-        color,
-        output,
-        data_dir,
-        device,
+    request = TrainingRequest(
+        dataset=dataset or described.dataset or "mnist",
+        epochs=epochs,
+        seed=seed,
+        test=test,
+        image_size=image_size,
+        color=color,
+        output=output,
+        data_dir=data_dir,
+        device=device,
     )
+    with show_epochs("test" if test else "validation") as on_epoch:
+        result = train_described(described, request, on_epoch)
     if as_json:
         print_json(result)
     else:
@@ -135,7 +143,7 @@ def export(
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Writes a trained network to take away: a plain Python module that needs nothing but torch, or another format."""
+    """Write a trained network to take away: a plain Python module that needs nothing but torch, or another format."""
     from nas.app.export import export as write
     from nas.app.look import find_trial, open_folder
 
@@ -166,40 +174,38 @@ def verify(
     module: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="An exported file. A .py is executed and a .h compiled and run: trust them first."
+            metavar="FILE",
+            help="An exported file. A .py or .pt2 is executed and a .h compiled and run: trust them first.",
         ),
     ],
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Derives the claims of an exported file again: counts, digest, and the test accuracy of its weights.
+    """Derive the claims of an exported file again: counts, digest, and the test accuracy of its weights.
 
     Exit code 1 where a claim does not hold. What only new trainings could show (the mean over seeds) is not derived.
     """
-    from nas.app.export import verify_accuracy, verify_export
-    from nas.export.verify import load_exported, verify_structure
+    from nas.app.export import verify as derive
+    from nas.model.thop_count import CONVENTION
 
-    if module.suffix == ".py":
-        exported = load_exported(module)
-        checks = verify_structure(exported)
-        accuracy = verify_accuracy(exported, data_dir)
-        checks += [accuracy] if accuracy is not None else []
-    else:
-        checks = verify_export(module, data_dir)
+    checks, thop = derive(module, data_dir)
     holds = all(check.holds for check in checks)
     if as_json:
-        print_json({"module": str(module), "holds": holds, "checks": [asdict(check) for check in checks]})
+        counts = thop._asdict() if thop else {}
+        print_json({"module": str(module), "holds": holds, "checks": [asdict(check) for check in checks], **counts})
     else:
         for check in checks:
             verdict = "holds" if check.holds else "DOES NOT HOLD"
             print(f"{check.claim:<24} claimed {check.claimed!s:<18} derived {check.derived!s:<18} {verdict}")
         if all(check.claim != "weights_test_accuracy" for check in checks):
             print("weights_test_accuracy    not claimed: the network was not confirmed")
+        if thop:
+            print(f"thop counts {thop.thop_macs:,} MACs, {thop.thop_params:,} parameters: {CONVENTION}")
     if not holds:
         raise typer.Exit(1)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds the commands that stand at the top level."""
+    """Add the commands that stand at the top level."""
     app.command("export")(export)
     app.command("verify")(verify)

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import glob
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-DEFAULT_STUDIES = Path("studies")
+from nas.study.command import DEFAULT_STUDIES as DEFAULT_STUDIES
+from nas.study.command import option_of
+from nas.study.settings import StudySettings
+
+# What an error text may name in backticks: the settings, and the arguments that are not kept with a study.
+_ARGUMENTS = {"name", "studies", "storage", "study", "device", "workers", "trials_per_device", "cluster", "data_dir"}
+_NAMES = {field.name for field in fields(StudySettings)} | _ARGUMENTS | {"trial", "output", "port"}
+
+
+def with_options(text: str) -> str:
+    """Return an error text in which settings and arguments, named in backticks, are options of the command line."""
+    return re.sub(r"`([a-z_]+)`", lambda match: option_of(match[1]) if match[1] in _NAMES else match[0], text)
 
 
 def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -194,20 +194,19 @@ def _print_result(folder: StudyFolder, settings: StudySettings, records: list[Tr
     from nas.report.document import study_document
     from nas.study.answer import best_record
     from nas.study.front import front_records
-    from nas.study.ledger import candidates, warm_started
+    from nas.study.ledger import candidates, format_duration, warm_started
 
     result, best = study_document(folder.name, settings, records), best_record(records, settings)
     if as_json:
         print_json(result)
         return
-    from nas.terminal.live_view import duration
     from nas.terminal.study_view import print_front, print_network
 
     print_front(records, settings)
     if best is not None:
         print_network(folder, best)
     trials = ", ".join(f"{count} {fate}" for fate, count in result["trials"].items())
-    spent = ", ".join(f"{fate} {duration(s)}" for fate, s in result["train_seconds"].items())
+    spent = ", ".join(f"{fate} {format_duration(s)}" for fate, s in result["train_seconds"].items())
     print(f"trials: {trials or 'none'}")
     if spent:
         print(f"training time: {spent}")

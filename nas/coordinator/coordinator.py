@@ -14,7 +14,7 @@ from nas.errors import StudyError
 from nas.space import Candidate, candidate
 from nas.storage.study_store import SearchStore
 from nas.strategy.confirming import next_to_confirm, worthwhile_below
-from nas.strategy.proposing import BudgetSampler
+from nas.strategy.optuna_sampler import BudgetSampler
 from nas.study.answer import smallest_met, target_met_text
 from nas.study.folder import StudyImages
 from nas.study.front import validation_front

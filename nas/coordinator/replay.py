@@ -19,8 +19,8 @@ from nas.space import Space, candidate, load_space
 from nas.storage.address import address_of
 from nas.storage.optuna_records import fate_of
 from nas.storage.study_store import SearchStore, Store
-from nas.strategy.proposing import BudgetSampler, distributions_of
-from nas.strategy.stopping import ParetoPruner
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.decision_log import Asked, Ended, Reported, Run, read_log
 from nas.study.folder import StudyFolder
 from nas.study.recipe import study_epochs
@@ -128,7 +128,7 @@ class _Again:
         self._events = run.events
         self._waited = {w.trial for w in run.began.waiting}
         self._begun = {w.trial for w in run.began.waiting if w.curve is not None}
-        self._pruner = ParetoPruner(study_epochs(space, settings))
+        self._pruner = ParetoPruner(space, study_epochs(space, settings))
         self._sampler = BudgetSampler(space, settings.budget, settings.seed, run.began.has_target)
         self._store = SearchStore(
             folder, distributions_of(space), self._sampler, self._pruner, _as_it_was(folder.name, run, stored)

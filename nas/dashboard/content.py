@@ -41,7 +41,7 @@ def refresh(store: Store) -> None:
 
     settings, records = store.folder.settings(), store.records()
     landmarks = references(settings.dataset)
-    figure = front_figure(records, settings.max_params, settings.target, landmarks)
+    figure = front_figure(records, settings)
     # What its card there holds, the legend out of the way of the buttons on top.
     figure.update_layout(height=440, margin={"t": 40, "b": 110}, legend={"y": -0.2, "yanchor": "top"})
     _save_figure(store.study, figure.to_json())

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
-
 from nas.errors import ExportError
-from nas.export.c.header import write_c
+from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
-from nas.export.int8.network import load_quantized
-from nas.export.metadata import LoadedExport
+from nas.export.int8.network import QuantizedNetwork
+from nas.export.int8_weights import load_int8_weights, write_int8_weights
+from nas.export.loaded import LoadedExport
 from nas.export.onnx import load_onnx, write_onnx
-from nas.export.python_module import module_source
-from nas.export.torch_program import load_exported_program, write_exported_program
-from nas.model.image_network import state_dict_of
+from nas.export.python_module import load_python_module, write_python_module
+from nas.export.torch_program import load_torch_program, write_torch_program
 from nas.model.trained_network import TrainedNetwork
 
 FORMATS = {
@@ -26,13 +24,22 @@ FORMATS = {
     ".int8.h": "C99 in 8 bits",
     ".int8.pt": "8-bit weights for torch",
 }
-_FLOAT_WRITERS = {".onnx": write_onnx, ".pt2": write_exported_program, ".h": write_c}
-READERS: dict[str, Callable[[Path], LoadedExport]] = {
+_FLOAT_WRITERS: dict[str, Callable[[TrainedNetwork, Mapping[str, object], Path], None]] = {
+    ".onnx": write_onnx,
+    ".pt2": write_torch_program,
+    ".h": write_c,
+}
+_INT8_WRITERS: dict[str, Callable[[QuantizedNetwork, Mapping[str, object], Path], None]] = {
+    ".int8.h": write_quantized_c,
+    ".int8.pt": write_int8_weights,
+}
+_READERS: dict[str, Callable[[Path], LoadedExport]] = {
+    ".py": load_python_module,
     ".onnx": load_onnx,
-    ".pt2": load_exported_program,
+    ".pt2": load_torch_program,
     ".h": load_c,
     ".int8.h": load_c,
-    ".int8.pt": load_quantized,
+    ".int8.pt": load_int8_weights,
 }
 
 
@@ -49,24 +56,45 @@ def format_of(path: Path) -> str:
     raise ExportError(f"{path}: the name says the format and must end in one of {known}")
 
 
+def is_int8(path: Path) -> bool:
+    """Return whether the format is one in 8 bits. Raises ExportError as `format_of` does."""
+    return format_of(path) in _INT8_WRITERS
+
+
 def write(network: TrainedNetwork, claims: Mapping[str, object], provenance: str, output: Path) -> None:
     """Write a network in one of the formats that hold its weights as they are.
 
+    `provenance` says where the network comes from; only a Python module has a place for it.
+
     Raises:
-        ExportError: the format needs a package that is missing, or cannot hold this network.
+        ExportError: the name asks for no such format, or the format needs a package that is missing, or cannot hold
+            this network.
         OSError, RuntimeError: the file cannot be written.
     """
-    kind, weights = format_of(output), state_dict_of(network)
-    if kind == ".py":
-        source = module_source(
-            network.architecture,
-            provenance=provenance,
-            claims=claims,
-            weights_name=output.with_suffix(".pt").name,
-            mean=network.mean,
-            std=network.std,
-        )
-        torch.save(weights, output.with_suffix(".pt"))
-        output.write_text(source)
+    if is_int8(output):
+        raise ExportError(f"{output}: an 8-bit network needs images to calibrate with; export it from a study")
+    if format_of(output) == ".py":
+        write_python_module(network, claims, output, provenance)
     else:
-        _FLOAT_WRITERS[kind](network.architecture, weights, network.mean, network.std, claims, output)
+        _FLOAT_WRITERS[format_of(output)](network, claims, output)
+
+
+def write_int8(network: QuantizedNetwork, claims: Mapping[str, object], output: Path) -> None:
+    """Write a network in one of the 8-bit formats.
+
+    Raises:
+        ExportError: the name asks for no such format, or the file cannot be written.
+    """
+    if not is_int8(output):
+        raise ExportError(f"{output}: the name must end in one of {', '.join(_INT8_WRITERS)} for a network in 8 bits")
+    _INT8_WRITERS[format_of(output)](network, claims, output)
+
+
+def load(path: Path) -> LoadedExport:
+    """Return an exported file of any format. A .py or .pt2 is executed and a .h compiled and run: trust them first.
+
+    Raises:
+        VerificationError: the file is missing, damaged, or not one of ours.
+        ExportError: the name says no format, or reading it needs a package or a compiler that is missing.
+    """
+    return _READERS[format_of(path)](path)

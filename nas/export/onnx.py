@@ -1,14 +1,14 @@
 """ONNX: the layers as a graph of one node an operation, readable in any viewer; nothing is folded.
 
 The graph takes `image`, float32 (N, C, H, W), already normalized as (image / 255 - mean) / std, and gives `logits`,
-float32 (N, classes). N is free. The file says its claims, shape, mean and std in the metadata property 'nas' (JSON).
-Needs the extra: pip install 'nas-budget[onnx]'.
+float32 (N, classes). N is free. Its claims, shape, mean, std and class names lie in the file as the metadata property
+'nas' (JSON). Needs the extra: pip install 'nas-budget[onnx]'.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.arch import IMAGE, Architecture, Layer, lower
+from nas.arch import IMAGE, Layer, lower
 from nas.arch.operations import (
     Activation,
     AdaptiveAvgPool2d,
@@ -31,16 +31,10 @@ from nas.arch.operations import (
 )
 from nas.errors import ExportError, VerificationError
 from nas.export.fold_batch_norm import NORM_EPSILON, weight_names
-from nas.export.metadata import (
-    LoadedExport,
-    Metadata,
-    checked_images,
-    in_batches,
-    loaded_network,
-    metadata,
-    normalized,
-    read_metadata,
-)
+from nas.export.loaded import LoadedExport, check_images, finite_module, require_file, run_in_batches
+from nas.export.metadata import Metadata, metadata_of, read_metadata
+from nas.model.image_network import normalize
+from nas.model.trained_network import TrainedNetwork
 
 OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later run it
 IR_VERSION = 9  # what goes with that opset; newer versions of onnx would write one that older runtimes refuse
@@ -49,27 +43,17 @@ _PROPERTY = "nas"
 _TRAINED_INPUTS = {"Conv": (1, 2), "BatchNormalization": (1, 2), "Gemm": (1, 2), "PRelu": (1,)}
 
 
-def write_onnx(
-    architecture: Architecture,
-    state_dict: Mapping[str, Tensor],
-    mean: Sequence[float],
-    std: Sequence[float],
-    claims: Mapping[str, object],
-    path: Path,
-) -> None:
-    """Writes the network with its weights to `path`; the same network gives the same bytes.
-
-    `state_dict` has the keys of `nas.model.build`. Inputs of the graph are (image / 255 - mean) / std.
+def write_onnx(network: TrainedNetwork, claims: Mapping[str, object], path: Path) -> None:
+    """Write the network with its weights to `path`; the same network gives the same bytes.
 
     Raises:
         ExportError: onnx is not installed, the weights do not fit, or the file cannot be written.
     """
-    onnx = _required("onnx")
-    stem = architecture.input
-    about = metadata(claims, (stem.channels, stem.height, stem.width), mean, std).to_json()
-    weights = loaded_network(architecture, state_dict).state_dict()
+    onnx = _require_package("onnx")
+    about = metadata_of(network, claims).to_json()
+    layers = lower(network.architecture)
     model = onnx.helper.make_model(
-        _Graph(onnx, lower(architecture), weights).made(architecture),
+        _Graph(onnx, layers, finite_module(network).state_dict()).make(),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="nas",
@@ -79,7 +63,7 @@ def write_onnx(
     try:
         path.write_bytes(model.SerializeToString(deterministic=True))
     except OSError as error:
-        raise ExportError(f"cannot write {path}: {error.strerror or error}; choose another -o") from None
+        raise ExportError(f"cannot write {path}: {error.strerror or error}; choose another `output`") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +76,27 @@ class OnnxNetwork(LoadedExport):
     _run: Callable[[Any, dict[str, Any]], list[Any]]
 
     def logits(self, images: Tensor) -> Tensor:
-        """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by onnxruntime on the CPU.
+        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), computed by onnxruntime on the CPU."""
+        return run_in_batches(self._run_batch, check_images(images, self.input_shape))
 
-        Raises:
-            VerificationError: the images are not uint8 of the file's shape.
-        """
-        images = checked_images(images, self.input_shape)
-        return in_batches(self._batch, images)
+    def derive(self) -> dict[str, object]:
+        """Return the number of trained parameters in the graph."""
+        return {"num_params": self.num_params}
 
-    def _batch(self, images: Tensor) -> Tensor:
-        inputs = normalized(images, self.metadata.mean, self.metadata.std)
+    def _run_batch(self, images: Tensor) -> Tensor:
+        inputs = normalize(images, self.metadata.mean, self.metadata.std)
         return torch.from_numpy(self._run(None, {"image": inputs.numpy()})[0])
 
 
 def load_onnx(path: Path) -> OnnxNetwork:
-    """The ONNX file at `path`, checked by onnx and loaded into onnxruntime.
+    """Return the ONNX file at `path`, checked by onnx and loaded into onnxruntime.
 
     Raises:
         ExportError: onnx or onnxruntime is not installed.
         VerificationError: the file is missing, is not valid ONNX, or was not written by `write_onnx`.
     """
-    onnx, runtime = _required("onnx"), _required("onnxruntime")
-    if not path.is_file():
-        raise VerificationError(f"{path} is not there; give the path of a file that `nas export` wrote")
+    onnx, runtime = _require_package("onnx"), _require_package("onnxruntime")
+    require_file(path)
     raw = path.read_bytes()
     try:
         model = onnx.load_model_from_string(raw)
@@ -128,10 +110,10 @@ def load_onnx(path: Path) -> OnnxNetwork:
     inputs = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input]
     if [shape[1:] for shape in inputs] != [list(about.input_shape)] or model.graph.input[0].name != "image":
         raise VerificationError(f"{path} takes {inputs}, and says that it takes images of {about.input_shape}")
-    return OnnxNetwork(path, about, _num_trained(model.graph), session.run)
+    return OnnxNetwork(path, about, _count_trained(model.graph), session.run)
 
 
-def _num_trained(graph: Any) -> int:
+def _count_trained(graph: Any) -> int:
     names = {
         node.input[place]
         for node in graph.node
@@ -141,7 +123,7 @@ def _num_trained(graph: Any) -> int:
     return sum(torch.Size(tensor.dims).numel() for tensor in graph.initializer if tensor.name in names)
 
 
-def _required(module: str) -> Any:
+def _require_package(module: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -149,26 +131,27 @@ def _required(module: str) -> Any:
 
 
 class _Graph:
-    """Appends nodes layer by layer; a value is called as the layer's weights are, or by its kind and number."""
+    """Appends nodes layer by layer; a value has the name of the layer's weights, or of its kind and number."""
 
     def __init__(self, onnx: Any, layers: list[Layer], state_dict: Mapping[str, Tensor]) -> None:
         self._onnx, self._layers, self._state = onnx, layers, state_dict
         self._nodes: list[Any] = []
         self._initializers: dict[str, Any] = {}
 
-    def made(self, architecture: Architecture) -> Any:
+    def make(self) -> Any:
+        """Return the graph as onnx has it."""
         values = {IMAGE: "image"}
         for index, (layer, name) in enumerate(zip(self._layers, weight_names(self._layers), strict=True)):
             sources = [values[s] for s in layer.sources]
             values[index] = self._layer(layer, name, sources, f"{index}_{layer.operation.kind}")
-        last = values[len(self._layers) - 1]
-        if len(self._layers[-1].output_shape) > 1:
-            last = self._add("Flatten", [last], "flat", axis=1)
+        output_shape = self._layers[-1].output_shape
+        if len(output_shape) > 1:
+            self._add("Flatten", [values[len(self._layers) - 1]], "flat", axis=1)
         # The last node writes the graph's output itself.
         self._nodes[-1].output[0] = "logits"
-        helper, float32, stem = self._onnx.helper, self._onnx.TensorProto.FLOAT, architecture.input
-        image = helper.make_tensor_value_info("image", float32, ["N", stem.channels, stem.height, stem.width])
-        logits = helper.make_tensor_value_info("logits", float32, ["N", architecture.classes])
+        helper, float32 = self._onnx.helper, self._onnx.TensorProto.FLOAT
+        image = helper.make_tensor_value_info("image", float32, ["N", *self._layers[0].input_shape])
+        logits = helper.make_tensor_value_info("logits", float32, ["N", output_shape[0]])
         return helper.make_graph(self._nodes, "network", [image], [logits], list(self._initializers.values()))
 
     def _layer(self, layer: Layer, name: str, sources: list[str], output: str) -> str:
@@ -176,7 +159,7 @@ class _Graph:
             case Conv2d(_, _, kernel, stride, padding, groups, bias):
                 return self._add(
                     "Conv",
-                    sources + self._weights(name, "weight", *["bias"] * bias),
+                    sources + self._weights(name, "weight", *(["bias"] if bias else [])),
                     output,
                     kernel_shape=[kernel] * 2,
                     strides=[stride] * 2,
@@ -186,7 +169,9 @@ class _Graph:
             case Linear(_, _, bias):
                 if len(layer.input_shape) > 1:
                     sources = [self._add("Flatten", sources, f"{output}_flat", axis=1)]
-                return self._add("Gemm", sources + self._weights(name, "weight", *["bias"] * bias), output, transB=1)
+                return self._add(
+                    "Gemm", sources + self._weights(name, "weight", *(["bias"] if bias else [])), output, transB=1
+                )
             case BatchNorm2d():
                 inputs = sources + self._weights(name, "weight", "bias", "running_mean", "running_var")
                 return self._add("BatchNormalization", inputs, output, epsilon=NORM_EPSILON)
@@ -217,7 +202,7 @@ class _Graph:
                 return self._add(kinds[activation], sources, output)
 
     def _weights(self, name: str, *parts: str) -> list[str]:
-        """The names of a layer's tensors; weights that run again are stored once."""
+        """Return the names of a layer's tensors; weights that run again are stored once."""
         names = [f"{name}.{part}" for part in parts]
         for key in names:
             if key not in self._initializers:

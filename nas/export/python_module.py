@@ -1,214 +1,157 @@
-"""An architecture as the text of a Python module that a person would have written and that needs nothing but torch."""
+"""Python modules that need nothing but torch, their weights beside them: written, and read back."""
 
 from __future__ import annotations
 
-import itertools
-import math
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+import importlib.machinery
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from nas.arch import Architecture, Call, Layer, calls, lower
-from nas.arch.operations import Activation, Add, Linear, Operation
-from nas.model.build import constructor, submodules
+import torch
+from torch import Tensor, nn
 
-LINE_LENGTH = 120
+from nas.arch import costs_of, digest_of
+from nas.errors import VerificationError
+from nas.export.loaded import LoadedExport, check_images, require_file, run_in_batches
+from nas.export.metadata import Metadata, metadata_of
+from nas.export.python_source import module_source
+from nas.model.image_network import normalize, state_dict_of
+from nas.model.trace import trace_layers
+from nas.model.trained_network import TrainedNetwork
 
 
-def module_source(
-    architecture: Architecture,
-    *,
-    class_name: str = "Net",
-    provenance: str,
-    claims: Mapping[str, object],
-    weights_name: str | None,
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> str:
-    """The text of a module with the network as a class, its claims and the normalization of its inputs.
+def write_python_module(
+    network: TrainedNetwork, claims: Mapping[str, object], path: Path, provenance: str = ""
+) -> None:
+    """Write the network to the module `path` and its weights beside it, in the file of that name that ends in .pt.
 
-    Its state dict has the keys of the module that `build` makes. `ruff format --line-length 120` leaves it as it is.
-
-    Args:
-        architecture: what the class computes.
-        class_name: the name of the class.
-        provenance: where the network comes from; paragraphs of prose for the docstring.
-        claims: what `CLAIMS` says: numbers, text, True, False, None, and lists, tuples and dicts of them.
-        weights_name: the file beside the module that `load_trained` reads: the module's own name with '.pt' for
-            '.py'. None leaves `load_trained` out.
-        mean: what is subtracted from the pixels in 0 to 1, a number for each channel.
-        std: what they are divided by then, a number for each channel.
+    `provenance` says where the network comes from: paragraphs of prose for the docstring.
 
     Raises:
-        ArchitectureError: the architecture does not lower.
-        TypeError: a claim is not a plain literal.
+        ExportError: the normalization or the class names do not fit the network.
+        OSError, RuntimeError: a file cannot be written.
     """
-    layers = lower(architecture)
-    stem = architecture.input
-    forward = _forward(layers)
-    functional = any("F." in line for line in forward)
-    lines = [
-        _docstring(provenance, claims),
-        "",
-        "import torch",
-        *(["import torch.nn.functional as F"] if functional else []),
-        "from torch import nn",
-        "",
-        "# What this module says of itself, for a machine to derive again.",
-        "CLAIMS = " + (_exploded("{", [_entry(k, v, 4) for k, v in claims.items()], "}", 0) if claims else "{}"),
-        "",
-        f"INPUT_SHAPE = ({stem.channels}, {stem.height}, {stem.width})  # channels, height, width",
-        "# Inputs are (image / 255 - MEAN) / STD, with one number for each channel.",
-        f"MEAN = {_literal(tuple(mean), 0, len('MEAN = '))}",
-        f"STD = {_literal(tuple(std), 0, len('STD = '))}",
-        "",
-        "",
-        f"class {class_name}(nn.Module):",
-        f'    """Images (N, {stem.channels}, {stem.height}, {stem.width}) to logits (N, {architecture.classes})."""',
-        "",
-        "    def __init__(self) -> None:",
-        "        super().__init__()",
-        *(line for name, operations in submodules(layers).items() for line in _submodule(name, operations)),
-        "",
-        "    def forward(self, x: torch.Tensor) -> torch.Tensor:",
-        *(" " * 8 + line for line in forward),
+    about, weights = metadata_of(network, claims), path.with_suffix(".pt")
+    source = module_source(
+        network.architecture,
+        provenance=provenance,
+        claims=claims,
+        weights_name=weights.name,
+        mean=about.mean,
+        std=about.std,
+        class_names=about.class_names,
+    )
+    torch.save(state_dict_of(network), weights)
+    path.write_text(source)
+
+
+@dataclass(frozen=True, slots=True)
+class PythonModule(LoadedExport):
+    """A module that was read back."""
+
+    path: Path
+    metadata: Metadata
+    net: nn.Module  # normalized float32 (N, C, H, W) to logits (N, classes), in eval mode
+    trained: bool  # whether `net` has trained weights: the file has `load_trained`
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), computed by the module's network."""
+        mean, std = self.metadata.mean, self.metadata.std
+        images = check_images(images, self.input_shape)
+        return run_in_batches(lambda batch: self.net(normalize(batch, mean, std)), images)
+
+    def derive(self) -> dict[str, object]:
+        """Return the counts and the digest of the network, read from what it runs.
+
+        Raises:
+            VerificationError: it holds or calls something outside the vocabulary; the text names it.
+        """
+        layers = trace_layers(self.net, self.input_shape)
+        costs = costs_of(layers)
+        return {
+            "num_params": sum(p.numel() for p in self.net.parameters()),
+            "num_macs": costs.num_macs,
+            "peak_activation_bytes": costs.peak_activation_bytes,
+            "digest": digest_of(layers),
+        }
+
+
+def load_python_module(path: Path) -> PythonModule:
+    """Return the exported module at `path`. This executes the file: load only files that you trust.
+
+    Raises:
+        VerificationError: the file is missing, does not run, or lacks the network or one of its constants; or the
+            trained weights beside it are missing or do not fit.
+    """
+    namespace = _execute(path)
+    claims = _constant(namespace, path, "CLAIMS", dict)
+    input_shape = _constant(namespace, path, "INPUT_SHAPE", tuple)
+    mean, std = (_constant(namespace, path, name, tuple) for name in ("MEAN", "STD"))
+    # Modules of version 0.1 do not name their classes.
+    class_names = _constant(namespace, path, "CLASSES", tuple) if hasattr(namespace, "CLASSES") else ()
+    if len(input_shape) != 3 or any(type(size) is not int or size < 1 for size in input_shape):
+        raise VerificationError(f"{path}: INPUT_SHAPE is {input_shape!r} and must be (channels, height, width)")
+    for name, numbers in (("MEAN", mean), ("STD", std)):
+        if len(numbers) != input_shape[0] or any(type(n) not in (int, float) for n in numbers):
+            raise VerificationError(f"{path}: {name} is {numbers!r} and must be {input_shape[0]} numbers")
+    if any(not isinstance(name, str) for name in class_names):
+        raise VerificationError(f"{path}: CLASSES is {class_names!r} and must be names")
+    trained = callable(getattr(namespace, "load_trained", None))
+    make = namespace.load_trained if trained else _network_class(namespace, path)
+    try:
+        net = make()
+    except Exception as error:  # foreign code: whatever it raises is the user's to read
+        hint = "; keep the weights beside the module, under its name with .pt" if trained else ""
+        raise VerificationError(f"{path}: {make.__name__}() fails: {_describe(error)}{hint}") from error
+    if not isinstance(net, nn.Module):
+        raise VerificationError(f"{path}: {make.__name__}() returns {type(net).__name__}, not a torch module")
+    return PythonModule(path, Metadata(claims, input_shape, mean, std, class_names), net.eval(), trained)
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Reads and writes no bytecode cache: a stale one could stand in for the file."""
+
+    def path_stats(self, path: str) -> Mapping[str, Any]:
+        raise OSError("no cache")
+
+
+def _execute(path: Path) -> ModuleType:
+    require_file(path, "module")
+    loader = _Loader("exported_network", str(path))
+    spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
+    assert spec is not None  # a path and a loader always make one
+    namespace = importlib.util.module_from_spec(spec)
+    try:
+        loader.exec_module(namespace)
+    except SyntaxError as error:
+        raise VerificationError(f"{path} is not valid Python: {error.msg} (line {error.lineno})") from error
+    except (Exception, SystemExit) as error:
+        raise VerificationError(f"{path} does not run: {_describe(error)}") from error
+    return namespace
+
+
+def _constant(namespace: ModuleType, path: Path, name: str, kind: type) -> Any:
+    value = getattr(namespace, name, None)
+    if not isinstance(value, kind):
+        what = "does not define" if value is None else f"has a {type(value).__name__} as"
+        raise VerificationError(f"{path} {what} {name}, a {kind.__name__}; give a module that `nas export` wrote")
+    return value
+
+
+def _network_class(namespace: ModuleType, path: Path) -> type[nn.Module]:
+    own = [
+        value
+        for value in vars(namespace).values()
+        if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == namespace.__name__
     ]
-    if weights_name is not None:
-        where = f"the weights are at `path`, else beside this file in {_escaped(weights_name)}"
-        lines += [
-            "",
-            "",
-            f"def load_trained(path=None) -> {class_name}:",
-            f'    """The trained network in eval mode; {where}."""',
-            "    if path is None:",
-            '        path = __file__.removesuffix(".py") + ".pt"',
-            f"    net = {class_name}()",
-            '    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))',
-            "    return net.eval()",
-        ]
-    return "\n".join(lines) + "\n"
+    if len(own) != 1:
+        names = ", ".join(value.__name__ for value in own) or "none"
+        raise VerificationError(f"{path} must have one network class and has {names}; add load_trained() to choose one")
+    return own[0]
 
 
-def _docstring(provenance: str, claims: Mapping[str, object]) -> str:
-    paragraphs = [" ".join(p.split()) for p in provenance.split("\n\n") if p.strip()]
-    costs = [
-        (claims.get("num_params"), "parameters"),
-        (claims.get("num_macs"), "multiply-accumulates an image"),
-        (claims.get("peak_activation_bytes"), "bytes of activations at most"),
-    ]
-    figures = ", ".join(f"{value:,} {what}" for value, what in costs if isinstance(value, int))
-    accuracy, seeds = claims.get("test_accuracy"), claims.get("seeds")
-    if isinstance(accuracy, (int, float)):
-        count = len(seeds) if isinstance(seeds, (list, tuple)) else seeds
-        figures += f"{'; ' if figures else ''}confirmed test accuracy {accuracy:.3f} %"
-        figures += f" on {claims['dataset']}" if "dataset" in claims else ""
-        figures += f", the mean over {count} seed{'' if count == 1 else 's'}" if count is not None else ""
-    if figures:
-        paragraphs.append(figures[0].upper() + figures[1:] + ".")
-    # The first line shares its place with the opening quotes, which `x` holds open.
-    text = "\n\n".join(
-        textwrap.fill(p, LINE_LENGTH, initial_indent="xxx" if i == 0 else "", break_long_words=False)
-        for i, p in enumerate(map(_escaped, paragraphs))
-    ).removeprefix("xxx")
-    before = " " if text.startswith('"') else ""
-    after = "\n" if "\n" in text else " " if text.endswith('"') else ""
-    return f'"""{before}{text}{after}"""'
-
-
-def _escaped(text: str) -> str:
-    """`text` as it stands between triple quotes."""
-    return text.replace("\\", "\\\\").replace('"""', r"\"\"\"")
-
-
-def _submodule(name: str, operations: tuple[Operation, ...]) -> list[str]:
-    made = [_construction(operation) for operation in operations]
-    if len(made) == 1:
-        return [f"        self.{name} = {made[0]}"]
-    return [f"        self.{name} = nn.Sequential(", *(f"            {m}," for m in made), "        )"]
-
-
-def _construction(operation: Operation) -> str:
-    name, args, kwargs = constructor(operation)
-    return f"nn.{name}({', '.join([*map(str, args), *(f'{k}={v}' for k, v in kwargs.items())])})"
-
-
-def _forward(layers: list[Layer]) -> list[str]:
-    """The lines of `forward`: one for each submodule, with the additions and functions that its result alone enters."""
-    steps = calls(layers)
-    written: dict[int, str] = {}  # what each call computes, in terms of `x`, the result of the last line
-    lines: list[tuple[str, int]] = []  # with the use that they belong to
-    for index, call in enumerate(steps[:-1]):
-        written[index] = _expression(call, [written.get(s, "x") for s in call.sources])
-        # What a function reads is written inside it. A block's input has a line of its own, and then is the `x` that
-        # both its convolution, the first reader, and its shortcut read.
-        first_reader = next(later for later in steps if index in later.sources)
-        if first_reader.group:
-            lines.append((f"x = {written[index]}", call.use))
-            written[index] = "x"
-    result = _expression(steps[-1], ["x"])
-    flatten = ".flatten(1)" if len(layers[-1].output_shape) > 1 else ""
-    return [*_with_loops(lines), f"return {result}{flatten}"]
-
-
-def _expression(call: Call, sources: list[str]) -> str:
-    operation = call.layers[0].operation
-    if isinstance(operation, Add):
-        return " + ".join(sources)
-    if isinstance(operation, Activation) and not call.group:
-        return f"F.{operation.name}({sources[0]})"
-    flatten = ".flatten(1)" if isinstance(operation, Linear) else ""
-    return f"self.{call.group}({sources[0]}{flatten})"
-
-
-def _with_loops(lines: list[tuple[str, int]]) -> list[str]:
-    """The lines with every run of the same weights written once, under a `for`."""
-    result: list[str] = []
-    for use, group in itertools.groupby(lines, key=lambda line: line[1] > 0):
-        texts = [text for text, _ in group]
-        if not use:
-            result += texts
-            continue
-        # The first use is written already, since its lines have use 0; these are all the later ones.
-        start = len(result) - 1 - result[::-1].index(texts[0])
-        body = result[start:]
-        count = 1 + len(texts) // len(body)
-        result[start:] = [f"for _ in range({count}):", *("    " + line for line in body)]
-    return result
-
-
-def _entry(key: str, value: object, indent: int) -> str:
-    text = f"{_string(key)}: "
-    return text + _literal(value, indent, len(text))
-
-
-def _literal(value: object, indent: int, used: int = 0) -> str:
-    """`value` as ruff formats it: on one line if that has room (`used` characters of it are taken), else exploded."""
-    if isinstance(value, str):
-        return _string(value)
-    if value is None or isinstance(value, (bool, int)):
-        return repr(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return repr(value).replace("e+", "e")
-    if isinstance(value, Mapping):
-        open_, close, flat = "{", "}", [f"{_string(k)}: {_literal(v, 0)}" for k, v in value.items()]
-        exploded = [_entry(k, v, indent + 4) for k, v in value.items()]
-    elif isinstance(value, (list, tuple)):
-        open_, close = "[]" if isinstance(value, list) else "()"
-        flat, exploded = [_literal(v, 0) for v in value], [_literal(v, indent + 4) for v in value]
-    else:
-        raise TypeError(f"a claim must be numbers, text, lists and dicts, not {value!r}")
-    one_line = open_ + ", ".join(flat) + ("," if isinstance(value, tuple) and len(flat) == 1 else "") + close
-    # One character more for the comma behind it.
-    if not flat or indent + used + len(one_line) < LINE_LENGTH:
-        return one_line
-    return _exploded(open_, exploded, close, indent)
-
-
-def _exploded(open_: str, items: Iterable[str], close: str, indent: int) -> str:
-    return "\n".join([open_, *(f"{' ' * (indent + 4)}{item}," for item in items), " " * indent + close])
-
-
-def _string(text: str) -> str:
-    # Double quotes unless that needs more escapes, as ruff has it.
-    quote = "'" if text.count('"') > text.count("'") else '"'
-    inside = (c if c in "'\"" else repr(c)[1:-1] for c in text)
-    return quote + "".join("\\" + c if c == quote else c for c in inside) + quote
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

@@ -37,7 +37,7 @@ class Constructor(NamedTuple):
 
 
 def build(architecture: Architecture | list[Layer]) -> fx.GraphModule:
-    """The module that runs the architecture: images (N, C, H, W) to logits (N, classes).
+    """Return the module that runs the architecture: images (N, C, H, W) to logits (N, classes).
 
     Its submodules are named as the layers' groups. Its `forward` is straight-line code, written once here, and frees
     each map after its last reader; it can be copied, pickled, compiled and traced like any other module.
@@ -59,14 +59,14 @@ def build(architecture: Architecture | list[Layer]) -> fx.GraphModule:
 
 
 def make_operation(operation: Operation) -> nn.Module:
-    """The torch.nn layer that performs `operation`, with torch's default initialization."""
+    """Return the torch.nn layer that performs `operation`, with torch's default initialization."""
     name, args, kwargs = constructor(operation)
     module: nn.Module = getattr(nn, name)(*args, **kwargs)
     return module
 
 
 def submodules(layers: list[Layer]) -> dict[str, tuple[Operation, ...]]:
-    """The operations of each submodule by its name, in the order of their first run.
+    """Return the operations of each submodule by its name, in the order of their first run.
 
     A submodule of several operations is an nn.Sequential, a single one stands bare; the built module and the exported
     source both follow this, so that the weights of one load into the other.
@@ -76,7 +76,7 @@ def submodules(layers: list[Layer]) -> dict[str, tuple[Operation, ...]]:
 
 
 def constructor(operation: Operation) -> Constructor:
-    """How torch.nn makes `operation`; the one table behind the built module and the exported source."""
+    """Return how torch.nn makes `operation`; both the built module and the exported source follow this table."""
     match operation:
         case Conv2d(in_channels, out_channels, kernel, stride, padding, groups, bias):
             settings = {"stride": stride, "padding": padding, "groups": groups, "bias": bias}

@@ -8,21 +8,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nas.arch import lower
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
 
 
+def normalize(images: Tensor, mean: Tensor | Sequence[float], std: Tensor | Sequence[float]) -> Tensor:
+    """Return the network inputs (N, C, H, W) of images (N, C, H, W) with values 0 to 255: (image / 255 - mean) / std.
+
+    `mean` and `std` are those of images scaled to 0..1: a number a channel, or tensors (C, 1, 1). Inputs have the dtype
+    of `mean`, float32 where it is plain numbers.
+    """
+    mean, std = (n if isinstance(n, Tensor) else torch.tensor(n).view(-1, 1, 1) for n in (mean, std))
+    return (images.to(mean.dtype) / 255 - mean) / std
+
+
 class ImageNetwork(nn.Module):
     """Images (N, C, H, W) with values 0 to 255, whatever their dtype, to logits (N, K).
 
-    `net` is the network itself, whose inputs are (image / 255 - mean) / std; all parameters are its own.
+    `net` is the network itself, which takes what `normalize` gives; all parameters are its own.
     """
 
-    mean: torch.Tensor  # (C, 1, 1), of images scaled to 0..1
-    std: torch.Tensor  # (C, 1, 1)
+    mean: Tensor  # (C, 1, 1), of images scaled to 0..1
+    std: Tensor  # (C, 1, 1)
 
     def __init__(self, net: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
@@ -30,23 +40,32 @@ class ImageNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K)."""
-        logits: torch.Tensor = self.net((images.to(self.mean.dtype) / 255 - self.mean) / self.std)
+        logits: Tensor = self.net(normalize(images, self.mean, self.std))
         return logits
 
 
-def state_dict_of(network: TrainedNetwork) -> dict[str, torch.Tensor]:
+def state_dict_of(network: TrainedNetwork) -> dict[str, Tensor]:
     """Return the weights as torch takes them, on the CPU."""
     return {name: torch.from_numpy(array.copy()) for name, array in network.weights.items()}
 
 
-def image_network(network: TrainedNetwork) -> ImageNetwork:
-    """Return the network as a module in eval mode, with its weights.
+def trained_module(network: TrainedNetwork) -> nn.Module:
+    """Return the network as `build` makes it, with its weights and in eval mode; it takes what `normalize` gives.
 
     Raises:
         RuntimeError: the weights do not fit the architecture.
     """
-    net = build(lower(network.architecture))
-    net.load_state_dict(state_dict_of(network))
-    return ImageNetwork(net, network.mean, network.std).eval()
+    module = build(lower(network.architecture))
+    module.load_state_dict(state_dict_of(network))
+    return module.eval()
+
+
+def image_network(network: TrainedNetwork) -> ImageNetwork:
+    """Return the network as a module in eval mode that takes images as they are.
+
+    Raises:
+        RuntimeError: the weights do not fit the architecture.
+    """
+    return ImageNetwork(trained_module(network), network.mean, network.std).eval()

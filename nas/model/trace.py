@@ -1,7 +1,7 @@
-"""A torch module back to layers: what it computes is read from its own forward pass, never from what it says.
+"""From a torch module back to its layers, read from its own forward pass.
 
-Understood is what exported source holds and the common ways of writing the same. Everything else is refused by name:
-a setting that was passed over in silence would give two different networks one digest.
+It reads what exported source holds, and the common ways of writing the same. It refuses everything else by name: a
+setting that was ignored would give two different networks one digest.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class _Unreadable(Exception):  # noqa: N818 - it never leaves this module
 
 
 def trace_layers(module: nn.Module, input_shape: Shape) -> list[Layer]:
-    """The layers that `module` runs on one image of `input_shape` (C, H, W), ending in (classes,).
+    """Return the layers that `module` runs on one image of `input_shape` (C, H, W), ending in (classes,).
 
     A layer of weights has the group of its path in the module, and `use` counts its runs, so that shared weights have
     the digest of the architecture that shares them.
@@ -232,7 +232,7 @@ _ACTIVATION_OF = {getattr(nn, Activation(name).kind): name for name in (*_ACTIVA
 
 
 def _operation(module: nn.Module) -> Operation:
-    """The operation that `module` performs; refuses what no operation says."""
+    """Return the operation that `module` performs; refuse a setting that no operation has."""
     operation = _nearest_operation(module)
     with torch.device("meta"):
         expected = make_operation(operation)
@@ -269,7 +269,7 @@ def _nearest_operation(module: Any) -> Operation:
 
 
 def _settings(module: nn.Module) -> dict[str, Any]:
-    """Every public setting of a layer, and the shapes of its tensors."""
+    """Return every public setting of a layer, and the shapes of its tensors."""
     settings = {k: _one_side(v) for k, v in vars(module).items() if not k.startswith("_") and k != "training"}
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return settings | {name: tuple(tensor.shape) for name, tensor in tensors.items()}
@@ -283,5 +283,5 @@ def _side(module: nn.Module, name: str) -> int:
 
 
 def _one_side(value: Any) -> Any:
-    """(3, 3) as 3."""
+    """Return (3, 3) as 3, and any other value as it is."""
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value

@@ -6,7 +6,6 @@ The file is in the safetensors format: reading it runs no code, and needs no tor
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +37,8 @@ class TrainedNetwork:
         """Return the content of the file."""
         about = encode(_About(self.recipe, self.mean, self.std, self.class_names))
         about["architecture"] = architecture_to_plain(self.architecture)
-        arrays = {name: np.ascontiguousarray(array) for name, array in self.weights.items()}
+        # Not `ascontiguousarray`, which makes a number a vector of one.
+        arrays = {name: np.asarray(array, order="C") for name, array in self.weights.items()}
         return numpy.save(arrays, {_KEY: json.dumps(about)})
 
 
@@ -65,8 +65,8 @@ def read_trained_network(path: Path) -> TrainedNetwork:
         rest = decode(_About, about, str(path))
         if not all(len(numbers) == architecture.input.channels for numbers in (rest.mean, rest.std)):
             raise ValueError("mean and std do not have one number a channel")
-        if not all(math.isfinite(m) and s > 0 for m, s in zip(rest.mean, rest.std, strict=True)):
-            raise ValueError("a std is not above 0")
+        if not all(s > 0 for s in rest.std):
+            raise ValueError("std has a number that is not above 0")
         if len(rest.class_names) != architecture.classes:
             raise ValueError(f"{len(rest.class_names)} class names for {architecture.classes} outputs")
         weights = numpy.load(content)

@@ -1,58 +1,100 @@
-"""The axes of the front, for the picture and for the terminal: parameters and error, both on a log scale."""
+"""The axes of every picture of the front: parameters and error, both on a log scale.
+
+The error is 100 minus the accuracy. On its log scale 99.0 and 99.4 stand apart; pictures label it with the accuracy.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import log10
 
 from nas.study.front import validation_front
-from nas.study.landmarks import Reference
+from nas.study.landmarks import references
 from nas.study.records import TrialRecord
+from nas.study.settings import StudySettings
 
-_LEAST_ERROR = 0.01  # points; 100 % has no place on a log axis
+LEAST_ERROR = 0.01  # points; 100 % has no place on a log scale
+_NEAR = 5.0  # times the least error: what is further away may lie outside
+_SIZE_DIGITS = (1, 2, 5)  # that labels begin with, on an axis of more than a decade
+_FINE_SIZE_DIGITS = (1, 2, 3, 5)
+_ERRORS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 90)
+_COARSE_ERRORS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 90)
 
 
-class Axes:
-    """From parameters and percent to fractions of the width, from the left, and of the height, from the top.
+@dataclass(frozen=True, slots=True)
+class LogRange:
+    """What an axis shows, on a log scale."""
 
-    The error is what is on a log axis, so that 99.0 and 99.4 stand apart.
-    """
+    least: float
+    most: float
 
-    def __init__(self, sizes: Sequence[float], accuracies: Sequence[float]) -> None:
-        self._low, self._high = math.log10(min(sizes) * 0.9), math.log10(max(sizes) * 1.1)
-        errors = [max(100 - a, _LEAST_ERROR) for a in accuracies]
-        self._least, self._most = math.log10(min(errors) * 0.85), math.log10(max(errors) * 1.15)
+    @property
+    def decades(self) -> float:
+        """How many powers of ten it spans."""
+        return log10(self.most / self.least)
+
+    def share(self, value: float) -> float:
+        """Return 0 for `least` and 1 for `most`; other values lie below 0 or above 1."""
+        return log10(value / self.least) / self.decades
+
+    def within(self, values: Iterable[float]) -> list[float]:
+        """Return those of `values` that the axis shows."""
+        return [value for value in values if self.least <= value <= self.most]
+
+
+@dataclass(frozen=True, slots=True)
+class FrontAxes:
+    """What a picture of the front shows: parameters from left to right, errors from the top to the bottom."""
+
+    sizes: LogRange
+    errors: LogRange
 
     def x(self, size: float) -> float:
-        """0 at the left, 1 at the right."""
-        return (math.log10(size) - self._low) / (self._high - self._low)
+        """Return the share of the width, 0 at the left, where `size` parameters lie."""
+        return self.sizes.share(size)
 
     def y(self, accuracy: float) -> float:
-        """0 at the top, 1 at the bottom; more for what is too weak to be shown."""
-        error = math.log10(max(100 - accuracy, _LEAST_ERROR))
-        return (error - self._least) / (self._most - self._least)
+        """Return the share of the height, 0 at the top, where an accuracy in percent lies; above 1 if too weak."""
+        return self.errors.share(error_of(accuracy))
 
-    def sizes(self) -> list[int]:
-        """Where the axis of sizes is labeled."""
-        steps = [d * 10**e for e in range(1, 9) for d in (1, 2, 3, 5)]
-        return [s for s in steps if self._low <= math.log10(s) <= self._high]
+    def size_labels(self) -> list[int]:
+        """Return the numbers of parameters at which the axis is labeled."""
+        return [int(size) for size in self.sizes.within(size_ticks(self.sizes))]
 
-    def accuracies(self) -> list[float]:
-        """Where the axis of accuracy is labeled."""
-        steps = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 1, 1.5, 2, 3, 5, 10, 20, 30, 40, 60, 80]
-        return [100 - e for e in steps if self._least <= math.log10(e) <= self._most]
+    def accuracy_labels(self) -> list[float]:
+        """Return the accuracies, in percent, at which the axis is labeled."""
+        return [100 - error for error in self.errors.within(error_ticks(self.errors))]
 
 
-def front_axes(
-    records: Sequence[TrialRecord], max_params: int, target: float | None, landmarks: Sequence[Reference]
-) -> Axes:
-    """Axes that show what is near the fronts: a few weak trials must not flatten everything else."""
-    completed = [r for r in records if r.fate == "completed"]
-    fronts = [r.validation_accuracy for r in validation_front(records)]
-    fronts += [r.confirmed.mean for r in records if r.confirmed]
-    shown = [*fronts, *(m.best_test_accuracy for m in landmarks), *([target] if target is not None else [])]
-    floor = 100 - 4 * (100 - max(shown)) if shown else 0.0
-    return Axes(
-        [max_params, *(r.num_params for r in completed), *(m.num_params for m in landmarks)],
-        [a for a in shown if a >= floor] or [90.0, 99.0],
-    )
+def front_axes(records: Sequence[TrialRecord], settings: StudySettings) -> FrontAxes:
+    """Return axes that show what is near the fronts: a few weak trials must not flatten everything else."""
+    published = references(settings.dataset)
+    trained = [r for r in records if r.fate in ("completed", "stopped") and r.validation_curve]
+    figures = [r.confirmed for r in records if r.confirmed]
+    shown = [*(r.validation_accuracy for r in validation_front(records)), *(f.mean for f in figures)]
+    shown += [reference.best_test_accuracy for reference in published]
+    shown += [settings.target] if settings.target is not None else []
+    floor = 100 - _NEAR * error_of(max(shown, default=99.0))
+    for figure in figures:
+        # A bar that comes close to 100 % would take most of a log scale.
+        shown += [figure.mean - figure.spread, min(figure.mean + figure.spread, 100 - error_of(figure.mean) / 3)]
+    errors = [error_of(accuracy) for accuracy in shown if accuracy >= floor] or [1.0, 10.0]
+    sizes = [settings.max_params, *(r.num_params for r in trained), *(p.num_params for p in published)]
+    return FrontAxes(LogRange(0.85 * min(sizes), 1.15 * max(sizes)), LogRange(0.8 * min(errors), 1.2 * max(errors)))
+
+
+def error_of(accuracy: float) -> float:
+    """Return the error in points, at least `LEAST_ERROR`, of an accuracy in percent."""
+    return round(max(100 - accuracy, LEAST_ERROR), 3)
+
+
+def size_ticks(shown: LogRange) -> list[int]:
+    """Return where an axis of parameters is labeled, also outside `shown`; more closely where that spans little."""
+    digits = _FINE_SIZE_DIGITS if shown.decades <= 1 else _SIZE_DIGITS
+    return [digit * 10**exponent for exponent in range(10) for digit in digits]
+
+
+def error_ticks(shown: LogRange) -> list[float]:
+    """Return where an axis of errors is labeled, also outside `shown`; more closely where that spans little."""
+    return list(_ERRORS if shown.decades <= 1.4 else _COARSE_ERRORS)

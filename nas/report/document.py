@@ -21,7 +21,7 @@ def rungs_reached(records: Sequence[TrialRecord]) -> tuple[int, ...]:
 
 
 def study_document(name: str, settings: StudySettings, records: Sequence[TrialRecord]) -> dict[str, Any]:
-    """Return the answer, the front and the ledger, ready for JSON. Accuracies in percent, times in seconds."""
+    """Return the answer, the front and the ledger, ready for JSON. Accuracies are in percent, times in seconds."""
     known = ledger.warm_started(records, front_records(records), best_record(records, settings))
     return {
         "study": name,

@@ -12,7 +12,7 @@ from nas.study.records import TrialRecord
 MIN_TRIALS = 20  # completed; with fewer, chance explains as much as any gene
 _MOST_BINS = 4
 _LEAST_IN_BIN = 4  # trials; a smaller bin says nothing and is left out
-_CHANCE = 0.05  # that a study in which no gene matters has one that is called clear
+_CHANCE = 0.05  # of a gene being called clear in a study in which none matters
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class GeneEffect:
 
 
 def gene_effects(records: Sequence[TrialRecord]) -> list[GeneEffect]:
-    """The genes by their share, the largest first; none below `MIN_TRIALS` completed trials.
+    """Return the genes by their share, the largest first; none below `MIN_TRIALS` completed trials.
 
     A gene's values are put into up to four bins, and the share is eta squared over the ranks of validation accuracy
     (Kruskal and Wallis 1952), less its mean under chance (Kelley 1935). Genes that take a single value are left out.
@@ -57,7 +57,7 @@ def _effect(name: str, bins: Mapping[str, list[float]], chance: float) -> GeneEf
 
 
 def chi_squared_quantile(probability: float, freedom: int) -> float:
-    """By the cube root of Wilson and Hilferty (1931), which is within a few hundredths for what is asked here."""
+    """Return a quantile of the chi-squared distribution, off by at most a few hundredths (Wilson and Hilferty 1931)."""
     if freedom == 1:  # the square of a normal, exactly; there the cube root is at its worst
         return NormalDist().inv_cdf((1 + probability) / 2) ** 2
     slope = 2 / (9 * freedom)
@@ -66,7 +66,7 @@ def chi_squared_quantile(probability: float, freedom: int) -> float:
 
 
 def average_ranks(values: Sequence[float]) -> list[float]:
-    """From 1 for the least; equal values share the mean of their ranks."""
+    """Return the rank of each value, 1 for the least; equal values share the mean of their ranks."""
     places: dict[float, list[int]] = {}
     for place, value in enumerate(sorted(values), start=1):
         places.setdefault(value, []).append(place)
@@ -74,7 +74,7 @@ def average_ranks(values: Sequence[float]) -> list[float]:
 
 
 def _bins(pairs: Sequence[tuple[Any, float]]) -> dict[str, list[float]]:
-    """Ranks by bin: one for each value where these are few or words, else one for each quarter of the numbers."""
+    """Return ranks by bin: a bin for each value where these are few or words, else for each quarter of the numbers."""
     values = {value for value, _ in pairs}
     if len(values) <= _MOST_BINS or not all(_is_number(value) for value in values):
         groups = {_text(value): [rank for v, rank in pairs if v == value] for value in sorted(values, key=str)}

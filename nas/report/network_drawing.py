@@ -8,14 +8,15 @@ from html import escape
 
 from nas.arch import Architecture, Call, calls, costs_of, lower, outline
 from nas.arch.operations import AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, Linear, MaxPool2d, Shape
+from nas.report import palette
 
 _COLORS = {
-    "input": "#8b949e",
-    "plain": "#3b82f6",
-    "separable": "#12a594",
-    "transition": "#a371e8",
-    "classifier": "#d9822b",
-    "pool": "#8b949e",
+    "input": palette.GRAY,
+    "plain": palette.BLUE,
+    "separable": palette.TEAL,
+    "transition": palette.PURPLE,
+    "classifier": palette.ORANGE,
+    "pool": palette.GRAY,
 }
 _MAP, _LENGTH = 84.0, 58.0  # pixels of the largest map's height and of the most channels' length
 _DEPTH = 0.3  # pixels to the right and up that a pixel of depth is drawn with
@@ -39,7 +40,7 @@ class _Step:
 
 
 def architecture_svg(architecture: Architecture, width: int = 1140) -> str:
-    """The drawing, wrapped into rows of at most `width` pixels; text takes the color of its surroundings."""
+    """Return the drawing, wrapped into rows of at most `width` pixels; text takes the color of its surroundings."""
     layers = lower(architecture)
     stem = architecture.input
     image = _Step("input", "image", (stem.channels, stem.height, stem.width), 0)
@@ -73,7 +74,7 @@ def _rows(steps: Sequence[_Step], width: int) -> list[list[_Step]]:
 
 
 def _steps(run: Sequence[Call]) -> list[_Step]:
-    """Submodules as steps; what belongs to the one before it (tails, shortcuts, functions) is counted there."""
+    """Return a step a submodule; what belongs to the one before it (tails, shortcuts, functions) counts there."""
     steps: list[_Step] = []
     groups: dict[str, _Step] = {}
     for call in run:
@@ -109,7 +110,7 @@ def _kind_and_title(convolutions: Sequence[Conv2d]) -> tuple[str, str]:
 
 
 def _size(step: _Step, per_pixel: float, per_channel: float) -> tuple[float, float, float]:
-    """Length, height with the depth's share, and depth, in pixels."""
+    """Return length, height (which includes the depth's share) and depth, in pixels."""
     rows, columns = step.shape[1:] if len(step.shape) == 3 else (1, 1)
     depth = max(2.0, columns * per_pixel * _DEPTH)
     return max(3.0, step.shape[0] * per_channel), max(3.0, rows * per_pixel) + depth, depth

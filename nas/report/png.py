@@ -13,7 +13,7 @@ SCALE = 2  # pixels of the PNG to one of the SVG, for screens that have as many
 
 
 def png_of(svg: str) -> bytes:
-    """The picture on white, at `SCALE`.
+    """Return the picture as PNG on white, at `SCALE`.
 
     Its text is set in the one font that Pillow carries (Aileron), so that a machine without fonts shows it too.
     """

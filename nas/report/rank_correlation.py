@@ -1,4 +1,4 @@
-"""How far an early epoch tells the end: the rank correlation between rungs and final accuracy."""
+"""How well an early epoch predicts the end: the rank correlation between accuracy at the rungs and at the end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class RankCorrelation(NamedTuple):
 
 
 def rank_correlations(records: Sequence[TrialRecord], rungs: Sequence[int]) -> list[RankCorrelation]:
-    """Spearman's correlation of the best accuracy up to each rung with that of the end, which is predicted from it.
+    """Return Spearman's correlation between the best accuracy up to each rung and the accuracy at the end.
 
-    Over the trials that completed. Those that were stopped have no end to compare with; they were the weak ones of
-    their size, so that the figure says what it would over all trials only if these would have agreed as well.
+    Only trials that completed have an end to compare with. The stopped ones were the weak ones of their size, so the
+    correlation over all trials is another, unless these would have agreed as well.
     """
     found = []
     for rung in rungs:

@@ -11,9 +11,9 @@ from nas.arch import (
     Block,
     Budget,
     Costs,
-    Dress,
     Head,
     Layer,
+    NormAct,
     Pool,
     Recipe,
     Transition,
@@ -24,7 +24,7 @@ from nas.arch import (
 from nas.arch.description import BodyItem
 from nas.errors import ArchitectureError
 from nas.space.domains import Value
-from nas.space.schema import Space, gene_name
+from nas.space.schema import Space
 
 Genes = Mapping[str, Value]
 
@@ -39,17 +39,17 @@ class Candidate(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """The digest of the network."""
+        """Return the digest of the network."""
         return digest_of(self.layers)
 
 
 def valid(space: Space, genes: Genes) -> bool:
-    """Whether `genes` have a value for every gene, within its domain."""
+    """Return whether `genes` have a value for every gene, within its domain."""
     return all(name in genes and domain.contains(genes[name]) for name, domain in space.genes.items())
 
 
 def candidate(space: Space, genes: Genes) -> Candidate | None:
-    """The network that `genes` describe.
+    """Return the network that `genes` describe.
 
     None where its maps shrink to nothing, and where a gene is missing or has a value outside its domain, as genes
     that were written by hand or for another space may.
@@ -65,22 +65,21 @@ def candidate(space: Space, genes: Genes) -> Candidate | None:
 
 
 def fitting(space: Space, genes: Genes, budget: Budget) -> Candidate | None:
-    """The network that `genes` describe where there is one and it stays within `budget`."""
+    """Return the network that `genes` describe where there is one and it stays within `budget`."""
     result = candidate(space, genes)
     return result if result is not None and budget.admits(result.costs) else None
 
 
 def ascending(space: Space, genes: Genes) -> dict[str, Value]:
-    """`genes` with the widths of the network's blocks in ascending order, where the space asks for that.
+    """Return `genes` with the widths of the network's blocks in ascending order, where the space asks for that.
 
     A rule of drawing, not of the space: a network whose widths fall somewhere can still be described and enqueued.
     """
     if not space.value(genes, "block.growing"):
         return dict(genes)
     stages = range(1, int(space.value(genes, "stages.count")) + 1)
-    per = space.settings["block.width"].per
     names = [
-        gene_name("block.width", per, stage, block)
+        space.gene("block.width", stage, block)
         for stage in stages
         for block in range(1, int(space.value(genes, "stages.blocks", stage)) + 1)
     ]
@@ -89,40 +88,42 @@ def ascending(space: Space, genes: Genes) -> dict[str, Value]:
 
 
 def assemble(space: Space, genes: Genes) -> Architecture:
-    """The architecture that `genes` describe; its maps may shrink to nothing, which lowering reports."""
-    dress = dress_of(space, genes)
+    """Return the architecture that `genes` describe; its maps may shrink to nothing, which lowering reports."""
+    norm_act = norm_act_of(space, genes)
     stages = int(space.value(genes, "stages.count"))
     body: list[BodyItem] = []
     channels, stride = space.input.channels, 1
     for stage in range(1, stages + 1):
         blocks = int(space.value(genes, "stages.blocks", stage))
         for number in range(1, blocks + 1):
-            block = block_of(space, genes, stage, number, channels, stride, dress)
+            block = block_of(space, genes, stage, number, channels, stride, norm_act)
             if (stage, number) == (stages, blocks):
                 block = last_block(space, genes, block)
             body.append(block)
             channels, stride = block.width, 1
         if stage < stages:
-            items, channels, stride = junction_of(space, genes, stage, channels, dress)
+            items, channels, stride = junction_of(space, genes, stage, channels, norm_act)
             body += items
     return Architecture(space.input, space.classes, tuple(body), head_of(space, genes))
 
 
 def recipe_of(space: Space, genes: Genes) -> Recipe:
-    """The recipe that `genes` describe."""
+    """Return the recipe that `genes` describe."""
     values: dict[str, Any] = {f.name: space.value(genes, f"recipe.{f.name}") for f in fields(Recipe)}
     return Recipe(**values)
 
 
-def dress_of(space: Space, genes: Genes) -> Dress:
-    """What every block wears but for the last."""
+def norm_act_of(space: Space, genes: Genes) -> NormAct:
+    """Return the norm, activation and dropout of every block but the last."""
     names = ("bias", "norm", "activation", "order", "dropout", "dropout_kind")
-    values: dict[str, Any] = {name: space.value(genes, f"dress.{name}") for name in names}
-    return Dress(**values)
+    values: dict[str, Any] = {name: space.value(genes, f"norm_act.{name}") for name in names}
+    return NormAct(**values)
 
 
-def block_of(space: Space, genes: Genes, stage: int, number: int, channels: int, stride: int, dress: Dress) -> Block:
-    """The block at its place (both from 1), which reads `channels` and takes `stride`."""
+def block_of(
+    space: Space, genes: Genes, stage: int, number: int, channels: int, stride: int, norm_act: NormAct
+) -> Block:
+    """Return the block at its place (both from 1), which reads `channels` and takes `stride`."""
 
     def value(key: str) -> Any:
         return space.value(genes, f"block.{key}", stage, number)
@@ -137,11 +138,13 @@ def block_of(space: Space, genes: Genes, stage: int, number: int, channels: int,
     if value("shortcut") == "auto" and (padding == "same" or kernel == 1):
         shortcut = "identity" if same_width and stride == 1 else "projection"
     repeat = value("repeat") if same_width and stride == 1 else 1
-    return Block(width, kind, kernel, stride, padding, shortcut, repeat, dress)  # type: ignore[arg-type]
+    return Block(width, kind, kernel, stride, padding, shortcut, repeat, norm_act)  # type: ignore[arg-type]
 
 
-def junction_of(space: Space, genes: Genes, stage: int, channels: int, dress: Dress) -> tuple[list[BodyItem], int, int]:
-    """What lies behind a stage of `channels`, the channels that leave it, and the stride of the block behind it."""
+def junction_of(
+    space: Space, genes: Genes, stage: int, channels: int, norm_act: NormAct
+) -> tuple[list[BodyItem], int, int]:
+    """Return what follows a stage of `channels`, the channels that leave it, and the stride of the next block."""
     items: list[BodyItem] = []
     stride, size = 1, int(space.value(genes, "stages.pool_size"))
     for step in str(space.value(genes, "stages.junction", stage)).split("_"):
@@ -149,31 +152,31 @@ def junction_of(space: Space, genes: Genes, stage: int, channels: int, dress: Dr
             stride = size
         elif step == "transition":
             channels = int(space.value(genes, "transition.width", stage))
-            bare = space.value(genes, "transition.dress") == "bare"
-            items.append(Transition(channels, bare_dress(dress) if bare else dress))
+            alone = space.value(genes, "transition.norm_act") == "none"
+            items.append(Transition(channels, bias_only(norm_act) if alone else norm_act))
         else:
             kind: Any = space.value(genes, "stages.pool")
             items.append(Pool(kind, size))
     return items, channels, stride
 
 
-def bare_dress(dress: Dress) -> Dress:
-    """What a bare convolution keeps of `dress`: whether it has a bias."""
-    return Dress(bias=dress.bias, norm="none", activation="none")
+def bias_only(norm_act: NormAct) -> NormAct:
+    """Return `norm_act` without norm, activation and dropout: the bias of the convolution alone."""
+    return NormAct(bias=norm_act.bias, norm="none", activation="none")
 
 
 def last_block(space: Space, genes: Genes, block: Block) -> Block:
-    """`block` as the last of its network wears it."""
-    match space.value(genes, "dress.last"):
+    """Return `block` as the last of its network, which `norm_act.last` may leave without a norm or without both."""
+    match space.value(genes, "norm_act.last"):
         case "no_norm":
-            return replace(block, dress=replace(block.dress, norm="none"))
-        case "bare":
-            return replace(block, dress=bare_dress(block.dress))
+            return replace(block, norm_act=replace(block.norm_act, norm="none"))
+        case "none":
+            return replace(block, norm_act=bias_only(block.norm_act))
     return block
 
 
 def head_of(space: Space, genes: Genes) -> Head:
-    """The head; a kernel and padding are conv_gap's alone."""
+    """Return the head; a kernel and padding are conv_gap's alone."""
     kind: Any = space.value(genes, "head.kind")
     bias = bool(space.value(genes, "head.bias"))
     if kind != "conv_gap":

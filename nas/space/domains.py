@@ -25,19 +25,19 @@ class Choice:
 
     @property
     def size(self) -> float:
-        """How many values there are."""
+        """Return how many values there are."""
         return len(self.options)
 
     def draw(self, rng: random.Random) -> Value:
-        """One value."""
+        """Draw one value."""
         return rng.choice(self.options)
 
     def contains(self, value: Value) -> bool:
-        """Whether `value` is one of them."""
+        """Return whether `value` is one of them."""
         return value in self.options
 
     def values(self) -> Sequence[Value]:
-        """Every value there is, in the order of the file."""
+        """Return every value there is, in the order of the file."""
         return self.options
 
 
@@ -55,22 +55,22 @@ class IntRange:
 
     @property
     def size(self) -> float:
-        """How many values there are."""
+        """Return how many values there are."""
         return len(self.values())
 
     def draw(self, rng: random.Random) -> Value:
-        """One value."""
+        """Draw one value."""
         if self.log:
             exact = math.exp(rng.uniform(math.log(self.low - 0.5), math.log(self.high + 0.5)))
             return min(max(round(exact), self.low), self.high)
         return rng.choice(self.values())
 
     def contains(self, value: Value) -> bool:
-        """Whether `value` is one of them."""
+        """Return whether `value` is one of them."""
         return type(value) is int and self.low <= value <= self.high and (value - self.low) % self.step == 0
 
     def values(self) -> Sequence[Value]:
-        """Every value there is, ascending."""
+        """Return every value there is, ascending."""
         return range(self.low, self.high + 1, self.step)
 
 
@@ -84,21 +84,21 @@ class FloatRange:
 
     @property
     def size(self) -> float:
-        """Infinite: the reals between the ends."""
+        """Return infinity: the reals between the ends."""
         return math.inf
 
     def draw(self, rng: random.Random) -> Value:
-        """One value."""
+        """Draw one value."""
         if self.log:
             return min(max(math.exp(rng.uniform(math.log(self.low), math.log(self.high))), self.low), self.high)
         return rng.uniform(self.low, self.high)
 
     def contains(self, value: Value) -> bool:
-        """Whether `value` lies between the ends."""
+        """Return whether `value` lies between the ends, both included."""
         return isinstance(value, (int, float)) and self.low <= value <= self.high
 
     def values(self) -> Sequence[Value]:
-        """The two ends; what lies between cannot be listed."""
+        """Return the two ends; what lies between cannot be listed."""
         return self.low, self.high
 
 
@@ -114,7 +114,7 @@ class Setting:
 
 
 def decode_setting(value: Any, hint: Any, per: Scope, path: str, problems: list[str]) -> Setting | None:
-    """`value` as a setting whose every value is valid for `hint` (a type as `nas.decode` understands it).
+    """Return `value` as a setting whose every value is valid for `hint` (a type as `nas.decode` understands it).
 
     `per` is what draws a value of its own unless `value` says otherwise. A domain of one value becomes a `Choice`.
     Problems are appended to `problems`, and then the result is None.
@@ -196,8 +196,9 @@ def _range(value: Mapping[str, Any], hint: Any, path: str, problems: list[str]) 
 
 
 def domain_text(domain: Domain) -> str:
-    """The domain in a few words: '4 to 32, step 2', 'max | average'."""
+    """Return the domain in a few words: '4 to 32, step 2', 'max | average'."""
     if isinstance(domain, Choice):
         return " | ".join(map(str, domain.options))
     step = f", step {domain.step}" if isinstance(domain, IntRange) and domain.step > 1 else ""
-    return f"{domain.low:g} to {domain.high:g}{step}{', log' * domain.log}"
+    log = ", log" if domain.log else ""
+    return f"{domain.low:g} to {domain.high:g}{step}{log}"

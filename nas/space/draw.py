@@ -1,9 +1,10 @@
 """Drawing networks that fit a budget: draw again, then repair, and never return one that exceeds it.
 
-A plain draw that is repeated until it fits collapses to tiny networks or to the budget's edge, whichever the space
-makes common. So every draw aims at a size: a window below a ceiling that is itself drawn from the range that the
-budget leaves, the upper end included. A draw that misses its window has its widths shrunk or grown until it is as large
-as the ceiling allows, what whole numbers leave over included; what a model proposes is first drawn again a few times.
+Rejection sampling returns almost only tiny networks or almost only networks at the budget, whichever the space holds
+more of. So every draw aims at a size. Its ceiling is drawn from the range that the budget leaves, the upper end
+included, and a draw is taken as it is where it lies in a window below that ceiling. Elsewhere its widths are scaled,
+and then widened a step each, until it is as large as the ceiling allows. What a model proposes is drawn again a few
+times before it is scaled.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 from nas.arch import Budget
@@ -39,7 +39,7 @@ class Draw(NamedTuple):
 
 
 def random_genes(space: Space, rng: random.Random) -> dict[str, Value]:
-    """One value for every gene, independently."""
+    """Return one value for every gene, drawn independently."""
     return {name: domain.draw(rng) for name, domain in space.genes.items()}
 
 
@@ -50,7 +50,7 @@ def draw_network(
     propose: Callable[[], Genes] | None = None,
     ceiling: int | None = None,
 ) -> Draw:
-    """A network of at most `budget`, proposed by `propose` (at random by default), repaired where need be.
+    """Return a network within `budget`, proposed by `propose` (at random by default), repaired where need be.
 
     Args:
         space: what may be drawn.
@@ -70,7 +70,6 @@ def draw_network(
         low, high = math.sqrt(least.costs.num_params), math.sqrt(1.1 * most)
         ceiling = min(round(rng.uniform(low, high) ** 2), most)
     ceiling = max(min(ceiling, budget.max_params), least.costs.num_params)
-    limit = replace(budget, max_params=ceiling)
     floor = WINDOW * ceiling
     patience = PATIENCE if propose else 0
     proposal: Genes = {}
@@ -85,18 +84,18 @@ def draw_network(
         if found is None:
             continue
         over_budget += not budget.admits(found.costs)
-        if limit.admits(found.costs) and found.costs.num_params >= floor:
+        if budget.admits(found.costs) and floor <= found.costs.num_params <= ceiling:
             return Draw(found, attempt, False, over_budget)
         if attempt < patience:
             continue
-        misfit = _resize(space, found, limit) or misfit
+        misfit = _resize(space, found, budget, ceiling) or misfit
         if misfit is not None and misfit.costs.num_params >= floor:
             return Draw(misfit, attempt, True, over_budget)
-    return Draw(misfit or _from_least(space, least, proposal, limit, rng), REDRAWS, True, over_budget)
+    return Draw(misfit or _from_least(space, least, proposal, budget, ceiling, rng), REDRAWS, True, over_budget)
 
 
 def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
-    """Random networks without end, a repeated one drawn again a few times before it is let through."""
+    """Yield random networks without end; one that was drawn before is drawn again, up to three times."""
     rng = random.Random(seed)
     seen: set[str] = set()
     while True:
@@ -109,64 +108,72 @@ def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
         yield draw
 
 
-def _resize(space: Space, found: Candidate, limit: Budget) -> Candidate | None:
-    """`found` with its widths scaled to the largest network within `limit`; None where even the least widths exceed it.
+def _within(space: Space, genes: Genes, budget: Budget, ceiling: int) -> Candidate | None:
+    """Return the network that `genes` describe where it is within `budget` and has at most `ceiling` parameters."""
+    found = fitting(space, genes, budget)
+    return found if found is not None and found.costs.num_params <= ceiling else None
 
-    Counts grow with widths (but for a shortcut that needs no convolution where two are equal), so bisection finds the
-    scale.
+
+def _resize(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Candidate | None:
+    """Return `found` with its widths scaled to the largest network within `ceiling`.
+
+    None where even the least widths exceed the ceiling or the budget. Counts grow with widths (but for a shortcut that
+    needs no convolution where two are equal), so bisection finds the scale.
     """
 
-    def scaled(scale: float) -> dict[str, Value]:
+    def scale_widths(scale: float) -> dict[str, Value]:
         genes = dict(found.genes)
         for name in space.width_genes:
             domain = space.genes[name]
             assert isinstance(domain, (IntRange, Choice))
-            genes[name] = _scaled(domain, genes[name], scale)
+            genes[name] = _scale_width(domain, genes[name], scale)
         return genes
 
     # Scale 0 has every width at its least, 1 is the network itself, and 2 has every width at its most.
-    if limit.admits(found.costs):
+    if budget.admits(found.costs) and found.costs.num_params <= ceiling:
         best, low, high = found, 1.0, 2.0
     else:
-        smallest = fitting(space, scaled(0.0), limit)
+        smallest = _within(space, scale_widths(0.0), budget, ceiling)
         if smallest is None:
             return None
         best, low, high = smallest, 0.0, 1.0
     for _ in range(BISECTIONS):
-        if best.costs.num_params >= CLOSE * limit.max_params:
+        if best.costs.num_params >= CLOSE * ceiling:
             break
         middle = (low + high) / 2
-        fits = fitting(space, scaled(middle), limit)
+        fits = _within(space, scale_widths(middle), budget, ceiling)
         if fits is None:
             high = middle
         else:
             low, best = middle, fits
-    return _filled(space, best, limit) if FILL else best
+    return _widen(space, best, budget, ceiling) if FILL else best
 
 
-def _filled(space: Space, found: Candidate, limit: Budget) -> Candidate:
-    """`found` with each width a step wider, where that stays within `limit`, those of the last stages first.
+def _widen(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Candidate:
+    """Return `found` with each width a step wider where that stays within `ceiling`, those of the last stages first.
 
     No more than a step, so that all keep the proportions that were proposed.
     """
     best = found
     for name in reversed(space.width_genes):
-        raised = _raised(space, best, name, limit)
+        raised = _raise_width(space, best, name, budget, ceiling)
         if raised is not None and raised.costs.num_params > best.costs.num_params:
             best = raised  # else too much, or a width that this network does not have
     return best
 
 
-def _raised(space: Space, found: Candidate, name: str, limit: Budget) -> Candidate | None:
-    """`found` with the width `name` a step wider; None where its domain ends there, or that exceeds `limit`."""
+def _raise_width(space: Space, found: Candidate, name: str, budget: Budget, ceiling: int) -> Candidate | None:
+    """Return `found` with the width `name` a step wider; None where its domain ends, or that exceeds `ceiling`."""
     domain, value = space.genes[name], int(found.genes[name])
     assert isinstance(domain, (IntRange, Choice))
     above = next((v for v in _options(domain) if v > value), None)
-    return fitting(space, ascending(space, {**found.genes, name: above}), limit) if above is not None else None
+    if above is None:
+        return None
+    return _within(space, ascending(space, {**found.genes, name: above}), budget, ceiling)
 
 
-def _scaled(domain: IntRange | Choice, value: Value, scale: float) -> Value:
-    """`value` moved towards the least of its domain (scale below 1) or towards the most (1 to 2)."""
+def _scale_width(domain: IntRange | Choice, value: Value, scale: float) -> Value:
+    """Return `value` moved towards the least of its domain (scale below 1) or towards the most (1 to 2)."""
     options = _options(domain)
     least, most, value = options[0], options[-1], int(value)
     exact = least + (value - least) * scale if scale <= 1 else value + (most - value) * (scale - 1)
@@ -176,14 +183,16 @@ def _scaled(domain: IntRange | Choice, value: Value, scale: float) -> Value:
 
 
 def _options(domain: IntRange | Choice) -> list[int]:
-    """The widths of a domain, ascending."""
+    """Return the widths of a domain, ascending."""
     return sorted(map(int, domain.values()))
 
 
-def _from_least(space: Space, least: Candidate, proposal: Genes, limit: Budget, rng: random.Random) -> Candidate:
-    """Where no proposal can be repaired: the least network, moved towards `proposal` gene by gene while it fits."""
+def _from_least(
+    space: Space, least: Candidate, proposal: Genes, budget: Budget, ceiling: int, rng: random.Random
+) -> Candidate:
+    """Return the least network, moved towards `proposal` gene by gene while it fits: no proposal could be repaired."""
     best = least
     for name in rng.sample(sorted(space.genes), len(space.genes)):
         genes = ascending(space, {**best.genes, name: proposal.get(name, best.genes[name])})
-        best = fitting(space, genes, limit) or best
+        best = _within(space, genes, budget, ceiling) or best
     return best

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from nas.arch import Architecture, Block, Dress, Head, Pool, Transition, digest_of, lower
+from nas.arch import Architecture, Block, Head, NormAct, Pool, Transition, digest_of, lower
 from nas.arch.description import BodyItem
 from nas.errors import ArchitectureError, SpaceError
 from nas.space.assemble import assemble
 from nas.space.domains import Value, domain_text
-from nas.space.schema import Space, gene_name
+from nas.space.schema import Space
 
 
 def genes_of(space: Space, architecture: Architecture) -> dict[str, Value]:
-    """A value for every gene of `space`, so that they assemble to the network that `architecture` builds.
+    """Return a value for every gene of `space`, so that they assemble to the network that `architecture` builds.
 
     The architecture is taken as it is written, but for a 1x1 block that can only be a transition (and the reverse)
     and a head that another name of the space's builds too. Genes without effect have their plain value.
@@ -26,12 +26,12 @@ def genes_of(space: Space, architecture: Architecture) -> dict[str, Value]:
         ArchitectureError: it is no network at all.
     """
     digest = digest_of(lower(architecture))
-    stages, problems = _stages(_in_the_words_of(space, architecture.body))
+    stages, problems = _split_into_stages(_match_vocabulary(space, architecture.body))
     if (architecture.input, architecture.classes) != (space.input, space.classes):
-        problems.append(f"{_images(architecture)}, and the space is for {_images(space)}")
-    readings = [_Reading(space, str(last), list(problems)) for last in space.settings["dress.last"].domain.values()]
+        problems.append(f"{_describe_images(architecture)}, and the space is for {_describe_images(space)}")
+    readings = [_Reading(space, str(last), list(problems)) for last in space.settings["norm_act.last"].domain.values()]
     for reading in readings:
-        reading.read(stages, _head_of(space, architecture, digest))
+        reading.read(stages, _match_head(space, architecture, digest))
     best = min(readings, key=lambda reading: len(reading.problems))
     if best.problems:
         start = f"the architecture is no member of space {space.name!r}"
@@ -41,7 +41,7 @@ def genes_of(space: Space, architecture: Architecture) -> dict[str, Value]:
     return genes
 
 
-def _images(of: Architecture | Space) -> str:
+def _describe_images(of: Architecture | Space) -> str:
     stem = of.input
     return f"images of {stem.channels}x{stem.height}x{stem.width} in {of.classes} classes"
 
@@ -52,20 +52,20 @@ class _Stage:
     junction: list[tuple[str, Pool | Transition]] = field(default_factory=list)
 
 
-def _in_the_words_of(space: Space, body: tuple[BodyItem, ...]) -> Iterator[tuple[str, BodyItem]]:
-    """The items with their places; a 1x1 convolution is a block or a transition, whichever the space has."""
+def _match_vocabulary(space: Space, body: tuple[BodyItem, ...]) -> Iterator[tuple[str, BodyItem]]:
+    """Yield the items with their places; a 1x1 convolution is a block or a transition, whichever the space has."""
     has_transitions = any("transition" in str(v) for v in space.settings["stages.junction"].domain.values())
     has_kernel_1 = space.settings["block.kernel"].domain.contains(1)
     for index, item in enumerate(body):
         if isinstance(item, Block) and has_transitions and not has_kernel_1 and item is not body[-1]:
-            if item == Block(item.width, kernel=1, padding=item.padding, dress=item.dress):
-                item = Transition(item.width, item.dress)
+            if item == Block(item.width, kernel=1, padding=item.padding, norm_act=item.norm_act):
+                item = Transition(item.width, item.norm_act)
         elif isinstance(item, Transition) and has_kernel_1 and not has_transitions:
-            item = Block(item.width, kernel=1, dress=item.dress)
+            item = Block(item.width, kernel=1, norm_act=item.norm_act)
         yield f"body[{index}]", item
 
 
-def _stages(body: Iterator[tuple[str, BodyItem]]) -> tuple[list[_Stage], list[str]]:
+def _split_into_stages(body: Iterator[tuple[str, BodyItem]]) -> tuple[list[_Stage], list[str]]:
     stages, problems = [_Stage()], []
     for where, item in body:
         stage = stages[-1]
@@ -82,8 +82,8 @@ def _stages(body: Iterator[tuple[str, BodyItem]]) -> tuple[list[_Stage], list[st
     return stages, problems
 
 
-def _head_of(space: Space, architecture: Architecture, digest: str) -> Head:
-    """The architecture's head, or one of the space that builds the same network."""
+def _match_head(space: Space, architecture: Architecture, digest: str) -> Head:
+    """Return the architecture's head, or one of the space that builds the same network."""
     written, settings = architecture.head, space.settings
     keys = [settings[f"head.{name}"].domain.values() for name in ("kind", "kernel", "padding")]
     combinations: list[Any] = sorted(itertools.product(*keys), key=lambda values: values[0] != written.kind)
@@ -98,124 +98,124 @@ def _head_of(space: Space, architecture: Architecture, digest: str) -> Head:
 
 
 class _Reading:
-    """The values that an architecture asks of a space's genes, when its last block wears `last` of the dress."""
+    """The values that an architecture asks of a space's genes, where the space's `norm_act.last` is `last`."""
 
     def __init__(self, space: Space, last: str, problems: list[str]) -> None:
         self.space = space
         self.problems = problems
         self.values: dict[str, Value] = {}  # by gene; those of constants too
         self.last = last
-        self._want("dress.last", last)
+        self._require("norm_act.last", last)
 
-    def _want(self, key: str, value: Value, stage: int = 1, block: int = 1, where: str = "") -> None:
-        setting = self.space.settings[key]
-        name = gene_name(key, setting.per, stage, block)
+    def _require(self, key: str, value: Value, stage: int = 1, block: int = 1, where: str = "") -> None:
+        domain, value = self.space.gene_domain(key), self.space.gene_value(key, value)
+        name = self.space.gene(key, stage, block)
         place = f"{where}: " if where else ""
-        if not setting.domain.contains(value):
-            self.problems.append(f"{place}{name} is {value!r}, and the space has {domain_text(setting.domain)}")
+        if not domain.contains(value):
+            self.problems.append(f"{place}{name} is {value!r}, and the space has {domain_text(domain)}")
         elif self.values.setdefault(name, value) != value:
             self.problems.append(f"{place}{name} is {value!r}, and {self.values[name]!r} elsewhere; it is one gene")
 
     def read(self, stages: list[_Stage], head: Head) -> None:
-        self._want("stages.count", len(stages))
+        self._require("stages.count", len(stages))
         channels = self.space.input.channels
         for number, stage in enumerate(stages, 1):
-            self._want("stages.blocks", len(stage.blocks), number)
+            self._require("stages.blocks", len(stage.blocks), number)
             for place, (where, block) in enumerate(stage.blocks, 1):
                 self._block(block, number, place, channels, where)
                 channels = block.width
-                self._block_dress(block, where, is_last=stage is stages[-1] and place == len(stage.blocks))
+                self._block_norm_act(block, where, is_last=stage is stages[-1] and place == len(stage.blocks))
             channels = self._junction(stages, number, channels)
-        self._want("head.kind", head.kind)
-        self._want("head.bias", head.bias)
+        self._require("head.kind", head.kind)
+        self._require("head.bias", head.bias)
         if head.kind == "conv_gap":
-            self._want("head.kernel", head.kernel)
+            self._require("head.kernel", head.kernel)
             if head.kernel > 1:
-                self._want("head.padding", head.padding)
+                self._require("head.padding", head.padding)
 
     def _junction(self, stages: list[_Stage], number: int, channels: int) -> int:
-        """The channels that leave it."""
+        """Require the values of a junction; return the channels that leave it."""
         words = []
         for where, item in stages[number - 1].junction:
             if isinstance(item, Pool):
                 words.append("pool")
-                self._want("stages.pool", item.kind, where=where)
-                self._want("stages.pool_size", item.size, where=where)
+                self._require("stages.pool", item.kind, where=where)
+                self._require("stages.pool_size", item.size, where=where)
                 if item.stride not in (0, item.size):
                     self.problems.append(f"{where}: the pool's stride is {item.stride}, and the space has its size")
             else:
                 words.append("transition")
-                self._want("transition.width", item.width, number, where=where)
-                self._transition_dress(item.dress, where)
+                self._require("transition.width", item.width, number, where=where)
+                self._transition_norm_act(item.norm_act, where)
                 channels = item.width
         if number == len(stages):
             return channels
         where, block = stages[number].blocks[0]
         if block.stride > 1:
             words.append("stride")
-            self._want("stages.pool_size", block.stride, where=where)
-        self._want("stages.junction", "_".join(words), number)
+            self._require("stages.pool_size", block.stride, where=where)
+        self._require("stages.junction", "_".join(words), number)
         return channels
 
     def _block(self, block: Block, stage: int, number: int, channels: int, where: str) -> None:
         first = self.space.settings["block.first"].domain
         if stage == number == 1 and (first.contains(block.kind) or not first.contains("any")):
-            self._want("block.first", block.kind, where=where)
+            self._require("block.first", block.kind, where=where)
         else:
-            self._want("block.kind", block.kind, stage, number, where)
+            self._require("block.kind", block.kind, stage, number, where)
             if stage == number == 1:
-                self._want("block.first", "any")
+                self._require("block.first", "any")
         if stage == number == 1 and block.stride > 1:
             self.problems.append(f"{where}: the stride is {block.stride}, and the first block of a space has none")
-        self._want("block.width", block.width, stage, number, where)
-        self._want("block.kernel", block.kernel, stage, number, where)
+        self._require("block.width", block.width, stage, number, where)
+        self._require("block.kernel", block.kernel, stage, number, where)
         if block.kernel > 1:
-            self._want("block.padding", block.padding, stage, number, where)
+            self._require("block.padding", block.padding, stage, number, where)
         keeps_shape = block.width == channels and block.stride == 1
         # Around a map that shrinks there is no shortcut, whatever the gene says.
         if block.kernel == 1 or block.padding == "same":
-            self._want("block.shortcut", "none" if block.shortcut == "none" else "auto", stage, number, where)
+            self._require("block.shortcut", "none" if block.shortcut == "none" else "auto", stage, number, where)
         if block.shortcut == "projection" and keeps_shape:
             self.problems.append(f"{where}: a projection where the shape stays, and the space has an identity there")
         if keeps_shape:
-            self._want("block.repeat", block.repeat, stage, number, where)
+            self._require("block.repeat", block.repeat, stage, number, where)
         elif block.repeat > 1:
             self.problems.append(f"{where}: a block of stride {block.stride} repeats, and in the space it does not")
 
-    def _block_dress(self, block: Block, where: str, is_last: bool) -> None:
-        dress = block.dress
+    def _block_norm_act(self, block: Block, where: str, is_last: bool) -> None:
+        norm_act = block.norm_act
         if not is_last or self.last == "full":
-            self._dress(dress, where, block.shortcut != "none")
+            self._norm_act(norm_act, where, block.shortcut != "none")
         elif self.last == "no_norm":
-            if dress.norm != "none":
-                self.problems.append(f"{where}: the last block has a norm, and dress.last is 'no_norm'")
-            self._dress(dress, where, norm=False)
+            if norm_act.norm != "none":
+                self.problems.append(f"{where}: the last block has a norm, and norm_act.last is 'no_norm'")
+            self._norm_act(norm_act, where, norm=False)
         else:
-            if not _is_bare(dress):
-                self.problems.append(f"{where}: the last block is dressed, and dress.last is 'bare'")
-            self._want("dress.bias", dress.bias, where=where)
+            if not _is_bias_alone(norm_act):
+                self.problems.append(f"{where}: the last block has more than a bias, and norm_act.last is 'none'")
+            self._require("norm_act.bias", norm_act.bias, where=where)
 
-    def _transition_dress(self, dress: Dress, where: str) -> None:
-        bare = _is_bare(dress) and self.space.settings["transition.dress"].domain.contains("bare")
-        self._want("transition.dress", "bare" if bare else "dressed", where=where)
-        if bare:
-            self._want("dress.bias", dress.bias, where=where)
+    def _transition_norm_act(self, norm_act: NormAct, where: str) -> None:
+        alone = _is_bias_alone(norm_act) and self.space.settings["transition.norm_act"].domain.contains("none")
+        self._require("transition.norm_act", "none" if alone else "blocks", where=where)
+        if alone:
+            self._require("norm_act.bias", norm_act.bias, where=where)
         else:
-            self._dress(dress, where)
+            self._norm_act(norm_act, where)
 
-    def _dress(self, dress: Dress, where: str, shortcut: bool = False, norm: bool = True) -> None:
-        self._want("dress.bias", dress.bias, where=where)
-        self._want("dress.activation", dress.activation, where=where)
-        self._want("dress.dropout", dress.dropout, where=where)
-        if dress.dropout:
-            self._want("dress.dropout_kind", dress.dropout_kind, where=where)
+    def _norm_act(self, norm_act: NormAct, where: str, shortcut: bool = False, norm: bool = True) -> None:
+        self._require("norm_act.bias", norm_act.bias, where=where)
+        self._require("norm_act.activation", norm_act.activation, where=where)
+        self._require("norm_act.dropout", norm_act.dropout, where=where)
+        if norm_act.dropout:
+            self._require("norm_act.dropout_kind", norm_act.dropout_kind, where=where)
         if norm:
-            self._want("dress.norm", dress.norm, where=where)
+            self._require("norm_act.norm", norm_act.norm, where=where)
             # A shortcut is added between the two, so that the order matters without an activation as well.
-            if dress.norm != "none" and (dress.activation != "none" or shortcut):
-                self._want("dress.order", dress.order, where=where)
+            if norm_act.norm != "none" and (norm_act.activation != "none" or shortcut):
+                self._require("norm_act.order", norm_act.order, where=where)
 
 
-def _is_bare(dress: Dress) -> bool:
-    """Whether it is a bias at most; the other fields have no effect then."""
-    return dress.norm == dress.activation == "none" and not dress.dropout
+def _is_bias_alone(norm_act: NormAct) -> bool:
+    """Return whether there is neither norm, activation nor dropout; the other fields but `bias` have no effect then."""
+    return norm_act.norm == norm_act.activation == "none" and not norm_act.dropout

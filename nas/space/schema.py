@@ -19,7 +19,8 @@ from nas.arch import Head, Input, Recipe
 from nas.arch.description import Activation, DropoutKind, DropoutRate, Norm, Order, Padding, Width
 from nas.decode import Bounds, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
-from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting
+from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting, domain_text
+from nas.space.old_names import has_old_names, new_value, old_domain, old_name, old_value, with_new_values
 
 # Beside the package in a checkout, inside it in a wheel.
 SHIPPED = next(p / "search_spaces" for p in Path(__file__).resolve().parents[1:3] if (p / "search_spaces").is_dir())
@@ -60,15 +61,15 @@ KEYS: dict[str, Key] = {
     "block.repeat": Key(
         Annotated[int, Bounds(1, 16)], 1, "uses of a block with shared weights, where its width stays the same", "block"
     ),
-    "dress.bias": Key(bool, False, "whether convolutions have a bias"),
-    "dress.norm": Key(Norm, "batch", "norm of blocks and dressed transitions"),
-    "dress.activation": Key(Activation, "relu", "activation of blocks and dressed transitions"),
-    "dress.order": Key(Order, "norm_first", "norm before the activation or after"),
-    "dress.dropout": Key(DropoutRate, 0.0, "probability that an element or a channel is zeroed"),
-    "dress.dropout_kind": Key(DropoutKind, "element", "what dropout zeroes"),
-    "dress.last": Key(Literal["full", "no_norm", "bare"], "full", "what the last block wears of it"),
+    "norm_act.bias": Key(bool, False, "whether convolutions have a bias"),
+    "norm_act.norm": Key(Norm, "batch", "norm of the blocks"),
+    "norm_act.activation": Key(Activation, "relu", "activation of the blocks"),
+    "norm_act.order": Key(Order, "norm_first", "norm before the activation or after"),
+    "norm_act.dropout": Key(DropoutRate, 0.0, "probability that an element or a channel is zeroed"),
+    "norm_act.dropout_kind": Key(DropoutKind, "element", "what dropout zeroes"),
+    "norm_act.last": Key(Literal["full", "no_norm", "none"], "full", "which part of it the last block has"),
     "transition.width": Key(Width, 8, "output channels of a 1x1 transition", "stage"),
-    "transition.dress": Key(Literal["bare", "dressed"], "bare", "whether transitions wear what blocks wear"),
+    "transition.norm_act": Key(Literal["none", "blocks"], "none", "norm and activation of the transitions"),
     "head.kind": Key(_HEAD["kind"], "gap_linear", "how features become classes"),
     "head.bias": Key(_HEAD["bias"], True, "whether the classifier has a bias"),
     "head.kernel": Key(_HEAD["kernel"], 1, "pixels; conv_gap only"),
@@ -91,44 +92,68 @@ class Space:
     input: Input
     classes: int
     source: Path  # the file that it was read from
+    has_old_names: bool = False  # whether its genes are called as in `nas.space.old_names`
     keys: Mapping[str, str] = field(init=False)  # gene to the key of KEYS that it holds a value for
     genes: Mapping[str, Domain] = field(init=False)  # every value that the sampler chooses; flat, fixed and ordered
 
     def __post_init__(self) -> None:
-        """Derives the genes."""
-        object.__setattr__(self, "keys", _gene_keys(self.settings))
-        object.__setattr__(self, "genes", {name: self.settings[key].domain for name, key in self.keys.items()})
+        """Derive the genes."""
+        keys = _gene_keys(self.settings)
+        if self.has_old_names:
+            keys = {old_name(name): key for name, key in keys.items()}
+        object.__setattr__(self, "keys", keys)
+        object.__setattr__(self, "genes", {name: self.gene_domain(key) for name, key in keys.items()})
+
+    def gene(self, key: str, stage: int = 1, block: int = 1) -> str:
+        """Return the gene that holds `key` at a stage and block (from 1): 'stage1.block2.width', 'head.kind'."""
+        name = _gene_name(key, self.settings[key].per, stage, block)
+        return old_name(name) if self.has_old_names else name
+
+    def gene_domain(self, key: str) -> Domain:
+        """Return the domain of `key` with its values as genes have them."""
+        domain = self.settings[key].domain
+        return old_domain(key, domain) if self.has_old_names else domain
+
+    def gene_value(self, key: str, value: Value) -> Value:
+        """Return `value` of `key` as genes have it; the inverse of `value`."""
+        return old_value(key, value) if self.has_old_names else value
 
     def value(self, genes: Mapping[str, Value], key: str, stage: int = 1, block: int = 1) -> Value:
-        """The value of `key` at a stage and block (from 1): a gene's, or the constant."""
-        setting = self.settings[key]
-        domain = setting.domain
+        """Return the value of `key` at a stage and block (from 1): a gene's, or the constant."""
+        domain = self.settings[key].domain
         if isinstance(domain, Choice) and len(domain.options) == 1:
             return domain.options[0]
-        return genes[gene_name(key, setting.per, stage, block)]
+        value = genes[self.gene(key, stage, block)]
+        return new_value(key, value) if self.has_old_names else value
 
     @functools.cached_property
     def plain_genes(self) -> dict[str, Value]:
-        """A value for every gene: the default of its key where its domain has that, else the first there is."""
-        defaults = {name: KEYS[key].default for name, key in self.keys.items()}
+        """Return a value for every gene: the default of its key where its domain has that, else the first there is."""
+        defaults = {name: self.gene_value(key, KEYS[key].default) for name, key in self.keys.items()}
         return {n: defaults[n] if d.contains(defaults[n]) else d.values()[0] for n, d in self.genes.items()}
 
     @functools.cached_property
     def width_genes(self) -> tuple[str, ...]:
-        """The genes that are widths, which a repair may change."""
+        """Return the genes that are widths, which a repair may change."""
         return tuple(name for name, key in self.keys.items() if key in ("block.width", "transition.width"))
 
     @functools.cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits; equal for equal settings, input and classes, whatever the name."""
-        plain = {k: repr(s) for k, s in sorted(self.settings.items())}
+        """Return 16 hexadecimal digits, equal for equal settings, input and classes, whatever the name."""
+        settings = {}
+        for key, setting in self.settings.items():
+            # Constants go by their old names whatever the file has, so that either kind of file resumes a study.
+            if self.has_old_names or setting.domain.size == 1:
+                settings[old_name(key)] = Setting(old_domain(key, setting.domain), setting.per)
+            else:
+                settings[key] = setting
+        plain = {k: repr(s) for k, s in sorted(settings.items())}
         text = json.dumps([plain, repr(self.input), self.classes])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @functools.cache
-def gene_name(key: str, per: Scope, stage: int, block: int) -> str:
-    """The gene that holds `key` at a stage and block: 'stage1.block2.width', 'stage2.blocks', 'head.kind'."""
+def _gene_name(key: str, per: Scope, stage: int, block: int) -> str:
     if per == "network":
         return key
     last = key.split(".")[-1]
@@ -153,12 +178,12 @@ def _gene_keys(settings: Mapping[str, Setting]) -> dict[str, str]:
             if behind and per == "stage" and stage == stages[-1]:
                 continue
             for block in blocks if per == "block" else [1]:
-                keys[gene_name(key, per, stage, block)] = key
+                keys[_gene_name(key, per, stage, block)] = key
     return keys
 
 
 def load_space(name: str, input: Input, classes: int) -> Space:
-    """The shipped space called `name`, or the one in the TOML file at that path.
+    """Return the shipped space called `name`, or the one in the TOML file at that path.
 
     Raises:
         SpaceError: there is no such space; names the near misses.
@@ -174,14 +199,16 @@ def load_space(name: str, input: Input, classes: int) -> Space:
 
 
 def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: int) -> Space:
-    """The space that the document `plain`, read from the file `source`, describes.
+    """Return the space that the document `plain`, read from the file `source`, describes.
 
     Raises:
         InvalidError: with every problem found.
     """
     problems: list[str] = []
     flat: dict[str, Any] = {}
-    sections = {key.split(".")[0] for key in KEYS}
+    is_old = has_old_names(plain)
+    names = {key: old_name(key) if is_old else key for key in KEYS}  # as the file has them
+    sections = {name.split(".")[0] for name in names.values()}
     for section, content in plain.items():
         if section in ("name", "summary"):
             decode_part(str, content, section, problems)
@@ -192,19 +219,24 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
         else:
             flat.update({f"{section}.{k}": v for k, v in content.items()})
     settings = {}
-    for key in flat:
-        if key not in KEYS:
-            problems.append(f"{key}: unknown key; {near_misses(key, KEYS)}")
+    for name in flat:
+        if name not in names.values():
+            problems.append(f"{name}: unknown key; {near_misses(name, names.values())}")
     for key, (hint, default, _, per) in KEYS.items():
-        setting = decode_setting(flat.get(key, default), hint, per, key, problems)
+        name = names[key]
+        content = flat.get(name, default)
+        if is_old:
+            content = with_new_values(key, content)
+        setting = decode_setting(content, hint, per, name, problems)
         if setting is not None:
             settings[key] = setting
             if _RANK[setting.per] > _RANK[per]:
-                problems.append(f"{key}.per: {setting.per!r} is finer than {per!r}, the finest for this key")
+                problems.append(f"{name}.per: {setting.per!r} is finer than {per!r}, the finest for this key")
     _check_together(settings, problems)
     if problems:
         raise InvalidError(str(source), problems)
-    return Space(str(plain.get("name", source.stem)), str(plain.get("summary", "")), settings, input, classes, source)
+    name, summary = str(plain.get("name", source.stem)), str(plain.get("summary", ""))
+    return Space(name, summary, settings, input, classes, source, is_old)
 
 
 _RANK = {"network": 0, "stage": 1, "block": 2}
@@ -212,7 +244,7 @@ MAX_GENES = 400
 
 
 def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> None:
-    """Problems that no single key has."""
+    """Append the problems that single keys cannot have."""
     for section in ("block", "head"):
         kernels, paddings = settings.get(f"{section}.kernel"), settings.get(f"{section}.padding")
         even = [v for v in kernels.domain.values() if int(v) % 2 == 0] if kernels else []
@@ -221,5 +253,11 @@ def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> Non
                 f"{section}.kernel: {even[0]} is even, and 'same' padding needs odd kernels; use odd ones (such as "
                 "low = 3, high = 7, step = 2), or padding = 'valid'"
             )
+    epochs = settings.get("recipe.epochs")
+    if epochs is not None and epochs.domain.size > 1:
+        problems.append(
+            f"recipe.epochs: {domain_text(epochs.domain)} is more than one value, and early stopping compares trials "
+            "at the same epochs; use one number, and a study for each with `epochs`"
+        )
     if len(settings) == len(KEYS) and (count := len(_gene_keys(settings))) > MAX_GENES:
         problems.append(f"the space has {count} genes, more than {MAX_GENES}, the most; use fewer stages or blocks")

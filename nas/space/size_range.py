@@ -1,10 +1,11 @@
-"""The sizes that a space can reach: its least and its most network, found exactly, and whether a budget can be met.
+"""The size range of a space: its smallest and its largest network, found exactly, and whether a budget can be met.
 
 A network is a path of blocks and junctions over the shapes of the maps between them, and what it costs is a sum over
-that path (a maximum for the peak of activations). So the best way to each shape is all that need be kept (Bellman
-1957, Dynamic Programming). Two things keep the ways few. What blocks wear costs more or less whatever else is chosen,
-and is settled first. And every cost grows with every width, but where two widths become equal (a shortcut that needs
-no convolution, a block that may repeat), so only widths at or beside such a meeting are tried.
+that path (a maximum for the peak of activations). So dynamic programming over the shapes finds it (Bellman 1957,
+Dynamic Programming): only the cheapest path to each shape is kept. Two prunings bound the options. Bias, norm and
+activation cost more or less whatever else is chosen, and are settled first. And every cost grows with every width,
+but where two widths become equal (a shortcut that needs no convolution, a block that may repeat), so only widths at
+or beside such a meeting are tried.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from nas.arch.costs import BYTES_PER_ACTIVATION
 from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
 from nas.errors import ArchitectureError, BudgetError
-from nas.space.assemble import Candidate, block_of, candidate, dress_of, head_of, junction_of, last_block
+from nas.space.assemble import Candidate, block_of, candidate, head_of, junction_of, last_block, norm_act_of
 from nas.space.domains import Scope, Value
-from nas.space.schema import Space, gene_name
+from nas.space.schema import Space
 
 _Values = dict[str, Value]  # by key, of one place
 
 # What each adds to a network's parameters, from least to most; none of it touches the other costs.
 _BY_WEIGHT: dict[str, tuple[Value, ...]] = {
-    "dress.bias": (False, True),
-    "dress.norm": ("none", "batch"),
-    "dress.activation": ("none", "relu", "leaky_relu", "silu", "gelu", "hardswish", "prelu"),
-    "dress.last": ("bare", "no_norm", "full"),
-    "transition.dress": ("bare", "dressed"),
+    "norm_act.bias": (False, True),
+    "norm_act.norm": ("none", "batch"),
+    "norm_act.activation": ("none", "relu", "leaky_relu", "silu", "gelu", "hardswish", "prelu"),
+    "norm_act.last": ("none", "no_norm", "full"),
+    "transition.norm_act": ("none", "blocks"),
     "head.bias": (False, True),
 }
 _WIDTHS = ("block.width", "transition.width")
@@ -90,9 +91,12 @@ class _Search:
         self.space, self.goal, self.max_activation_bytes = space, goal, max_activation_bytes
         self.best: _Path | None = None
         self.present = set(space.keys.values())
-        weights = {k: sorted(space.genes[k].values(), key=v.index) for k, v in _BY_WEIGHT.items() if k in self.present}
-        self.settled = {**space.plain_genes, **{k: v[0 if goal.sign > 0 else -1] for k, v in weights.items()}}
-        self.dress = dress_of(space, self.settled)
+        self.settled = dict(space.plain_genes)
+        for key, by_weight in _BY_WEIGHT.items():
+            if key in self.present:
+                options = sorted(space.settings[key].domain.values(), key=by_weight.index)
+                self.settled[space.gene(key)] = space.gene_value(key, options[0 if goal.sign > 0 else -1])
+        self.norm_act = norm_act_of(space, self.settled)
         self.item_cost = functools.cache(self._item_cost)
         self.head_step = functools.cache(self._head_step)
         self.block_steps = functools.cache(self._block_steps)
@@ -103,10 +107,10 @@ class _Search:
             self._walk(network)
         if self.best is None:
             return None
-        return candidate(self.space, {**self.settled, **_all_values(self.best)})
+        return candidate(self.space, {**self.settled, **_collect_genes(self.best)})
 
     def _walk(self, network: _Values) -> None:
-        """Looks at all networks whose network-wide genes are `network`."""
+        """Look at all networks whose network-wide genes are `network`."""
         counts, blocks = (self.space.settings[key].domain.values() for key in ("stages.count", "stages.blocks"))
         if "stages.blocks" in network:
             blocks = [network["stages.blocks"]]
@@ -117,15 +121,15 @@ class _Search:
             leaving: _Paths = {}
             for own in self._ways(_BLOCK, "stage"):
                 fixed = tuple({**network, **own}.items())
-                paths = {s: _Path(p.cost, self._named(own, stage), p) for s, p in entering.items()}
+                paths = {s: _Path(p.cost, self._by_gene(own, stage), p) for s, p in entering.items()}
                 for number in range(1, most + 1):
                     first = stage == number == 1
-                    so_far = self._named({"stages.blocks": number, "stages.count": stage}, stage)
+                    so_far = self._by_gene({"stages.blocks": number, "stages.count": stage}, stage)
                     if number in blocks and stage in counts:
                         last = functools.partial(self.block_steps, fixed, first, True)
-                        self._end(self._stepped(paths, last, stage, number), so_far)
+                        self._end(self._step(paths, last, stage, number), so_far)
                     onward = functools.partial(self.block_steps, fixed, first, False)
-                    paths = self._stepped(paths, onward, stage, number)
+                    paths = self._step(paths, onward, stage, number)
                     if number in blocks:
                         so_far.pop("stages.count", None)
                         for state, path in paths.items():
@@ -133,20 +137,20 @@ class _Search:
                                 leaving[state] = _Path(path.cost, so_far, path)
             if stage < stages:
                 cross = functools.partial(self.junction_steps, tuple(network.items()))
-                entering = self._stepped(leaving, cross, stage)
+                entering = self._step(leaving, cross, stage)
 
-    def _stepped(self, paths: _Paths, steps: Callable[[_State], _Steps], stage: int, number: int = 1) -> _Paths:
-        """The best paths one step on."""
+    def _step(self, paths: _Paths, steps: Callable[[_State], _Steps], stage: int, number: int = 1) -> _Paths:
+        """Return the best paths one step on."""
         result: _Paths = {}
         for state, path in paths.items():
             for there, cost, values in steps(state):
                 total = self.goal.join(path.cost, cost)
                 if there not in result or total < result[there].cost:
-                    result[there] = _Path(total, self._named(values, stage, number), path)
+                    result[there] = _Path(total, self._by_gene(values, stage, number), path)
         return result
 
     def _end(self, paths: _Paths, so_far: _Values) -> None:
-        """Puts a head on each of `paths`."""
+        """Put a head on each of `paths`; keep the best network."""
         for state, path in paths.items():
             head = self.head_step(state.shape)
             if head is not None:
@@ -158,8 +162,8 @@ class _Search:
         number = 1 if first else 2  # any place with these genes will do; the first block alone has its own rules
         result: dict[_State, tuple[float, _Values]] = {}
         for values in self._ways(_BLOCK, "block"):
-            genes = self._named({**dict(fixed), **values}, 1, number)
-            block = block_of(self.space, genes, 1, number, state.shape[0], state.stride, self.dress)
+            genes = self._by_gene({**dict(fixed), **values}, 1, number)
+            block = block_of(self.space, genes, 1, number, state.shape[0], state.stride, self.norm_act)
             if last:
                 block = last_block(self.space, self.settled, block)
             found = self.item_cost(block, state.shape)
@@ -172,8 +176,8 @@ class _Search:
     def _junction_steps(self, fixed: tuple[tuple[str, Value], ...], state: _State) -> _Steps:
         result: _Steps = []
         for values in self._ways(_JUNCTION, "stage"):
-            genes = {**self.settled, **self._named({**dict(fixed), **values}, 1)}
-            items, _, stride = junction_of(self.space, genes, 1, state.shape[0], self.dress)
+            genes = {**self.settled, **self._by_gene({**dict(fixed), **values}, 1)}
+            items, _, stride = junction_of(self.space, genes, 1, state.shape[0], self.norm_act)
             cost, shape = 0.0, state.shape
             for item in items:
                 found = self.item_cost(item, shape)
@@ -185,12 +189,12 @@ class _Search:
         return result
 
     def _item_cost(self, item: BodyItem, shape: Shape) -> tuple[float, Shape] | None:
-        """What `item` costs on a map of `shape`, and the shape of what it makes; None where it cannot be there."""
+        """Return what `item` costs on a map of `shape`, and the shape of its output; None where it cannot be there."""
         try:
             layers = lower(Architecture(Input(*shape), 2, (item,), Head("flatten_linear")))[:-1]
         except ArchitectureError:
             return None
-        return self._admitted(layers)
+        return self._cost_and_shape(layers)
 
     def _head_step(self, shape: Shape) -> tuple[float, _Values] | None:
         best: tuple[float, _Values] | None = None
@@ -200,28 +204,27 @@ class _Search:
                 layers = lower(Architecture(Input(*shape), self.space.classes, (), head))
             except ArchitectureError:
                 continue
-            found = self._admitted(layers)
+            found = self._cost_and_shape(layers)
             if found is not None and (best is None or found[0] < best[0]):
                 best = found[0], values
         return best
 
-    def _admitted(self, layers: list[Layer]) -> tuple[float, Shape] | None:
+    def _cost_and_shape(self, layers: list[Layer]) -> tuple[float, Shape] | None:
         costs = costs_of(layers)
         if self.max_activation_bytes is not None and costs.peak_activation_bytes > self.max_activation_bytes:
             return None
         return self.goal.of(costs), layers[-1].output_shape
 
-    def _named(self, values: _Values, stage: int, number: int = 1) -> _Values:
-        """`values` by gene, for a stage and block; keys that are no genes are left out."""
-        settings = self.space.settings
-        return {gene_name(k, settings[k].per, stage, number): v for k, v in values.items() if k in self.present}
+    def _by_gene(self, values: _Values, stage: int, number: int = 1) -> _Values:
+        """Return `values` by gene, for a stage and block, without keys that are no genes."""
+        return {self.space.gene(key, stage, number): v for key, v in values.items() if key in self.present}
 
     def _ways(self, keys: tuple[str, ...], per: Scope) -> list[_Values]:
-        """All ways to give values to those of `keys` that are genes of `per`."""
+        """Return all ways to give values to those of `keys` that are genes of `per`."""
         return _ways(self.space, keys, per, self.goal.sign)
 
 
-def _all_values(path: _Path | None) -> _Values:
+def _collect_genes(path: _Path | None) -> _Values:
     genes: _Values = {}
     while path is not None:
         genes = {**path.genes, **genes}
@@ -244,7 +247,7 @@ def _ways(space: Space, keys: tuple[str, ...], per: Scope, sign: int) -> list[_V
 
 
 def _widths(space: Space, key: str, sign: int) -> Sequence[Value]:
-    """The widths that the smallest (`sign` 1) or largest (-1) network may have."""
+    """Return the widths that the smallest (`sign` 1) or largest (-1) network may have."""
     ends = {k: sorted(int(v) for v in space.settings[k].domain.values()) for k in _WIDTHS}
     own = ends[key]
     meetings = [values[0 if sign > 0 else -1] for values in ends.values()]
@@ -255,13 +258,13 @@ def _widths(space: Space, key: str, sign: int) -> Sequence[Value]:
     return sorted({value for i in beside for value in own[max(i - 1, 0) : i + 2]})
 
 
-def _found(space: Space, goal: _Goal, max_activation_bytes: int | None = None) -> Candidate | None:
+def _find_extreme(space: Space, goal: _Goal, max_activation_bytes: int | None = None) -> Candidate | None:
     return _Search(space, goal, max_activation_bytes).run()
 
 
 @functools.lru_cache(maxsize=32)
 def _extreme(space: Space, goal: _Goal) -> Candidate:
-    found = _found(space, goal)
+    found = _find_extreme(space, goal)
     if found is None:
         raise BudgetError(
             f"no network of space {space.name!r} keeps a map of {space.input.height}x{space.input.width} pixels alive; "
@@ -271,7 +274,7 @@ def _extreme(space: Space, goal: _Goal) -> Candidate:
 
 
 def least_network(space: Space) -> Candidate:
-    """The network of the space with the fewest parameters.
+    """Return the network of the space with the fewest parameters.
 
     Raises:
         BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
@@ -280,7 +283,7 @@ def least_network(space: Space) -> Candidate:
 
 
 def most_network(space: Space) -> Candidate:
-    """The network of the space with the most parameters.
+    """Return the network of the space with the most parameters.
 
     Raises:
         BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
@@ -290,7 +293,7 @@ def most_network(space: Space) -> Candidate:
 
 @functools.lru_cache(maxsize=32)
 def require_reachable(space: Space, budget: Budget) -> Candidate:
-    """A small network of the space within `budget`: the smallest, unless that exceeds another limit.
+    """Return a small network of the space within `budget`: the smallest, unless that exceeds another limit.
 
     Raises:
         BudgetError: no network of the space fits; says the least there is and what forces it.
@@ -307,7 +310,7 @@ def require_reachable(space: Space, budget: Budget) -> Candidate:
     nearest = least
     for weight in (0.0, 1.0, 0.25, 4.0, 0.06, 16.0) if macs else (0.0,):
         goal = _Goal(1.0 / budget.max_params, weight * macs)
-        found = _found(space, goal, budget.max_activation_bytes)
+        found = _find_extreme(space, goal, budget.max_activation_bytes)
         if found is None:
             break
         if budget.admits(found.costs):
@@ -323,9 +326,9 @@ def _require_params(space: Space, budget: Budget) -> None:
     least = least_network(space)
     if budget.max_params < least.costs.num_params:
         raise BudgetError(
-            f"--max-params {budget.max_params:,}: the smallest network of space {space.name!r} has "
+            f"`max_params` {budget.max_params:,}: the smallest network of space {space.name!r} has "
             f"{least.costs.num_params:,} parameters ({_largest(least, lambda layer: layer.num_params)}); raise "
-            f"--max-params to {least.costs.num_params:,} or more, or take a space with smaller widths or fewer blocks"
+            f"`max_params` to {least.costs.num_params:,} or more, or take a space with smaller widths or fewer blocks"
         )
 
 
@@ -335,8 +338,8 @@ def _require_macs(space: Space, budget: Budget) -> None:
     least = _extreme(space, _Goal(params=0.0, macs=1.0))
     if budget.max_macs < least.costs.num_macs:
         raise BudgetError(
-            f"--max-macs {budget.max_macs:,}: the network of space {space.name!r} with the fewest multiply-accumulates "
-            f"has {least.costs.num_macs:,} ({_largest(least, lambda layer: layer.num_macs)}); raise --max-macs to "
+            f"`max_macs` {budget.max_macs:,}: the network of space {space.name!r} with the fewest multiply-accumulates "
+            f"has {least.costs.num_macs:,} ({_largest(least, lambda layer: layer.num_macs)}); raise `max_macs` to "
             f"{least.costs.num_macs:,} or more, or take a space with smaller widths or earlier pools"
         )
 
@@ -354,14 +357,14 @@ def _require_activation_bytes(space: Space, budget: Budget) -> None:
             return floats * BYTES_PER_ACTIVATION if layer.num_macs else 0
 
         raise BudgetError(
-            f"--max-activation-bytes {budget.max_activation_bytes:,}: every network of space {space.name!r} holds "
-            f"{peak:,} or more at once ({_largest(least, held, 1)}); raise --max-activation-bytes to {peak:,} or more, "
+            f"`max_activation_bytes` {budget.max_activation_bytes:,}: every network of space {space.name!r} holds "
+            f"{peak:,} or more at once ({_largest(least, held, 1)}); raise `max_activation_bytes` to {peak:,} or more, "
             "or take a space with smaller first widths"
         )
 
 
 def _largest(found: Candidate, amount: Callable[[Layer], int], count: int = 3) -> str:
-    """The layers that force a cost, with the amount of each."""
+    """Describe the `count` layers that hold most of a cost, with the amount of each."""
     layers = sorted(found.layers, key=amount, reverse=True)[:count]
     return ", ".join(
         f"{layer.operation.kind} {'x'.join(map(str, layer.input_shape))} to "

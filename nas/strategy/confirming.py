@@ -1,8 +1,8 @@
-"""When a network deserves a confirmation, and whether it met the target.
+"""What to confirm: the networks whose validation accuracy makes the target likely.
 
-A confirmation reads the test set, so it is spent only where the validation accuracy makes the target likely. How
-validation and confirmed accuracy differ (more images to train on; one set is easier than the other) is not known
-beforehand: it is estimated from the confirmations that the study has made.
+A confirmation costs several trainings and reads the test set, so it is spent on likely networks alone. Confirmed and
+validation accuracy differ, since a confirmation trains on more images and the two sets are not equally hard. By how
+much is estimated from the confirmations that the study has made.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 from nas.study.answer import smallest_met
-from nas.study.records import ConfirmedFigure, TrialRecord
+from nas.study.records import ConfirmedFigure, TrialRecord, standard_error
 from nas.study.settings import StudySettings
 
-LIKELY = 0.25  # the least chance worth three trainings, and what they teach about the offset
+LIKELY = 0.25  # the least chance of meeting the target that is worth the trainings; they teach the offset as well
 WORTHWHILE = 0.95  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
-# What is believed before the first confirmation: a sixth more images to train on help a little.
+# The prior of the offset: training on a sixth more images helps a little.
 PRIOR_OFFSET = NormalDist(0.1, 0.2)  # points, confirmed minus validation
 
 
-def standard_error(accuracy: float, images: int) -> float:
-    """Of an accuracy in percent measured on `images` images, in points (binomial)."""
-    p = min(max(accuracy / 100, 0.5 / images), 1 - 0.5 / images)
-    return 100 * math.sqrt(p * (1 - p) / images)
-
-
 def offset_belief(records: Sequence[TrialRecord], validation_images: int) -> NormalDist:
-    """What confirmed accuracy is believed to add to validation accuracy, in points: the prior, updated by each pair."""
+    """Return the posterior of the offset, in points, that confirmed accuracy has over validation accuracy.
+
+    Every confirmed trial updates the prior by its two accuracies, as normal observations of known noise.
+    """
     mean, variance = PRIOR_OFFSET.mean, PRIOR_OFFSET.variance
     for record in records:
         if record.confirmed:
@@ -40,38 +37,38 @@ def offset_belief(records: Sequence[TrialRecord], validation_images: int) -> Nor
 
 
 def chance(record: TrialRecord, target: float, offset: NormalDist, validation_images: int) -> float:
-    """The probability that a confirmation of `record` meets `target` (percent)."""
+    """Return the probability that a confirmation of `record` meets `target` (percent)."""
     noise = standard_error(record.validation_accuracy, validation_images)
     expected = record.validation_accuracy + offset.mean
     return 1 - NormalDist(expected, math.hypot(offset.stdev, noise)).cdf(target)
 
 
 def is_hopeless(figure: ConfirmedFigure, target: float, seeds: int, test_images: int) -> bool:
-    """Whether the seeds that are left are less likely to lift `figure` to the target than a confirmation need be.
+    """Return whether the remaining seeds are too unlikely to bring the mean of `figure` up to `target` (percent).
 
-    That is `LIKELY` for all `seeds`, and their share of it for those that are left. One training is taken to differ
-    from another by the standard error of a reading of the test set.
+    Too unlikely is a chance below `LIKELY`, scaled by the share of `seeds` left. Trainings with different seeds are
+    taken to differ by the standard error of an accuracy on `test_images`.
     """
     done, left = figure.num_seeds, seeds - figure.num_seeds
     if left <= 0:
         return False
-    needed = (seeds * target - done * figure.mean) / left  # the mean of those that are left
+    needed = (seeds * target - done * figure.mean) / left  # the mean of the remaining seeds
     spread = standard_error(target, test_images) * math.sqrt(1 / done + 1 / left)
     return 1 - NormalDist(figure.mean, spread).cdf(needed) < LIKELY * left / seeds
 
 
 def worthwhile_below(num_params: int) -> int:
-    """What a network must have fewer parameters than, once one of `num_params` has met the target."""
+    """Return the bound that the parameters of a network must stay below, once one of `num_params` met the target."""
     return math.ceil(WORTHWHILE * num_params)
 
 
 def next_to_confirm(
     records: Sequence[TrialRecord], settings: StudySettings, target: float, validation_images: int
 ) -> TrialRecord | None:
-    """The unconfirmed trial that is worth a confirmation most; None if none is.
+    """Return the unconfirmed trial that is most worth a confirmation; None if none is worth it.
 
-    Before any network has met the target that is the one most likely to; from then on the one expected to save the
-    largest share of the parameters of the smallest that has: chance times log ratio.
+    Before any network has met the target, it is the trial most likely to. From then on it is the trial with the largest
+    expected saving: its chance, times the log ratio of the smallest network's parameters to its own.
     """
     best = smallest_met(records, settings)
     below = worthwhile_below(best.num_params) if best else math.inf

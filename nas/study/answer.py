@@ -75,5 +75,5 @@ def target_met_text(met: TrialRecord, settings: StudySettings, goes_on: bool) ->
     if not goes_on:
         return text
     if settings.stop_at_first:
-        return f"{text}; the search ends here, as --stop-at-first asks"
+        return f"{text}; the search ends here, as it was asked to"
     return f"{text}; going on for smaller ones (Ctrl-C ends the search and keeps everything)"

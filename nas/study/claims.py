@@ -9,15 +9,27 @@ from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 
 
+def data_claims(
+    dataset: str, data_fingerprint: str, image_size: int | None = None, color: bool | None = None
+) -> dict[str, Any]:
+    """Return what a network was measured on: all that it takes to load the same images again."""
+    found: dict[str, Any] = {"dataset": dataset, "data_fingerprint": data_fingerprint}
+    if image_size is not None:
+        found["image_size"] = image_size
+    if color is not None:
+        found["color"] = color
+    return found
+
+
 def claims(document: StudyDocument, record: TrialRecord) -> dict[str, Any]:
     """Return the counts and accuracies of a trial's network. Accuracies in percent."""
+    settings = document.settings
     found: dict[str, Any] = {
         "num_params": record.num_params,
         "num_macs": record.num_macs,
         "peak_activation_bytes": record.peak_activation_bytes,
         "digest": record.digest,
-        "dataset": document.settings.dataset,
-        "data_fingerprint": document.fingerprints.data,
+        **data_claims(settings.dataset, document.fingerprints.data, settings.image_size, settings.color),
         "validation_accuracy": round(record.validation_accuracy, 4) if record.validation_curve else None,
     }
     if figure := record.confirmed:

@@ -62,7 +62,7 @@ class StudyFolder:
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
             raise UsageError(
-                f"name {name!r}: a study name has 1 to 100 letters, digits, '.', '_' or '-' and begins with a letter "
+                f"`name` {name!r}: a study name has 1 to 100 letters, digits, '.', '_' or '-' and begins with a letter "
                 f"or digit"
             )
         self.name = name
@@ -152,9 +152,7 @@ class StudyFolder:
             partial.write_text(json.dumps(encode(document), indent=2) + "\n")
             partial.replace(self.settings_file)
         except OSError as error:
-            raise StudyError(
-                f"cannot write {self.run}: {error.strerror}; use --studies to keep studies elsewhere"
-            ) from None
+            raise StudyError(f"cannot write {self.run}: {error.strerror}; give another `studies` folder") from None
 
     def compare(self, settings: StudySettings, fingerprints: Fingerprints) -> None:
         """Refuses to go on with an existing study as another than it was.

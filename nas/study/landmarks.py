@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from nas.arch import costs_of, lower, read_architecture
@@ -24,10 +25,15 @@ class Reference:
 
 def references(dataset: str) -> list[Reference]:
     """Return the published networks for a data set, by size."""
+    return sorted((r for data, r in _published() if data == dataset), key=lambda r: r.num_params)
+
+
+@cache  # the files are shipped, and stay as they are
+def _published() -> list[tuple[str, Reference]]:
+    """Return every published network whose accuracy is known, each with its data set."""
     files = [read_architecture(path) for path in sorted(REFERENCES.glob("*.toml"))]
-    found = [
-        Reference(f.name, costs_of(lower(f.architecture)).num_params, f.published_best_test_accuracy)
+    return [
+        (f.dataset, Reference(f.name, costs_of(lower(f.architecture)).num_params, f.published_best_test_accuracy))
         for f in files
-        if f.dataset == dataset and f.published_best_test_accuracy is not None
+        if f.published_best_test_accuracy is not None
     ]
-    return sorted(found, key=lambda r: r.num_params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -100,6 +101,12 @@ class ConfirmedFigure:
 def last_epochs_mean(curve: tuple[float, ...]) -> float:
     """Mean of the last epochs of a curve, or of all where there are fewer."""
     return statistics.fmean(curve[-LAST_EPOCHS:])
+
+
+def standard_error(accuracy: float, num_images: int) -> float:
+    """Return the standard error, in points, of an accuracy in percent that was measured on `num_images` (binomial)."""
+    share = min(max(accuracy / 100, 0.5 / num_images), 1 - 0.5 / num_images)  # all right is no proof of no error
+    return 100 * math.sqrt(share * (1 - share) / num_images)
 
 
 def test_readings(records: list[TrialRecord]) -> int:

@@ -41,7 +41,7 @@ def resolve_settings(
         plain = encode(folder.settings())
     plain |= _with_absolute_paths(with_present_names(changes), Path())
     if "max_params" not in plain:
-        raise UsageError("max_params is missing; for example: nas search --max-params 8000 --target 99.4")
+        raise UsageError("`max_params` is missing; for example: nas search --max-params 8000 --target 99.4")
     settings = decode(StudySettings, plain, "this search")
     if name is None:
         data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(settings.dataset).name).strip("-") or "images"

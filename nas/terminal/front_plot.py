@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from nas.report.axes import front_axes
 from nas.study.front import confirmed_front
-from nas.study.landmarks import Reference
+from nas.study.landmarks import references
 from nas.study.records import TrialRecord
+from nas.study.settings import StudySettings
 
 COLUMNS, ROWS = 64, 15  # of the plot without its labels
 _MARGIN = 8  # columns of the labels on the left
@@ -36,19 +37,13 @@ UNICODE = Marks()
 ASCII = Marks("O", ".", "*", "-", "|", "+", ":", "~", "|", "+", "-")
 
 
-def front_plot(
-    records: Sequence[TrialRecord],
-    max_params: int,
-    target: float | None,
-    landmarks: Sequence[Reference],
-    marks: Marks = UNICODE,
-) -> str:
-    """The plot, `_MARGIN` + `COLUMNS` wide; empty where no trial has completed."""
+def front_plot(records: Sequence[TrialRecord], settings: StudySettings, marks: Marks = UNICODE) -> str:
+    """Return the plot, `_MARGIN` + `COLUMNS` wide; empty where no trial has completed."""
     completed = [r for r in records if r.fate == "completed"]
     confirmed = [(r, r.confirmed) for r in records if r.confirmed]
     if not completed and not confirmed:
         return ""
-    axes = front_axes(records, max_params, target, landmarks)
+    axes, target, published = front_axes(records, settings), settings.target, references(settings.dataset)
     grid = [[" "] * COLUMNS for _ in range(ROWS)]
 
     def column(size: float) -> int:
@@ -62,7 +57,7 @@ def front_plot(
             grid[row(accuracy)][column(size)] = mark
 
     for line in grid:
-        line[column(max_params)] = marks.budget
+        line[column(settings.max_params)] = marks.budget
     if target is not None and 0 <= row(target) < ROWS:
         grid[row(target)] = [marks.target] * COLUMNS
     front = [(r.num_params, r.confirmed.mean) for r in confirmed_front(records) if r.confirmed]
@@ -73,23 +68,26 @@ def front_plot(
             grid[between][column(next_size)] = marks.turn if between == row(accuracy) else marks.rise
     for r in completed:
         put(r.num_params, r.validation_accuracy, marks.trial)
-    for m in landmarks:
-        put(m.num_params, m.best_test_accuracy, marks.reference)
+    for network in published:
+        put(network.num_params, network.best_test_accuracy, marks.reference)
     for r, figure in confirmed:
         put(r.num_params, figure.mean, marks.confirmed)
-    labels = {row(a): f"{a:g}" for a in axes.accuracies()}
+    labels = {row(a): f"{a:g}" for a in axes.accuracy_labels()}
     lines = [
         f"{labels.get(i, ''):>{_MARGIN - 2}} {marks.axis}{''.join(cells)}".rstrip() for i, cells in enumerate(grid)
     ]
     lines.append(" " * (_MARGIN - 1) + marks.corner + marks.floor * COLUMNS)
-    lines.append(_size_labels([(column(s), f"{s:,}") for s in axes.sizes()]))
+    lines.append(_size_labels([(column(s), f"{s:,}") for s in axes.size_labels()]))
     legend = [f"{marks.confirmed} confirmed, test %", f"{marks.trial} trial, validation %", f"{marks.budget} budget"]
-    legend += [f"{marks.reference} published"] * bool(landmarks) + [f"{marks.target} target"] * (target is not None)
+    if published:
+        legend.append(f"{marks.reference} published")
+    if target is not None:
+        legend.append(f"{marks.target} target")
     return "\n".join([*lines, " " * _MARGIN + "   ".join(legend)])
 
 
 def _size_labels(labels: Sequence[tuple[int, str]]) -> str:
-    """Each below its column, those left out that would touch the one before."""
+    """Return the line of labels, each below its column; those that would touch the one before are left out."""
     line = " " * _MARGIN
     for column, text in labels:
         start = _MARGIN + column - len(text) // 2

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.study.front import front_records
-from nas.study.ledger import fates
+from nas.study.ledger import fates, format_duration
 from nas.study.records import TrialRecord
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
 DRAW_EVERY = 0.5  # seconds between two tables on one
-MOST_OF_TIME = 0.01  # that a search spends on tables: with thousands of trials one takes a while
+MOST_OF_TIME = 0.01  # share of its time that a search spends on tables; one of thousands of trials takes a while
 FRONT_ROWS = 8
 
 
 class SearchView:
-    """Shows snapshots of a search; a context manager, so that the terminal is left in order."""
+    """A watcher that shows a search; a context manager, so that the terminal is left in order."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -45,17 +45,17 @@ class SearchView:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """A line worth keeping: above the table on a terminal."""
+        """Print a line that stays, above the table on a terminal."""
         if self._console.is_terminal:
             self._console.print(text, highlight=False)
         else:
             print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
-        """The last picture stays until the view is left."""
+        """Do nothing: the last table stays until the view is left."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """Shows the search as it stands."""
+        """Show the search as it stands, unless it was shown a moment ago."""
         began = time.monotonic()
         if began < self._next:
             return
@@ -68,7 +68,7 @@ class SearchView:
 
 
 def status_line(snapshot: Snapshot) -> str:
-    """Trials by fate, the best, the speed and the time left, in one line."""
+    """Return trials by fate, the best, the speed and the time left, in one line."""
     by_fate = fates(snapshot.records)
     counts = ", ".join(f"{by_fate[f]} {f}" for f in ("completed", "stopped", "failed", "duplicate") if f in by_fate)
     completed = [r for r in snapshot.records if r.fate == "completed"]
@@ -87,7 +87,8 @@ def status_line(snapshot: Snapshot) -> str:
 
 
 def _clock(snapshot: Snapshot) -> str:
-    text = duration(snapshot.seconds)
+    """Return the time that has passed, and how much is left where a limit says so."""
+    text = format_duration(snapshot.seconds)
     s = snapshot.settings
     left = []
     if s.max_seconds is not None:
@@ -100,15 +101,7 @@ def _clock(snapshot: Snapshot) -> str:
         return text
     if min(left) <= 0:
         return f"{text}, no new trials: ends with what runs and what is left to confirm"
-    return f"{text}, {'at most' if s.stop_at_first else 'about'} {duration(min(left))} left"
-
-
-def duration(seconds: float) -> str:
-    """'1h02m', '3m05s', '42s'."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60}h{minutes % 60:02d}m"
-    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+    return f"{text}, {'at most' if s.stop_at_first else 'about'} {format_duration(min(left))} left"
 
 
 def _front(snapshot: Snapshot) -> Table:

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from nas.arch import lower, outline, sketch
+from nas.report import palette
 from nas.study.landmarks import references
 from nas.study.records import TrialRecord
 from nas.study.tables import front_text
@@ -17,16 +18,20 @@ if TYPE_CHECKING:
     from nas.study.folder import StudyFolder
     from nas.study.settings import StudySettings
 
-_COLORS = {"confirmed": "blue", "reference": "yellow", "budget": "red", "target": "red"}  # of a plot's marks
+_COLORS = {  # of a plot's marks; a terminal that has fewer colors shows the nearest
+    "confirmed": palette.CONFIRMED,
+    "reference": palette.REFERENCE,
+    "budget": palette.LIMIT,
+    "target": palette.LIMIT,
+}
 
 
 def print_front(records: list[TrialRecord], settings: StudySettings) -> None:
-    """The front as a table and, once there is one, as a plot; in color on a terminal that has it."""
-    landmarks = references(settings.dataset)
-    print(f"\n{front_text(records, settings.target, landmarks)}\n")
+    """Print the front as a table and, once a trial has completed, as a plot; in color on a terminal that has it."""
+    print(f"\n{front_text(records, settings.target, references(settings.dataset))}\n")
     console = Console()
     marks = ASCII if _is_simple(console) else UNICODE
-    if plot := front_plot(records, settings.max_params, settings.target, landmarks, marks):
+    if plot := front_plot(records, settings, marks):
         text = Text(plot)
         for name, color in _COLORS.items():
             text.highlight_words([getattr(marks, name)], color)
@@ -35,7 +40,7 @@ def print_front(records: list[TrialRecord], settings: StudySettings) -> None:
 
 
 def print_network(folder: StudyFolder, best: TrialRecord) -> None:
-    """The network that answers the study, drawn, where it is kept."""
+    """Print a drawing of the network that answers the study, where it is kept."""
     from nas.study.networks import kept_network
 
     if network := kept_network(folder, best):
@@ -45,5 +50,5 @@ def print_network(folder: StudyFolder, best: TrialRecord) -> None:
 
 
 def _is_simple(console: Console) -> bool:
-    """Whether it is called dumb, or knows no Unicode: such a terminal gets letters."""
+    """Return whether the terminal is called dumb, or knows no Unicode: such a one gets letters."""
     return console.is_dumb_terminal or not (console.encoding or "").lower().startswith("utf")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import ast
+import csv
 import json
 from pathlib import Path
 
 import pytest
 
 from nas.app.export import verify_accuracy
-from nas.export.verify import load_exported, verify_structure
+from nas.arch import Input
+from nas.export.python_module import load_python_module
+from nas.export.python_source import module_source
+from nas.export.verify import verify_structure
+from nas.space import candidate, load_space
 
 STUDIES = Path(__file__).parents[2] / "studies"
 MODULES = sorted(STUDIES.glob("*/net.py"))
@@ -20,7 +26,7 @@ def test_there_are_some() -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.parent.name)
 def test_structure_holds_and_the_front_names_it(path: Path) -> None:
-    exported = load_exported(path)
+    exported = load_python_module(path)
     checks = verify_structure(exported)
     assert checks
     assert all(check.holds for check in checks), checks
@@ -30,11 +36,35 @@ def test_structure_holds_and_the_front_names_it(path: Path) -> None:
     assert row["test_accuracy"] == exported.claims["test_accuracy"]
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.parent.name)
+def test_the_module_is_written_again_as_it_is(path: Path) -> None:
+    """Its architecture comes from the genes of its trial; only the line of class names is new."""
+    exported, images = load_python_module(path), Input(1, 28, 28)
+    space = load_space(str(path.parent / "space.toml"), images, 10)
+    with (path.parent / "trials.csv").open() as file:
+        row = next(row for row in csv.DictReader(file) if row["digest"] == exported.claims["digest"])
+    found = candidate(space, {name: type(plain)(row[name]) for name, plain in space.plain_genes.items()})
+    assert found is not None
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring is not None
+    text = module_source(
+        found.architecture,
+        provenance=docstring.rpartition("\n\n")[0],
+        claims=exported.claims,
+        weights_name="net.pt",
+        mean=exported.metadata.mean,
+        std=exported.metadata.std,
+        class_names=tuple(map(str, range(10))),
+    )
+    (line,) = [line for line in text.splitlines(keepends=True) if line.startswith("CLASSES = ")]
+    assert text.replace(line, "") == path.read_text()
+
+
 @pytest.mark.mnist
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.parent.name)
 def test_accuracy_holds(path: Path, mnist_dir: Path) -> None:
-    exported = load_exported(path)
+    exported = load_python_module(path)
     assert exported.claims["dataset"] == "mnist"
-    check = verify_accuracy(exported, mnist_dir)
+    check = verify_accuracy(exported, path, mnist_dir)
     assert check is not None
     assert check.holds, check

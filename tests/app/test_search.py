@@ -18,7 +18,7 @@ from nas.errors import BudgetError, StudyError, UsageError
 from nas.space import candidate, least_network, load_space, most_network
 from nas.storage.address import address_of
 from nas.storage.study_store import Store
-from nas.strategy.proposing import distributions_of
+from nas.strategy.optuna_sampler import distributions_of
 from nas.study.answer import smallest_met
 from nas.study.folder import StudyFolder
 from nas.study.records import TrialRecord
@@ -205,7 +205,7 @@ def test_the_search_goes_on_below_the_network_that_met_the_target_unless_told_to
     assert first is not None
     assert _finished(outcome) < 14
     met = f"target met: {first.num_params:,} parameters (trial {first.number}) reach 30 %"
-    assert f"{met}; the search ends here, as --stop-at-first asks" in watching.said
+    assert f"{met}; the search ends here, as it was asked to" in watching.said
     # Again: it has ended. Without the flag it goes on from there.
     assert _search(folder, settings).records == outcome.records
     watching = Watching()
@@ -263,7 +263,7 @@ def test_a_study_does_not_change_its_settings(
 
 def test_an_impossible_budget_writes_nothing(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "tiny")
-    with pytest.raises(BudgetError, match="--max-params 20: the smallest network of space 'tiny_digits' has 42 param"):
+    with pytest.raises(BudgetError, match="`max_params` 20: the smallest network of space 'tiny_digits' has 42 param"):
         _search(folder, replace(SETTINGS, max_params=20))
     assert not folder.path.exists()
 

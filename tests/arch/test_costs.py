@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.arch import Architecture, Block, Budget, Costs, Dress, Head, Input, Pool, Transition, costs_of, lower
+from nas.arch import Architecture, Block, Budget, Costs, Head, Input, NormAct, Pool, Transition, costs_of, lower
 from nas.arch.description import BodyItem
 
-BARE = Dress(norm="none", activation="none")
-BIASED = Dress(bias=True, norm="none", activation="none")
+BARE = NormAct(norm="none", activation="none")
+BIASED = NormAct(bias=True, norm="none", activation="none")
 GAP_LINEAR = Head(bias=False)
 IMAGE = Input(3, 8, 8)
 
@@ -26,19 +26,19 @@ def costs(*body: BodyItem, head: Head = GAP_LINEAR, image: Input = IMAGE) -> Cos
 HEAD = 16 * 10  # gap_linear of 16 channels without bias
 
 BLOCKS = {
-    "plain": (Block(16, dress=BARE), 3 * 16 * 3 * 3),
-    "bias": (Block(16, dress=BIASED), 16 * 3 * 3 * 3 + 16),
+    "plain": (Block(16, norm_act=BARE), 3 * 16 * 3 * 3),
+    "bias": (Block(16, norm_act=BIASED), 16 * 3 * 3 * 3 + 16),
     "norm": (Block(16), 16 * 3 * 3 * 3 + 2 * 16),
-    "prelu": (Block(16, dress=Dress(norm="none", activation="prelu")), 16 * 3 * 3 * 3 + 1),
-    "dropout": (Block(16, dress=Dress(norm="none", dropout=0.5)), 16 * 3 * 3 * 3),
-    "kernel": (Block(16, kernel=5, dress=BIASED), 16 * 3 * 5 * 5 + 16),
-    "valid": (Block(16, padding="valid", dress=BIASED), 16 * 3 * 3 * 3 + 16),
-    "strided": (Block(16, stride=2, dress=BIASED), 16 * 3 * 3 * 3 + 16),
+    "prelu": (Block(16, norm_act=NormAct(norm="none", activation="prelu")), 16 * 3 * 3 * 3 + 1),
+    "dropout": (Block(16, norm_act=NormAct(norm="none", dropout=0.5)), 16 * 3 * 3 * 3),
+    "kernel": (Block(16, kernel=5, norm_act=BIASED), 16 * 3 * 5 * 5 + 16),
+    "valid": (Block(16, padding="valid", norm_act=BIASED), 16 * 3 * 3 * 3 + 16),
+    "strided": (Block(16, stride=2, norm_act=BIASED), 16 * 3 * 3 * 3 + 16),
     "separable": (Block(16, kind="separable"), 3 * 3 * 3 + 2 * 3 + 3 * 16 + 2 * 16),
-    "separable, no norm": (Block(16, kind="separable", dress=BIASED), 3 * 3 * 3 + 3 * 16 + 16),
+    "separable, no norm": (Block(16, kind="separable", norm_act=BIASED), 3 * 3 * 3 + 3 * 16 + 16),
     "projection": (Block(16, shortcut="projection"), 16 * 3 * 3 * 3 + 2 * 16 + 3 * 16),
     "transition": (Transition(16), 3 * 16),
-    "dressed transition": (Transition(16, Dress(bias=True)), 3 * 16 + 16 + 2 * 16),
+    "transition with norm and activation": (Transition(16, NormAct(bias=True)), 3 * 16 + 16 + 2 * 16),
 }
 
 
@@ -72,7 +72,7 @@ def test_shared_weights_count_once_and_work_each_time() -> None:
 def test_num_macs_by_hand() -> None:
     # 8x8 same, pooled to 4x4, valid to 2x2, strided to 1x1; norms, activations and pools count nothing.
     body = (
-        Block(8, dress=Dress(bias=True)),
+        Block(8, norm_act=NormAct(bias=True)),
         Pool("max"),
         Block(12, padding="valid"),
         Transition(6),

@@ -11,7 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Recipe, Transition, canonical_form, digest_of, lower
+from nas.arch import (
+    Architecture,
+    Block,
+    Head,
+    Input,
+    NormAct,
+    Pool,
+    Recipe,
+    Transition,
+    canonical_form,
+    digest_of,
+    lower,
+)
 from nas.arch.description import BodyItem
 from nas.arch.recipe import recipe_digest
 
@@ -25,12 +37,12 @@ def digest(*body: BodyItem, head: Head = GAP_LINEAR, image: Input = IMAGE, class
     return digest_of(lower(Architecture(image, classes, body, head)))
 
 
-BARE = Dress(norm="none", activation="none")
-DROPPED = Dress(dropout=0.1)
+BARE = NormAct(norm="none", activation="none")
+DROPPED = NormAct(dropout=0.1)
 
 EQUAL: dict[str, tuple[Body, Head, Body, Head]] = {
     "a transition and a 1x1 block": (
-        (Block(8), Transition(4)), Head(), (Block(8), Block(4, kernel=1, dress=BARE)), Head()
+        (Block(8), Transition(4)), Head(), (Block(8), Block(4, kernel=1, norm_act=BARE)), Head()
     ),
     "same and valid at kernel 1": (
         (Block(8, kernel=1),), Head(), (Block(8, kernel=1, padding="valid"),), Head()
@@ -39,27 +51,27 @@ EQUAL: dict[str, tuple[Body, Head, Body, Head]] = {
         (Block(8), Pool("average", 8)), Head(), (Block(8),), Head()
     ),
     "the order of a norm and no activation": (
-        (Block(8, dress=Dress(activation="none")),),
+        (Block(8, norm_act=NormAct(activation="none")),),
         Head(),
-        (Block(8, dress=Dress(activation="none", order="activation_first")),),
+        (Block(8, norm_act=NormAct(activation="none", order="activation_first")),),
         Head(),
     ),
     "the kind of no dropout": (
-        (Block(8, dress=Dress(dropout_kind="channel")),), Head(), (Block(8),), Head()
+        (Block(8, norm_act=NormAct(dropout_kind="channel")),), Head(), (Block(8),), Head()
     ),
     "the kind of dropout on one pixel": (
-        (Pool("max", 8), Block(8, dress=DROPPED)),
+        (Pool("max", 8), Block(8, norm_act=DROPPED)),
         Head(),
-        (Pool("max", 8), Block(8, dress=Dress(dropout=0.1, dropout_kind="channel"))),
+        (Pool("max", 8), Block(8, norm_act=NormAct(dropout=0.1, dropout_kind="channel"))),
         Head(),
     ),
     "a function and a layer": (
-        (Block(8, dress=Dress(functional=True, dropout=0.1)),), Head(), (Block(8, dress=DROPPED),), Head()
+        (Block(8, norm_act=NormAct(functional=True, dropout=0.1)),), Head(), (Block(8, norm_act=DROPPED),), Head()
     ),
     "a function and a layer with shared weights": (
-        (Block(8), Block(8, repeat=2, dress=Dress(functional=True, order="activation_first"))),
+        (Block(8), Block(8, repeat=2, norm_act=NormAct(functional=True, order="activation_first"))),
         Head(),
-        (Block(8), Block(8, repeat=2, dress=Dress(order="activation_first"))),
+        (Block(8), Block(8, repeat=2, norm_act=NormAct(order="activation_first"))),
         Head(),
     ),
     "gap_linear and gap_conv": ((Block(8),), Head("gap_linear"), (Block(8),), Head("gap_conv")),
@@ -87,9 +99,9 @@ EQUAL: dict[str, tuple[Body, Head, Body, Head]] = {
         (Pool("max", 1, 2), Block(8)), Head(), (Pool("average", 1, 2), Block(8)), Head()
     ),
     "a depthwise convolution of one channel and a plain one": (
-        (Block(8, kind="separable", dress=BARE),),
+        (Block(8, kind="separable", norm_act=BARE),),
         Head(),
-        (Block(1, dress=BARE), Transition(8)),
+        (Block(1, norm_act=BARE), Transition(8)),
         Head(),
     ),
 }  # fmt: skip
@@ -101,7 +113,7 @@ def test_one_network_written_twice_has_one_digest(body: Body, head: Head, other_
     assert digest(*body, head=head) == digest(*other_body, head=other_head)
 
 
-BASE = Block(8, dress=Dress(dropout=0.1))
+BASE = Block(8, norm_act=NormAct(dropout=0.1))
 CHANGES: list[dict[str, Any]] = [
     {"width": 9},
     {"kind": "separable"},
@@ -111,16 +123,16 @@ CHANGES: list[dict[str, Any]] = [
     {"shortcut": "identity"},
     {"shortcut": "projection"},
     {"repeat": 2},
-    {"dress": dataclasses.replace(BASE.dress, bias=True)},
-    {"dress": dataclasses.replace(BASE.dress, norm="none")},
+    {"norm_act": dataclasses.replace(BASE.norm_act, bias=True)},
+    {"norm_act": dataclasses.replace(BASE.norm_act, norm="none")},
     *(
-        {"dress": dataclasses.replace(BASE.dress, activation=name)}
+        {"norm_act": dataclasses.replace(BASE.norm_act, activation=name)}
         for name in ("leaky_relu", "prelu", "silu", "gelu", "hardswish", "none")
     ),
-    {"dress": dataclasses.replace(BASE.dress, order="activation_first")},
-    {"dress": dataclasses.replace(BASE.dress, dropout=0.2)},
-    {"dress": dataclasses.replace(BASE.dress, dropout=0.0)},
-    {"dress": dataclasses.replace(BASE.dress, dropout_kind="channel")},
+    {"norm_act": dataclasses.replace(BASE.norm_act, order="activation_first")},
+    {"norm_act": dataclasses.replace(BASE.norm_act, dropout=0.2)},
+    {"norm_act": dataclasses.replace(BASE.norm_act, dropout=0.0)},
+    {"norm_act": dataclasses.replace(BASE.norm_act, dropout_kind="channel")},
 ]
 
 
@@ -137,7 +149,7 @@ def test_each_change_of_a_pool_changes_the_digest() -> None:
 
 
 def test_each_change_of_a_transition_or_head_changes_the_digest() -> None:
-    transitions = [Transition(4), Transition(5), Transition(4, Dress()), Transition(4, Dress(bias=True))]
+    transitions = [Transition(4), Transition(5), Transition(4, NormAct()), Transition(4, NormAct(bias=True))]
     assert len({digest(Block(8), transition) for transition in transitions}) == len(transitions)
     heads = [
         Head(),
@@ -161,8 +173,8 @@ def test_the_order_of_the_body_matters() -> None:
 
 
 def test_a_depthwise_convolution_is_no_plain_one() -> None:
-    separable = Block(6, kind="separable", dress=BARE)
-    assert digest(Block(4), separable) != digest(Block(4), Block(4, dress=BARE), Transition(6))
+    separable = Block(6, kind="separable", norm_act=BARE)
+    assert digest(Block(4), separable) != digest(Block(4), Block(4, norm_act=BARE), Transition(6))
 
 
 def test_shared_weights_are_another_network() -> None:
@@ -172,14 +184,14 @@ def test_shared_weights_are_another_network() -> None:
 
 
 def test_only_weights_are_shared() -> None:
-    entries = canonical_form(lower(Architecture(IMAGE, 10, (Block(1, repeat=2, dress=Dress(norm="none")),))))
+    entries = canonical_form(lower(Architecture(IMAGE, 10, (Block(1, repeat=2, norm_act=NormAct(norm="none")),))))
     convolutions = [i for i, entry in enumerate(entries) if entry[0] == "convolution"]
     assert [entries[i][-1] for i in convolutions] == [convolutions[0]] * 2
     assert [entry[-1] for entry in entries if entry[0] == "activation"] == [2, 4]
 
 
 def test_form_is_json_and_digest_is_16_hexadecimal_digits() -> None:
-    layers = lower(Architecture(IMAGE, 10, (Block(8, shortcut="projection", dress=DROPPED), Pool())))
+    layers = lower(Architecture(IMAGE, 10, (Block(8, shortcut="projection", norm_act=DROPPED), Pool())))
     form = canonical_form(layers)
     assert json.loads(json.dumps(form)) == form
     assert re.fullmatch(r"[0-9a-f]{16}", digest_of(layers))
@@ -192,8 +204,8 @@ blocks = st.builds(
     kind=st.sampled_from(["plain", "separable"]),
     padding=st.sampled_from(["same", "valid"]),
     shortcut=st.sampled_from(["none", "none", "projection"]),
-    dress=st.builds(
-        Dress,
+    norm_act=st.builds(
+        NormAct,
         bias=st.booleans(),
         norm=st.sampled_from(["batch", "none"]),
         activation=st.sampled_from(["relu", "silu", "none"]),
@@ -207,7 +219,7 @@ blocks = st.builds(
 @settings(max_examples=100, deadline=None)
 @given(st.lists(blocks, max_size=4))
 def test_functional_never_changes_the_digest_or_the_costs(body: list[Block]) -> None:
-    functional = [dataclasses.replace(b, dress=dataclasses.replace(b.dress, functional=True)) for b in body]
+    functional = [dataclasses.replace(b, norm_act=dataclasses.replace(b.norm_act, functional=True)) for b in body]
     image = Input(2, 12, 12)
     assert digest(*body, image=image) == digest(*functional, image=image)
 

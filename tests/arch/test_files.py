@@ -14,9 +14,9 @@ from nas.arch import (
     Architecture,
     ArchitectureFile,
     Block,
-    Dress,
     Head,
     Input,
+    NormAct,
     Pool,
     Recipe,
     Transition,
@@ -45,15 +45,15 @@ def test_a_full_file(tmp_path: Path) -> None:
         published_best_test_accuracy = 99
         input = [3, 8, 6]
         classes = 7
-        dress = { bias = true, dropout = 0.1 }
+        norm_act = { bias = true, dropout = 0.1 }
         body = [
           { type = "block", width = 4, kind = "separable", kernel = 5, shortcut = "projection" },
-          { type = "block", width = 4, repeat = 2, dress = { dropout = 0.0, norm = "none" } },
+          { type = "block", width = 4, repeat = 2, norm_act = { dropout = 0.0, norm = "none" } },
           { type = "transition", width = 5 },
-          { type = "transition", width = 6, dressed = true },
-          { type = "transition", width = 7, dressed = true, dress = { activation = "silu" } },
-          { type = "transition", width = 8, dress = { norm = "none" } },
-          { type = "transition", width = 9, dressed = false },
+          { type = "transition", width = 6, norm_act = true },
+          { type = "transition", width = 7, norm_act = { activation = "silu" } },
+          { type = "transition", width = 8, norm_act = { norm = "none", bias = false, dropout = 0.0 } },
+          { type = "transition", width = 9, norm_act = false },
           { type = "pool", kind = "average", size = 3, stride = 2 },
         ]
         head = { kind = "conv_gap", kernel = 3, padding = "same", bias = false }
@@ -61,14 +61,14 @@ def test_a_full_file(tmp_path: Path) -> None:
         epochs = 3
         learning_rate = 1
     """
-    dress = Dress(bias=True, dropout=0.1)
+    norm_act = NormAct(bias=True, dropout=0.1)
     body = (
-        Block(4, "separable", 5, shortcut="projection", dress=dress),
-        Block(4, repeat=2, dress=Dress(bias=True, norm="none")),
+        Block(4, "separable", 5, shortcut="projection", norm_act=norm_act),
+        Block(4, repeat=2, norm_act=NormAct(bias=True, norm="none")),
         Transition(5),
-        Transition(6, dress),
-        Transition(7, Dress(bias=True, activation="silu", dropout=0.1)),
-        Transition(8, Dress(norm="none")),
+        Transition(6, norm_act),
+        Transition(7, NormAct(bias=True, activation="silu", dropout=0.1)),
+        Transition(8, NormAct(norm="none")),
         Transition(9),
         Pool("average", 3, 2),
     )
@@ -102,25 +102,28 @@ PROBLEMS: list[tuple[str, str]] = [
         "body[0].padding: 'full' is not known; known: same, valid",
     ),
     (
-        BODY.format('{ type = "block", width = 8, dress = { activation = "rulu" } }'),
-        "body[0].dress.activation: 'rulu' is not known; did you mean 'relu' or 'prelu' or 'silu'?",
+        BODY.format('{ type = "block", width = 8, norm_act = { activation = "rulu" } }'),
+        "body[0].norm_act.activation: 'rulu' is not known; did you mean 'relu' or 'prelu' or 'silu'?",
     ),
     (
-        BODY.format('{ type = "block", width = 8, dress = { dropout = 1.0 } }'),
-        "body[0].dress.dropout: 1.0 must be below 1.0",
+        BODY.format('{ type = "block", width = 8, norm_act = { dropout = 1.0 } }'),
+        "body[0].norm_act.dropout: 1.0 must be below 1.0",
     ),
-    (BODY.format('{ type = "block", width = 8, dress = 3 }'), "body[0].dress: 3 is not a table"),
+    (BODY.format('{ type = "block", width = 8, norm_act = 3 }'), "body[0].norm_act: 3 is not true, false or a table"),
     (BODY.format('{ type = "blok", width = 8 }'), "body[0].type: 'blok' is not known; did you mean 'block'?"),
     (BODY.format('{ type = ["block"] }'), "body[0].type: ['block'] is not known; known: block, pool, transition"),
     (BODY.format("{ width = 8 }"), "body[0].type: missing; known: block, pool, transition"),
     (BODY.format('"pool"'), "body[0]: 'pool' is not a table"),
-    (BODY.format('{ type = "transition", width = 8, dressed = 1 }'), "body[0].dressed: 1 is not true or false"),
-    (BODY.format('{ type = "pool", dressed = true }'), "body[0].dressed: unknown key; known: kind, size, stride"),
+    (
+        BODY.format('{ type = "transition", width = 8, norm_act = 1 }'),
+        "body[0].norm_act: 1 is not true, false or a table",
+    ),
+    (BODY.format('{ type = "pool", norm_act = true }'), "body[0].norm_act: unknown key; known: kind, size, stride"),
     (BODY.format('{ type = "pool", size = 0 }'), "body[0].size: 0 is below 1, the least"),
     (HEADER, "body: missing"),
     (HEADER + "body = 3", "body: 3 is not a list"),
-    (HEADER + "body = []\ndress = 3", "dress: 3 is not a table"),
-    (HEADER + 'body = []\ndress = { nrom = "batch" }', "dress.nrom: unknown key; did you mean 'norm'?"),
+    (HEADER + "body = []\nnorm_act = 3", "norm_act: 3 is not a table"),
+    (HEADER + 'body = []\nnorm_act = { nrom = "batch" }', "norm_act.nrom: unknown key; did you mean 'norm'?"),
     (
         BODY.format("") + 'head = { kind = "gap" }',
         "head.kind: 'gap' is not known; did you mean 'gap_conv' or 'conv_gap'?",
@@ -157,11 +160,11 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         nmae = "a"
         input = [0, 28, 28]
         classes = 10
-        dress = { dropout = 2 }
+        norm_act = { dropout = 2 }
         body = [
-          { type = "block", width = 0, dress = { bias = 1 } },
+          { type = "block", width = 0, norm_act = { bias = 1 } },
           { type = "pol" },
-          { type = "transition", width = 8, dressed = "yes" },
+          { type = "transition", width = 8, norm_act = "yes" },
         ]
         [recipe]
         optimizer = "adm"
@@ -171,13 +174,13 @@ def test_all_problems_at_once(tmp_path: Path) -> None:
         read_architecture(path)
     assert str(caught.value).splitlines() == [
         f"{path} has 9 problems:",
-        "  dress.dropout: 2.0 must be below 1.0",
-        "  body[2].dressed: 'yes' is not true or false",
+        "  norm_act.dropout: 2.0 must be below 1.0",
+        "  body[2].norm_act: 'yes' is not true, false or a table",
         "  nmae: unknown key; did you mean 'name'?",
         "  name: missing",
         "  input[0]: 0 is below 1, the least",
         "  body[0].width: 0 is below 1, the least",
-        "  body[0].dress.bias: 1 is not true or false",
+        "  body[0].norm_act.bias: 1 is not true or false",
         "  body[1].type: 'pol' is not known; did you mean 'pool'?",
         "  recipe.optimizer: 'adm' is not known; did you mean 'adam' or 'adamw'?",
     ]
@@ -201,16 +204,16 @@ def test_a_file_that_is_not_toml_names_its_line(tmp_path: Path) -> None:
         read_architecture(path)
 
 
-dresses = st.builds(Dress, bias=st.booleans(), dropout=st.floats(0.0, 0.9), functional=st.booleans())
+norm_acts = st.builds(NormAct, bias=st.booleans(), dropout=st.floats(0.0, 0.9), functional=st.booleans())
 architectures = st.builds(
     Architecture,
     input=st.builds(Input, st.integers(1, 3), st.integers(16, 40), st.integers(16, 40)),
     classes=st.integers(2, 100),
     body=st.lists(
         st.builds(
-            Block, width=st.integers(1, 9), kernel=st.sampled_from([1, 3]), stride=st.integers(1, 2), dress=dresses
+            Block, width=st.integers(1, 9), kernel=st.sampled_from([1, 3]), stride=st.integers(1, 2), norm_act=norm_acts
         )
-        | st.builds(Transition, width=st.integers(1, 9), dress=dresses)
+        | st.builds(Transition, width=st.integers(1, 9), norm_act=norm_acts)
         | st.builds(Pool, kind=st.sampled_from(["max", "average"]), size=st.just(1), stride=st.integers(0, 2)),
         max_size=4,
     ).map(tuple),

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.arch import IMAGE, Architecture, Block, Dress, Head, Input, Layer, Pool, Transition, calls, lower
+from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, NormAct, Pool, Transition, calls, lower
 from nas.arch.description import BodyItem
 from nas.errors import ArchitectureError
 
-BARE = Dress(norm="none", activation="none")
+BARE = NormAct(norm="none", activation="none")
 GAP_LINEAR = Head()
 SMALL = Input(1, 8, 8)
 
@@ -30,21 +30,24 @@ def groups(layers: list[Layer]) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize(
-    ("dress", "expected"),
+    ("norm_act", "expected"),
     [
         (BARE, ["Conv2d"]),
-        (Dress(), ["Conv2d", "BatchNorm2d", "ReLU"]),
-        (Dress(order="activation_first", dropout=0.1), ["Conv2d", "ReLU", "BatchNorm2d", "Dropout"]),
-        (Dress(norm="none", activation="prelu", dropout=0.1, dropout_kind="channel"), ["Conv2d", "PReLU", "Dropout2d"]),
-        (Dress(norm="none", activation="leaky_relu"), ["Conv2d", "LeakyReLU"]),
-        (Dress(norm="none", activation="silu"), ["Conv2d", "SiLU"]),
-        (Dress(norm="none", activation="gelu"), ["Conv2d", "GELU"]),
-        (Dress(norm="none", activation="hardswish"), ["Conv2d", "Hardswish"]),
+        (NormAct(), ["Conv2d", "BatchNorm2d", "ReLU"]),
+        (NormAct(order="activation_first", dropout=0.1), ["Conv2d", "ReLU", "BatchNorm2d", "Dropout"]),
+        (
+            NormAct(norm="none", activation="prelu", dropout=0.1, dropout_kind="channel"),
+            ["Conv2d", "PReLU", "Dropout2d"],
+        ),
+        (NormAct(norm="none", activation="leaky_relu"), ["Conv2d", "LeakyReLU"]),
+        (NormAct(norm="none", activation="silu"), ["Conv2d", "SiLU"]),
+        (NormAct(norm="none", activation="gelu"), ["Conv2d", "GELU"]),
+        (NormAct(norm="none", activation="hardswish"), ["Conv2d", "Hardswish"]),
     ],
 )
-def test_dress_of_a_block_and_of_a_transition(dress: Dress, expected: list[str]) -> None:
-    assert kinds(layers_of(Block(4, dress=dress)))[:-2] == expected
-    assert kinds(layers_of(Transition(4, dress)))[:-2] == expected
+def test_norm_act_of_a_block_and_of_a_transition(norm_act: NormAct, expected: list[str]) -> None:
+    assert kinds(layers_of(Block(4, norm_act=norm_act)))[:-2] == expected
+    assert kinds(layers_of(Transition(4, norm_act)))[:-2] == expected
 
 
 def test_separable_block() -> None:
@@ -94,14 +97,14 @@ def test_heads(head: Head, size: tuple[int, int], expected: list[tuple[str, tupl
 
 
 def test_identity_shortcut_reads_the_image_and_ends_ahead_of_the_activation() -> None:
-    layers = layers_of(Block(1, shortcut="identity", dress=Dress(dropout=0.1)))
+    layers = layers_of(Block(1, shortcut="identity", norm_act=NormAct(dropout=0.1)))
     assert kinds(layers)[:5] == ["Conv2d", "BatchNorm2d", "Add", "ReLU", "Dropout"]
     assert layers[2].sources == (1, IMAGE)
     assert groups(layers) == [("convblock1", 0), ("", 0), ("tail1", 0), ("gap", 0), ("fc", 0)]
 
 
 def test_projection_shortcut() -> None:
-    layers = layers_of(Block(4), Block(6, shortcut="projection", stride=2, dress=Dress(order="activation_first")))
+    layers = layers_of(Block(4), Block(6, shortcut="projection", stride=2, norm_act=NormAct(order="activation_first")))
     assert kinds(layers)[3:8] == ["Conv2d", "Conv2d", "Add", "ReLU", "BatchNorm2d"]
     assert [layer.sources for layer in layers[3:6]] == [(2,), (2,), (3, 4)]
     assert {layer.output_shape for layer in layers[3:8]} == {(6, 4, 4)}
@@ -120,8 +123,10 @@ def test_repeat_runs_the_same_submodules_again() -> None:
 
 
 def test_functional_activation_splits_its_submodule() -> None:
-    dress = Dress(functional=True, order="activation_first", dropout=0.1)
-    layers = layers_of(Block(4, dress=dress), Transition(4, dress), Block(4, dress=Dress(functional=True)))
+    norm_act = NormAct(functional=True, order="activation_first", dropout=0.1)
+    layers = layers_of(
+        Block(4, norm_act=norm_act), Transition(4, norm_act), Block(4, norm_act=NormAct(functional=True))
+    )
     assert groups(layers)[:-2] == [
         ("convblock1", 0),
         ("", 0),
@@ -181,9 +186,9 @@ SHRUNK = (
             "head.kernel: only conv_gap has a kernel and padding of its own, not gap_conv",
         ),
         (
-            (Block(4, dress=Dress(activation="prelu", functional=True)),),
+            (Block(4, norm_act=NormAct(activation="prelu", functional=True)),),
             Head(),
-            "body[0].dress.functional: prelu has a weight and must be a layer",
+            "body[0].norm_act.functional: prelu has a weight and must be a layer",
         ),
     ],
 )
@@ -212,7 +217,7 @@ bodies = st.lists(
             padding=st.sampled_from(["same", "valid"]),
             shortcut=st.sampled_from(["none", "identity", "projection"]),
             repeat=st.integers(1, 2),
-            dress=st.builds(Dress, functional=st.booleans(), dropout=st.sampled_from([0.0, 0.1])),
+            norm_act=st.builds(NormAct, functional=st.booleans(), dropout=st.sampled_from([0.0, 0.1])),
         ),
         st.builds(Transition, width=st.integers(1, 4)),
         st.builds(Pool, kind=st.sampled_from(["max", "average"]), size=st.integers(1, 3), stride=st.integers(0, 3)),

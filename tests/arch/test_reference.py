@@ -97,7 +97,7 @@ def test_functions_of_004_are_no_rows() -> None:
 
 
 def test_totals_by_arithmetic() -> None:
-    # Bias-free 3x3 convolutions, bare 1x1 transition and 1x1 classifier.
+    # Bias-free 3x3 convolutions, 1x1 transition alone and 1x1 classifier.
     assert costs_of(reference_layers("000")).num_params == (
         1 * 12 * 9 + 12 * 16 * 9 + 16 * 10 + 10 * 16 * 9 + 16 * 20 * 9 + 20 * 24 * 9 + 24 * 10
     )

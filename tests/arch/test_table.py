@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Layer, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, Layer, NormAct, Pool, costs_of, lower
 from nas.arch.description import BodyItem
 from nas.arch.table import layer_rows, layer_table, sketch
 
-FUNCTIONAL = Dress(functional=True, order="activation_first")
+FUNCTIONAL = NormAct(functional=True, order="activation_first")
 GAP_LINEAR = Head()
 
 
@@ -17,7 +17,7 @@ def layers_of(*body: BodyItem, head: Head = GAP_LINEAR) -> list[Layer]:
 
 
 def test_rows_are_plain_and_add_up() -> None:
-    layers = layers_of(Block(4), Block(4, repeat=2, shortcut="identity", dress=FUNCTIONAL), Pool())
+    layers = layers_of(Block(4), Block(4, repeat=2, shortcut="identity", norm_act=FUNCTIONAL), Pool())
     rows = layer_rows(layers)
     assert json.loads(json.dumps(rows)) == rows
     assert sum(row["num_params"] for row in rows) == costs_of(layers).num_params
@@ -33,7 +33,7 @@ def test_rows_are_plain_and_add_up() -> None:
 
 
 def test_functions_are_noted_on_the_row_before_them() -> None:
-    rows = layer_rows(layers_of(Block(1, shortcut="identity"), Block(4, shortcut="projection", dress=FUNCTIONAL)))
+    rows = layer_rows(layers_of(Block(1, shortcut="identity"), Block(4, shortcut="projection", norm_act=FUNCTIONAL)))
     assert [(row["name"], row.get("then")) for row in rows[:6]] == [
         ("Conv2d-1", None),
         ("BatchNorm2d-2", ["add image"]),
@@ -45,8 +45,8 @@ def test_functions_are_noted_on_the_row_before_them() -> None:
 
 
 def test_what_a_function_made_goes_by_the_row_that_it_follows() -> None:
-    dress = Dress(norm="none", functional=True)
-    rows = layer_rows(layers_of(Block(4, dress=dress), Block(4, shortcut="identity", dress=dress)))
+    norm_act = NormAct(norm="none", functional=True)
+    rows = layer_rows(layers_of(Block(4, norm_act=norm_act), Block(4, shortcut="identity", norm_act=norm_act)))
     assert [row.get("then") for row in rows[:2]] == [["relu"], ["add Conv2d-1", "relu"]]
 
 
@@ -69,7 +69,7 @@ def test_rows_with_shared_weights() -> None:
 
 
 def test_table() -> None:
-    layers = layers_of(Block(1, repeat=2, dress=FUNCTIONAL), Block(16, kernel=5), head=Head(bias=False))
+    layers = layers_of(Block(1, repeat=2, norm_act=FUNCTIONAL), Block(16, kernel=5), head=Head(bias=False))
     assert layer_table(layers).splitlines() == [
         "         Layer (type)           Output Shape            Param #            MACs",
         "===============================================================================",
@@ -92,7 +92,7 @@ def test_table() -> None:
 
 
 def test_sketch() -> None:
-    layers = layers_of(Block(1, repeat=2), Pool(), Block(10, shortcut="projection", dress=FUNCTIONAL))
+    layers = layers_of(Block(1, repeat=2), Pool(), Block(10, shortcut="projection", norm_act=FUNCTIONAL))
     # 80 columns less 16 + 2 + 8 + 2 in front of the bars and 1 + 3 behind leave 48 for the 110 of `fc`.
     assert sketch(layers).splitlines() == [
         "convblock1         1 x 8x8  ▇▇▇▇▇ 11",
@@ -109,7 +109,7 @@ def test_sketch() -> None:
 
 
 def test_sketch_and_table_fit_80_columns_and_the_longest_bar_fills_them() -> None:
-    body = [Block(4), *(Block(4, shortcut="identity", dress=FUNCTIONAL) for _ in range(30)), Block(1_000)]
+    body = [Block(4), *(Block(4, shortcut="identity", norm_act=FUNCTIONAL) for _ in range(30)), Block(1_000)]
     layers = layers_of(*body)
     assert max(map(len, layer_table(layers).splitlines())) == 79
     widths = [len(line) for line in sketch(layers).splitlines()]

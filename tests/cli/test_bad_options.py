@@ -157,4 +157,4 @@ def test_a_gpu_that_is_not_there(nas: Nas) -> None:
 def test_a_studies_folder_that_cannot_be_written(nas: Nas) -> None:
     (nas.cwd / "a_file").write_text("in the way")
     ended = nas("search", "--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--studies", "a_file")
-    assert_refused(ended, 1, r"cannot write a_file/digits-tiny_digits-2000/run: .*; use --studies to keep studies el")
+    assert_refused(ended, 1, r"cannot write a_file/digits-tiny_digits-2000/run: .*; give another --studies fo")

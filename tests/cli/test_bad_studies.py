@@ -165,9 +165,9 @@ def add_trial_like(number: int, fate: str, study: Study) -> int:
     [
         (
             "net.txt",
-            r"-o net\.txt: the name says the format and must end in one of \.py \(a Python module.*\), \.onnx",
+            r"error: net\.txt: the name says the format and must end in one of \.py \(a Python module.*\), \.onnx",
         ),
-        ("a_file/net.py", r"cannot write a_file/net\.py: .*; choose another -o"),
+        ("a_file/net.py", r"cannot write a_file/net\.py: .*; choose another \S*output"),
     ],
 )
 def test_an_export_that_cannot_be_written(place: str, text: str, study_copy: Study) -> None:
@@ -178,7 +178,7 @@ def test_an_export_that_cannot_be_written(place: str, text: str, study_copy: Stu
 def test_a_report_that_cannot_be_written(study_copy: Study) -> None:
     (study_copy.nas.cwd / "a_file").write_text("in the way")
     ended = study_copy.nas("report", "small", "-o", "a_file/report")
-    assert_refused(ended, 1, "cannot write a_file/report: .*; choose another -o")
+    assert_refused(ended, 1, "cannot write a_file/report: .*; choose another [`-]+output")
 
 
 # Modules

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from conftest import Nas
+from PIL import Image
 
 if TYPE_CHECKING:
     from conftest import Study
@@ -28,6 +32,65 @@ def test_exported_and_verified_on_the_test_set(study_copy: Study, name: str) -> 
         assert claims["num_bytes"] < claims["float_bytes"]
     elif not name.endswith(".h"):
         assert derived["num_params"] == claims["num_params"]
+
+
+def make_images(folder: Path) -> None:
+    """Two classes of gray and color images of three sizes: bright above, or bright below."""
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 30), ("test", 12)):
+        for place, name in enumerate(("above", "below")):
+            (folder / part / name).mkdir(parents=True)
+            for number in range(count):
+                side = (9, 12, 15)[number % 3]
+                pixels = generator.integers(0, 100, (side, side, 3), dtype=np.uint8)
+                half = slice(0, side // 2) if place == 0 else slice(side // 2, side)
+                pixels[half] += 120
+                Image.fromarray(pixels).save(folder / part / name / f"{number}.png")
+
+
+@pytest.fixture(scope="module")
+def folder_study(tmp_path_factory: pytest.TempPathFactory) -> Nas:
+    """A study 'own' on a folder of images of different sizes."""
+    home = tmp_path_factory.mktemp("own")
+    make_images(home / "images")
+    nas = Nas(home, home / "home")
+    where = ("--dataset", "images", "--image-size", 8, "--gray", "--space", "tiny_digits", "--max-params", 1500)
+    small = ("--trials", 2, "--epochs", 2, "--seeds", 1, "--workers", 1, "--target", 10, "--name", "own")
+    ended = nas("search", *where, *small, timeout=300)
+    assert ended.rc == 0, ended.err
+    return nas
+
+
+@pytest.mark.parametrize("name", ["net.py", "net.onnx"])
+def test_a_network_of_images_of_different_sizes_verifies(folder_study: Nas, name: str) -> None:
+    exported = folder_study("export", "own", "-o", name, "--json")
+    assert exported.rc == 0, exported.err
+    assert (exported.json["image_size"], exported.json["color"]) == (8, False)
+    verified = folder_study("verify", name, "--json")
+    assert verified.rc == 0, verified.err
+    assert "weights_test_accuracy" in {check["claim"] for check in verified.json["checks"]}
+
+
+def test_only_formats_in_8_bits_need_the_images(folder_study: Nas) -> None:
+    images, hidden = folder_study.cwd / "images", folder_study.cwd / "hidden"
+    images.rename(hidden)
+    try:
+        for name in ("alone.py", "alone.onnx", "alone.pt2", "alone.h"):
+            assert folder_study("export", "own", "-o", name).rc == 0
+        for name in ("alone.int8.h", "alone.int8.pt"):
+            ended = folder_study("export", "own", "-o", name)
+            assert ended.rc == 1
+            assert "an 8-bit format is calibrated on the images of the study, and they fail: " in ended.err
+            assert not (folder_study.cwd / name).exists()
+    finally:
+        hidden.rename(images)
+
+
+def test_a_name_that_says_no_format(nas: Nas) -> None:
+    (nas.cwd / "net.bin").write_bytes(b"")
+    ended = nas("verify", "net.bin")
+    assert ended.rc == 1
+    assert ended.err.startswith("error: net.bin: the name says the format and must end in one of .py (a Python module")
 
 
 def test_an_altered_file_does_not_hold(study_copy: Study) -> None:

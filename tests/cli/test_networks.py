@@ -24,7 +24,7 @@ name = "six wide"
 input = [1, 8, 8]
 classes = 10
 dataset = "digits"
-dress = { norm = "batch", activation = "relu" }
+norm_act = { norm = "batch", activation = "relu" }
 body = [
   { type = "block", width = 6 },
   { type = "pool", kind = "max" },
@@ -67,6 +67,8 @@ def test_an_export_claims_what_the_study_found(exported: tuple[Path, Finished], 
         "test_spread", "seeds", "weights_test_accuracy",
     }  # fmt: skip
     assert (claims["module"], claims["weights"]) == (str(module), str(module.with_suffix(".pt")))
+    text = module.read_text()
+    assert f"CLASSES = {tuple(map(str, range(10)))}".replace("'", '"') in text
     best = max((row for row in digits_study.search.json["front"] if row["seeds"]), key=lambda row: row["test_accuracy"])
     shared = COSTS | {"trial", "digest", "validation_accuracy", "test_accuracy", "test_spread", "seeds"}
     assert {key: claims[key] for key in shared} == {key: best[key] for key in shared}
@@ -76,10 +78,13 @@ def test_an_export_verifies(exported: tuple[Path, Finished], nas: Nas) -> None:
     module, ended = exported
     verified = nas("verify", module, "--json")
     assert verified.rc == 0
-    assert verified.json.keys() == {"module", "holds", "checks"}
+    assert verified.json.keys() == {"module", "holds", "checks", "thop_macs", "thop_params"}
+    assert verified.json["thop_params"] == ended.json["num_params"]
+    assert verified.json["thop_macs"] > ended.json["num_macs"]
     assert verified.json["holds"] is True
     checks = {check["claim"]: check for check in verified.json["checks"]}
-    assert checks.keys() == COSTS | {"digest", "weights_test_accuracy"}
+    assert checks.keys() == COSTS | {"digest", "num_classes", "weights_test_accuracy"}
+    assert checks.pop("num_classes")["derived"] == 10
     for claim, check in checks.items():
         assert check.keys() == {"claim", "claimed", "derived", "holds"}
         assert check["claimed"] == check["derived"] == ended.json[claim]
@@ -153,9 +158,8 @@ def test_an_export_needs_nothing_but_torch(exported: tuple[Path, Finished], tmp_
 def test_an_unconfirmed_trial_makes_no_claim_about_the_test_set(study_copy: Study) -> None:
     front = study_copy.search.json["front"]
     confirmed = {row["trial"] for row in front if row["seeds"]}
-    weights = {
-        int(p.stem.split("_")[1]) for p in study_copy.path.glob("run/weights/trial_*[0-9].pt") if "conf" not in p.stem
-    }
+    networks = study_copy.path.glob("run/networks/trial_*[0-9].safetensors")
+    weights = {int(p.stem.split("_")[1]) for p in networks if "conf" not in p.stem}
     unconfirmed = sorted(weights - confirmed - confirmed_trials(study_copy.path))
     if not unconfirmed:
         pytest.fail("every trial of the shared study is confirmed; give it other settings")
@@ -168,7 +172,7 @@ def test_an_unconfirmed_trial_makes_no_claim_about_the_test_set(study_copy: Stud
 
 
 def confirmed_trials(study: Path) -> set[int]:
-    return {int(path.stem.split("_")[1]) for path in study.glob("run/weights/trial_*_confirmed_*.pt")}
+    return {int(path.stem.split("_")[1]) for path in study.glob("run/networks/trial_*_confirmed_*.safetensors")}
 
 
 # Out of a file
@@ -180,6 +184,12 @@ def test_a_network_is_shown_with_its_table_and_picture(network: str, nas: Nas) -
     assert shown.err == ""
     assert shown.out.startswith("six wide  (digest ")
     assert f"{NETWORK_PARAMS:,}" in shown.out
+    macs, norms_and_pool = 6 * 9 * 64 + 6 * 8 * 9 * 16 + 8 * 10, 4 * (6 * 64 + 8 * 16) + (8 * 16 + 8)
+    assert re.search(
+        rf"^thop counts {macs + norms_and_pool:,} MACs, {NETWORK_PARAMS} parameters: thop counts norms",
+        shown.out,
+        re.MULTILINE,
+    )
     assert shown.out.count("Conv2d") >= 2
 
 
@@ -220,6 +230,17 @@ def test_a_network_is_validated_unless_the_test_set_is_asked_for(network: str, n
     assert "weights_test_accuracy    not claimed" in nas("verify", "net.py").out
 
 
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt2", "net.h"])
+def test_a_network_is_trained_into_any_float_format(name: str, network: str, nas: Nas) -> None:
+    trained = nas("arch", "train", network, "--epochs", 1, "--test", "-o", name, "--json")
+    assert trained.rc == 0, trained.err
+    verified = nas("verify", name, "--json")
+    assert verified.rc == 0, verified.out
+    checks = {check["claim"]: check["derived"] for check in verified.json["checks"]}
+    assert checks["num_classes"] == 10
+    assert checks["weights_test_accuracy"] == pytest.approx(trained.json["test_accuracy"][-1], abs=100 / 360)
+
+
 def test_a_network_for_other_images_is_refused(network: str, nas: Nas, no_network: dict[str, str]) -> None:
     text = NETWORK.replace("[1, 8, 8]", "[1, 10, 10]")
     (nas.cwd / network).write_text(text)
@@ -229,7 +250,7 @@ def test_a_network_for_other_images_is_refused(network: str, nas: Nas, no_networ
     assert "six wide is for images 1x10x10 of 10 classes, and digits has 1x8x8 of 10; change `input`" in ended.err
 
 
-@pytest.mark.parametrize("place", ["net.txt", "a_file/net.py"])
+@pytest.mark.parametrize("place", ["net.txt", "net.int8.h", "a_file/net.py"])
 def test_a_place_that_cannot_be_written_is_refused_before_training(place: str, network: str, nas: Nas) -> None:
     (nas.cwd / "a_file").write_text("in the way")
     ended = nas("arch", "train", network, "-o", place)
@@ -237,7 +258,9 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(place: str, n
     assert ended.out == ""
     assert "epoch 1" not in ended.err
     assert re.search(
-        r"the module needs a name that ends in \.py|cannot write a_file/net\.py: .*; choose another -o", ended.err
+        r"net\.txt: the name says the format and must end in one of \.py|an 8-bit network is exported from a study|"
+        r"cannot write a_file/net\.py: .*; choose another \S*output",
+        ended.err,
     )
 
 

@@ -131,7 +131,7 @@ def test_a_search_begins_with_an_earlier_study_and_ends_at_the_first_that_meets_
     ended = study_copy.nas("search", *settings, "--name", "next", *asked)
     assert ended.rc == 0, ended.err
     assert "warm start: the first trials are trial " in ended.err
-    assert re.search(r"target met: .* reach 20 %; the search ends here, as --stop-at-first asks", ended.err)
+    assert re.search(r"target met: .* reach 20 %; the search ends here, as it was asked to", ended.err)
     assert finished(ended.json) < 50
     assert ended.json["warm_start"]["trials"] >= 1
     status = study_copy.nas("status", "next")
@@ -166,7 +166,7 @@ name = "wild"
 summary = "Learning rates that no training survives."
 stages = { count = 1, blocks = 1 }
 block = { first = "plain", kind = ["plain"], width = { low = 2, high = 8 } }
-dress = { norm = "none", activation = ["relu"] }
+norm_act = { norm = "none", activation = ["relu"] }
 head = { kind = ["gap_linear"], bias = [true] }
 recipe = { epochs = 2, optimizer = "sgd", batch_size = [32], learning_rate = { low = 90.0, high = 100.0 } }
 """

@@ -31,7 +31,7 @@ name = "by hand"
 input = [1, 8, 8]
 classes = 10
 {head}
-[dress]
+[norm_act]
 bias = false
 activation = "relu"
 [[body]]

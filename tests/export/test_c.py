@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,9 @@ import pytest
 import torch
 from sampled import difference, distinct_architectures, sampled_network
 
-from nas.arch import IMAGE, Architecture, Block, Dress, Head, Input, Layer, Pool, Transition, costs_of, lower
+from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, NormAct, Pool, Transition, costs_of, lower
 from nas.errors import ExportError, VerificationError
+from nas.export.c import templates
 from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
 from nas.export.c.memory_plan import plan_memory
@@ -22,26 +25,53 @@ NETWORK = Architecture(
     Input(2, 9, 7),
     4,
     (
-        Block(6, dress=Dress(activation="prelu", dropout=0.1)),
-        Block(6, kind="separable", shortcut="identity", repeat=2, dress=Dress(activation="gelu")),
+        Block(6, norm_act=NormAct(activation="prelu", dropout=0.1)),
+        Block(6, kind="separable", shortcut="identity", repeat=2, norm_act=NormAct(activation="gelu")),
         Pool(kind="average"),
-        Transition(5, Dress(activation="silu", order="activation_first")),
+        Transition(5, NormAct(activation="silu", order="activation_first")),
     ),
     Head("gap_linear", bias=False),
 )
 SAMPLE = sampled_network(NETWORK, 0)
+TEMPLATES = Path(templates.__file__).parent
 CLAIMS = {"num_params": 309, "dataset": 'a */ b /* c ??/ PREFIX MACRO \\ " \n'}
 
 
 def write(path: Path, **change: Any) -> Path:
-    arguments = {"state_dict": SAMPLE.weights, "mean": SAMPLE.mean, "std": SAMPLE.std, "claims": CLAIMS} | change
-    write_c(NETWORK, path=path, **arguments)
+    options = {"prefix": change.pop("prefix")} if "prefix" in change else {}
+    write_c(SAMPLE.trained(**change), CLAIMS, path, **options)
     return path
 
 
 @pytest.fixture(scope="module")
 def header(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("c") / "net.h")
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.[ch]")), ids=lambda p: p.name)
+def test_a_compiler_accepts_each_template_as_it_is(path: Path) -> None:
+    flags = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only")
+    done = subprocess.run(["cc", *flags, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_class_names_are_a_table_and_metadata(tmp_path: Path) -> None:
+    names = ('a "quoted" ??/ name', "Größe", "*/ back\\slash", "nas_forward\nNAS_")
+    loaded = load_c(write(tmp_path / "net.h", class_names=names))
+    assert loaded.class_names == names
+    table = re.search(r"nas_class_names\[NAS_CLASSES\] = \{(.*?)\};", (tmp_path / "net.h").read_text(), re.DOTALL)
+    assert table is not None
+    program = "#include <stdio.h>\nint main(void) { const char *t[] = {%s}; for (int i = 0; i < 4; i++) puts(t[i]); }"
+    (tmp_path / "main.c").write_text(program % table[1])
+    subprocess.run(["cc", "-std=c99", "-o", tmp_path / "main", tmp_path / "main.c"], check=True)
+    assert subprocess.check_output([tmp_path / "main"], text=True) == "\n".join(names) + "\n"
+
+
+def test_a_header_of_the_version_before_is_read(header: Path, tmp_path: Path) -> None:
+    text = re.sub(r', "classes": \[.*?\]\}$', "}", header.read_text(), count=1, flags=re.MULTILINE)
+    assert "class 0" in text  # in the table alone
+    (tmp_path / "net.h").write_text(text)
+    assert load_c(tmp_path / "net.h").class_names == ()
 
 
 def test_header_says_what_it_is_and_computes_it(header: Path) -> None:
@@ -96,7 +126,7 @@ def test_changed_weight_changes_the_logits(header: Path, tmp_path: Path) -> None
 
 
 def test_network_in_8_bits(tmp_path: Path) -> None:
-    network = quantize(NETWORK, SAMPLE.weights, SAMPLE.mean, SAMPLE.std, SAMPLE.calibration)
+    network = quantize(SAMPLE.trained(), SAMPLE.calibration)
     write_quantized_c(network, CLAIMS, tmp_path / "net.h")
     loaded = load_c(tmp_path / "net.h")
     assert loaded.claims == CLAIMS
@@ -142,10 +172,10 @@ def test_chain_needs_exactly_the_peak() -> None:
 
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"(?s)the weights do not fit the architecture.*Missing key"):
-        write(tmp_path / "net.h", state_dict={})
+        write(tmp_path / "net.h", weights={})
     nan = torch.full_like(SAMPLE.weights["fc.weight"], float("nan"))
     with pytest.raises(ExportError, match="the weights are not finite numbers; train the network again"):
-        write(tmp_path / "net.h", state_dict=SAMPLE.weights | {"fc.weight": nan})
+        write(tmp_path / "net.h", weights=SAMPLE.weights | {"fc.weight": nan})
 
 
 @pytest.mark.parametrize("prefix", ["", "9", "Nas", "a-b", "a b"])
@@ -155,7 +185,7 @@ def test_prefix_must_be_a_name(tmp_path: Path, prefix: str) -> None:
 
 
 def test_unwritable_path_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another -o"):
+    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another `output`"):
         write(tmp_path / "no" / "net.h")
 
 

@@ -6,6 +6,7 @@ import ctypes
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from nas.export.c.header import write_c, write_quantized_c
 from nas.export.int8.network import QuantizedNetwork
 from nas.export.int8.quantize import quantize
 from nas.export.onnx import load_onnx, write_onnx
-from nas.export.python_module import module_source
+from nas.export.python_source import module_source
 
 torch.set_num_threads(1)
 
@@ -51,7 +52,7 @@ def check_c(folder: Path, samples: Sequence[Sampled]) -> float:
     """Checks C against exact arithmetic; returns its largest difference from torch's float32."""
     prefixes = [f"net{number}" for number in range(len(samples))]
     for prefix, s in zip(prefixes, samples, strict=True):
-        write_c(s.architecture, s.weights, s.mean, s.std, {}, folder / f"{prefix}.h", prefix=prefix)
+        write_c(s.trained(), {}, folder / f"{prefix}.h", prefix=prefix)
     computed = compiled_logits(folder, prefixes, samples)
     for logits, sample in zip(computed, samples, strict=True):
         assert difference(logits, sample.exact_logits) < 1e-6
@@ -62,7 +63,7 @@ def check_quantized_c(folder: Path, samples: Sequence[Sampled]) -> None:
     prefixes = [f"net{number}" for number in range(len(samples))]
     networks: list[QuantizedNetwork] = []
     for prefix, s in zip(prefixes, samples, strict=True):
-        networks.append(quantize(s.architecture, s.weights, s.mean, s.std, s.calibration))
+        networks.append(quantize(s.trained(), s.calibration))
         write_quantized_c(networks[-1], {}, folder / f"{prefix}.h", prefix=prefix)
     computed = compiled_logits(folder, prefixes, samples)
     for network, logits, sample in zip(networks, computed, samples, strict=True):
@@ -71,7 +72,7 @@ def check_quantized_c(folder: Path, samples: Sequence[Sampled]) -> None:
 
 def check_onnx(folder: Path, samples: Sequence[Sampled]) -> None:
     for s in samples:
-        write_onnx(s.architecture, s.weights, s.mean, s.std, {}, folder / "net.onnx")
+        write_onnx(s.trained(), {}, folder / "net.onnx")
         loaded = load_onnx(folder / "net.onnx")
         assert difference(loaded.logits(s.images), s.logits) < 1e-5
         assert loaded.num_params == costs_of(lower(s.architecture)).num_params
@@ -79,7 +80,8 @@ def check_onnx(folder: Path, samples: Sequence[Sampled]) -> None:
 
 def test_python_modules_compute_what_torch_does() -> None:
     for s in sampled_networks():
-        text = module_source(s.architecture, provenance="", claims={}, weights_name=None, mean=s.mean, std=s.std)
+        given: dict[str, Any] = {"mean": s.mean, "std": s.std, "class_names": s.trained().class_names}
+        text = module_source(s.architecture, provenance="", claims={}, weights_name=None, **given)
         namespace: dict[str, object] = {}
         exec(compile(text, "net.py", "exec"), namespace)
         network = namespace["Net"]()  # type: ignore[operator]

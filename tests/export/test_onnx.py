@@ -8,7 +8,7 @@ import pytest
 import torch
 from sampled import difference, sampled_network
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Transition, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, lower
 from nas.errors import ExportError, VerificationError
 from nas.export.onnx import load_onnx, write_onnx
 
@@ -20,10 +20,10 @@ NETWORK = Architecture(
     Input(2, 9, 7),
     4,
     (
-        Block(6, dress=Dress(activation="prelu", dropout=0.1)),
-        Block(6, kind="separable", shortcut="identity", repeat=2, dress=Dress(activation="gelu")),
+        Block(6, norm_act=NormAct(activation="prelu", dropout=0.1)),
+        Block(6, kind="separable", shortcut="identity", repeat=2, norm_act=NormAct(activation="gelu")),
         Pool(kind="average"),
-        Transition(5, Dress(activation="silu", order="activation_first")),
+        Transition(5, NormAct(activation="silu", order="activation_first")),
     ),
     Head("flatten_linear", bias=False),
 )
@@ -32,8 +32,8 @@ CLAIMS = {"num_params": 385, "dataset": "mnist", "test_accuracy": 99.4, "list": 
 
 
 def write(path: Path, **change: Any) -> Path:
-    arguments = {"state_dict": SAMPLE.weights, "mean": SAMPLE.mean, "std": SAMPLE.std, "claims": CLAIMS} | change
-    write_onnx(NETWORK, path=path, **arguments)
+    claims = change.pop("claims", CLAIMS)
+    write_onnx(SAMPLE.trained(**change), claims, path)
     return path
 
 
@@ -41,6 +41,7 @@ def test_file_says_what_it_is_and_computes_it(tmp_path: Path) -> None:
     loaded = load_onnx(write(tmp_path / "net.onnx"))
     assert loaded.claims == CLAIMS
     assert loaded.input_shape == (2, 9, 7)
+    assert loaded.class_names == ("class 0", "class 1", "class 2", "class 3")
     assert loaded.logits(SAMPLE.images).dtype == torch.float32
     assert difference(loaded.logits(SAMPLE.images), SAMPLE.logits) < 1e-6
 
@@ -90,21 +91,21 @@ def test_other_images_are_refused(tmp_path: Path) -> None:
 def test_missing_package_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     path = write(tmp_path / "net.onnx")
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ExportError, match=rf"need the package {module}: pip install 'nas\[onnx\]'"):
+    with pytest.raises(ExportError, match=rf"need the package {module}: pip install 'nas-budget\[onnx\]'"):
         load_onnx(path)
 
 
 def test_missing_onnx_names_the_extra_on_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ExportError, match=r"pip install 'nas\[onnx\]'"):
+    with pytest.raises(ExportError, match=r"pip install 'nas-budget\[onnx\]'"):
         write(tmp_path / "net.onnx")
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=r"(?s)the weights do not fit the architecture.*Missing key"):
-        write(tmp_path / "net.onnx", state_dict={})
+        write(tmp_path / "net.onnx", weights={})
     with pytest.raises(ExportError, match=r"(?s)the weights do not fit the architecture.*size mismatch for convblock1"):
-        write(tmp_path / "net.onnx", state_dict=SAMPLE.weights | {"convblock1.0.weight": torch.ones(6, 3, 3, 3)})
+        write(tmp_path / "net.onnx", weights=SAMPLE.weights | {"convblock1.0.weight": torch.ones(6, 3, 3, 3)})
 
 
 def test_mean_and_std_need_a_number_for_each_channel(tmp_path: Path) -> None:
@@ -114,6 +115,11 @@ def test_mean_and_std_need_a_number_for_each_channel(tmp_path: Path) -> None:
         write(tmp_path / "net.onnx", std=[1.0, 0.0])
 
 
+def test_each_class_needs_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="there are 1 class names for 4 logits; give one for each"):
+        write(tmp_path / "net.onnx", class_names=("one",))
+
+
 @pytest.mark.parametrize("claim", [float("nan"), object()])
 def test_claims_that_are_not_plain_data_are_refused(tmp_path: Path, claim: object) -> None:
     with pytest.raises(ExportError, match="the claims cannot be written as JSON"):
@@ -121,7 +127,7 @@ def test_claims_that_are_not_plain_data_are_refused(tmp_path: Path, claim: objec
 
 
 def test_unwritable_path_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another -o"):
+    with pytest.raises(ExportError, match=r"cannot write .*: No such file or directory; choose another `output`"):
         write(tmp_path / "no" / "net.onnx")
 
 

@@ -12,9 +12,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from strategies import architectures
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Transition, costs_of, digest_of, lower
-from nas.export.python_module import module_source
-from nas.export.verify import load_exported, verify_structure
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, digest_of, lower
+from nas.export.python_module import load_python_module
+from nas.export.python_source import module_source
+from nas.export.verify import verify_structure
 from nas.model.build import build
 
 torch.set_num_threads(1)
@@ -23,8 +24,8 @@ PLAIN = Architecture(
     Input(1, 28, 28),
     10,
     (
-        Block(8, dress=Dress(order="activation_first", dropout=0.1)),
-        Block(12, padding="valid", dress=Dress(norm="none", bias=True, functional=True)),
+        Block(8, norm_act=NormAct(order="activation_first", dropout=0.1)),
+        Block(12, padding="valid", norm_act=NormAct(norm="none", bias=True, functional=True)),
         Pool(),
         Transition(6),
         Block(16, kernel=5, stride=2),
@@ -44,6 +45,7 @@ INPUT_SHAPE = (1, 28, 28)  # channels, height, width
 # Inputs are (image / 255 - MEAN) / STD, with one number for each channel.
 MEAN = (0.1307,)
 STD = (0.3081,)
+CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
 
 class Net(nn.Module):
@@ -83,8 +85,8 @@ RESIDUAL = Architecture(
     10,
     (
         Block(8),
-        Block(12, kind="separable", stride=2, shortcut="projection", dress=Dress(functional=True)),
-        Block(12, kind="separable", shortcut="identity", repeat=3, dress=Dress(activation="silu", dropout=0.2)),
+        Block(12, kind="separable", stride=2, shortcut="projection", norm_act=NormAct(functional=True)),
+        Block(12, kind="separable", shortcut="identity", repeat=3, norm_act=NormAct(activation="silu", dropout=0.2)),
         Pool("average", 3, 2),
     ),
     Head("conv_gap", kernel=3, padding="same"),
@@ -114,6 +116,7 @@ INPUT_SHAPE = (3, 32, 32)  # channels, height, width
 # Inputs are (image / 255 - MEAN) / STD, with one number for each channel.
 MEAN = (0.49, 0.48, 0.45)
 STD = (0.2, 0.2, 0.2)
+CLASSES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "9")
 
 
 class Tiny(nn.Module):
@@ -193,6 +196,7 @@ def text_of(architecture: Architecture, **change: Any) -> str:
         "weights_name": None,
         "mean": (0.5,) * number,
         "std": (0.25,) * number,
+        "class_names": tuple(map(str, range(architecture.classes))),
     }
     return module_source(architecture, **given | change)
 
@@ -266,7 +270,7 @@ def test_exports_are_the_network_to_a_stranger_to_ruff_and_to_verify(tmp_path: P
         imported = [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, (ast.Import, ast.ImportFrom))]
         names = {n.module if isinstance(n, ast.ImportFrom) else n.names[0].name for n in imported}
         assert {str(name).partition(".")[0] for name in names} == {"torch"}
-        exported = load_exported(path)
+        exported = load_python_module(path)
         assert all(check.holds for check in verify_structure(exported))
         assert list(exported.net.state_dict()) == list(net.state_dict())
         # The same seed gives the same weights: submodules are made in the same order.

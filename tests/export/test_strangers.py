@@ -104,9 +104,7 @@ def folder(path: Path) -> None:
     (studies / "a/run").mkdir(parents=True, exist_ok=True)
     path.replace(studies / "a/run/settings.json")
     found = StudyFolder(studies, "a")
-    found.settings()
-    found.fingerprints()
-    found.storage()
+    found.document()
 
 
 def journal(path: Path) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from math import prod
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from strategies import architectures
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, lower
 from nas.arch.operations import Activation, Add, AvgPool2d, BatchNorm2d, Linear, MaxPool2d
 from nas.errors import ArchitectureError
 from nas.model.build import build, make_operation
@@ -22,7 +21,7 @@ many = settings(max_examples=60, deadline=None)
 SMALL = Architecture(
     Input(1, 12, 12),
     10,
-    (Block(4), Block(4, shortcut="identity", repeat=2, dress=Dress(functional=True)), Pool(), Block(6, stride=2)),
+    (Block(4), Block(4, shortcut="identity", repeat=2, norm_act=NormAct(functional=True)), Pool(), Block(6, stride=2)),
 )
 
 
@@ -94,8 +93,8 @@ def test_a_repeated_block_runs_again_with_the_same_weights() -> None:
 
 def test_the_shortcut_adds_what_the_block_reads() -> None:
     # A block whose convolution gives zeros is the identity, up to the activation behind the addition.
-    plain = Dress(norm="none", activation="none")
-    block = Block(3, shortcut="identity", dress=plain)
+    plain = NormAct(norm="none", activation="none")
+    block = Block(3, shortcut="identity", norm_act=plain)
     head = Head("conv_gap", bias=False)
     net = build(Architecture(Input(3, 8, 8), 2, (block,), head)).eval()
     bare = build(Architecture(Input(3, 8, 8), 2, (), head)).eval()
@@ -141,17 +140,3 @@ def test_single_operations() -> None:
     assert isinstance(make_operation(Activation("hardswish")), nn.Hardswish)
     with pytest.raises(TypeError, match="no layer of its own"):
         make_operation(Add())
-
-
-@pytest.mark.filterwarnings("default")  # thop's own
-def test_thop_counts_the_same_convolutions_and_adds_norms_and_average_pools() -> None:
-    # thop (ultralytics-thop) adds 4 for each element of a norm in eval mode and, for a pool over the whole map, one
-    # for each element that it reads and one for each that it writes. Its figure is not num_macs; less those, it is.
-    thop = pytest.importorskip("thop")
-    architecture = Architecture(Input(1, 12, 12), 10, (Block(4), Block(6, kind="separable"), Pool(), Block(8)))
-    layers = lower(architecture)
-    macs, params = thop.profile(build(architecture).eval(), (images(architecture, number=1),), verbose=False)
-    norms = sum(4 * prod(layer.output_shape) for layer in layers if layer.operation.kind == "BatchNorm2d")
-    global_pool = 8 * 6 * 6 + 8
-    assert params == costs_of(layers).num_params
-    assert macs - norms - global_pool == costs_of(layers).num_macs

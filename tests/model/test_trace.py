@@ -9,7 +9,7 @@ from strategies import architectures
 from torch import nn
 from torch.nn import functional
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Layer, Pool, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, Layer, NormAct, Pool, costs_of, digest_of, lower
 from nas.errors import VerificationError
 from nas.model.build import build
 from nas.model.trace import trace_layers
@@ -232,13 +232,13 @@ class TestRefusals:
 
 
 def test_each_edit_changes_the_digest() -> None:
-    base = Architecture(Input(*SHAPE), 3, (Block(4, dress=Dress(dropout=0.1)), Pool()), Head("conv_gap"))
+    base = Architecture(Input(*SHAPE), 3, (Block(4, norm_act=NormAct(dropout=0.1)), Pool()), Head("conv_gap"))
     edits = [
-        Architecture(Input(*SHAPE), 3, (Block(4, dress=Dress(dropout=0.2)), Pool()), Head("conv_gap")),
-        Architecture(Input(*SHAPE), 3, (Block(4, dress=Dress(dropout=0.1)), Pool("average")), Head("conv_gap")),
+        Architecture(Input(*SHAPE), 3, (Block(4, norm_act=NormAct(dropout=0.2)), Pool()), Head("conv_gap")),
+        Architecture(Input(*SHAPE), 3, (Block(4, norm_act=NormAct(dropout=0.1)), Pool("average")), Head("conv_gap")),
         Architecture(
-            Input(*SHAPE), 3, (Block(4, dress=Dress(dropout=0.1, activation="silu")), Pool()), Head("conv_gap")
+            Input(*SHAPE), 3, (Block(4, norm_act=NormAct(dropout=0.1, activation="silu")), Pool()), Head("conv_gap")
         ),
-        Architecture(Input(*SHAPE), 3, (Block(4, dress=Dress(dropout=0.1)), Pool()), Head("conv_gap", bias=False)),
+        Architecture(Input(*SHAPE), 3, (Block(4, norm_act=NormAct(dropout=0.1)), Pool()), Head("conv_gap", bias=False)),
     ]
     assert len({digest(build(a)) for a in (base, *edits)}) == 5

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import Browser, browser
-from made_up_studies import FACTS, NETWORK, made_up_records
+from made_up_studies import FACTS, NETWORK, SETTINGS, made_up_records
 
 from nas.report.page import report_html
+from nas.study.answer import best_record
 from nas.study.front import front_records
-from nas.study.landmarks import references
 
 if TYPE_CHECKING:
     from conftest import Study
@@ -28,7 +28,8 @@ READY = "document.documentElement?.dataset.ready"
 SECTIONS = ["front", "network", "curves", "genes", "ledger", "test-set", "again"]
 RECORDS = made_up_records(1000)
 FRONT = front_records(RECORDS)
-BEST = FRONT[-1]
+BEST = best_record(RECORDS, SETTINGS)
+assert BEST is not None
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,7 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The report of a study of a thousand trials."""
     path = tmp_path_factory.mktemp("report") / "report.html"
-    architectures = {r.number: NETWORK for r in RECORDS}
-    path.write_text(report_html(FACTS, RECORDS, references("mnist"), architectures, BEST.number), encoding="utf-8")
+    path.write_text(report_html(FACTS, RECORDS, {r.number: NETWORK for r in RECORDS}), encoding="utf-8")
     return path
 
 
@@ -133,9 +133,8 @@ def test_hostile_names_stay_text(chromium: Browser, tmp_path: Path) -> None:
     hostile = "</script><script>window.hit = 1</script><img src=x onerror='window.hit = 2'>"
     records = [replace(r, genes={hostile: hostile}, reason=hostile) for r in RECORDS[:60]]
     facts = replace(FACTS, name=hostile, space_text=hostile)
-    best = front_records(records)[-1].number
     path = tmp_path / "report.html"
-    path.write_text(report_html(facts, records, [], {}, best), encoding="utf-8")
+    path.write_text(report_html(facts, records, {}), encoding="utf-8")
     chromium.open(path.as_uri(), READY)
     assert chromium.evaluate("window.hit === undefined")
     assert hostile in chromium.evaluate("document.getElementById('card').textContent")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import html
 import itertools
 import json
-import shlex
 import shutil
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +22,11 @@ from nas.dashboard import content
 from nas.dashboard.content import FIGURE, Refresher, refresh
 from nas.dashboard.server import _Fresh
 from nas.errors import StudyError
-from nas.report.files import search_command, write_report
+from nas.report.files import write_report
 from nas.storage.study_store import Store
 from nas.strategy import stopping
 from nas.study.folder import StudyFolder
 from nas.study.records import Confirmation
-from nas.study.settings import StudySettings
 
 if TYPE_CHECKING:
     from conftest import Study
@@ -45,7 +43,8 @@ def note_of(folder: StudyFolder) -> str:
 
 def add_confirmation(store: Store, number: int, seed: int) -> None:
     """As a search does, which alone may write."""
-    store.study.set_user_attr(f"confirmation:{number}:{seed}", asdict(Confirmation(seed, (100.0,) * 3, 1.0)))
+    confirmation = Confirmation(seed, (100.0,) * 3, 1.0, place=9)  # after those whose networks are kept
+    store.study.set_user_attr(f"confirmation:{number}:{seed}", asdict(confirmation))
 
 
 def figure_of(folder: StudyFolder) -> dict[str, object]:
@@ -56,41 +55,16 @@ def figure_of(folder: StudyFolder) -> dict[str, object]:
     return figure
 
 
-@pytest.mark.parametrize(
-    ("settings", "command"),
-    [
-        (StudySettings(8000), "nas search --name s --max-params 8000"),
-        (
-            StudySettings(8000, dataset="my pictures", color=True, target=99.4, max_seconds=90.0, seed=3),
-            "nas search --name s --max-params 8000 --dataset 'my pictures' --color --seed 3 --target 99.4 --time 90",
-        ),
-        (StudySettings(8000, max_macs=9, color=False), "nas search --name s --max-params 8000 --max-macs 9 --gray"),
-        (
-            StudySettings(8000, warm_start=("a", "b c.toml"), target=99.0, stop_at_first=True),
-            "nas search --name s --max-params 8000 --warm-start a --warm-start 'b c.toml' --target 99 --stop-at-first",
-        ),
-    ],
-)
-def test_the_command_that_runs_it_again(settings: StudySettings, command: str) -> None:
-    assert search_command("s", settings) == command
-
-
-def test_every_setting_has_its_option(study_copy: Study) -> None:
-    shown = study_copy.nas("search", "--help", env={"COLUMNS": "300", "NO_COLOR": "1"}).out
-    renamed = {"max_trials": "trials", "max_seconds": "time", "num_seeds": "seeds"}
-    options = {f"--{renamed.get(f.name, f.name).replace('_', '-')}" for f in fields(StudySettings)}
-    assert {option for option in options if option not in shown} == set()
-    assert "--gray" in shown
-    assert shlex.split(search_command("a b", StudySettings(1)))[3] == "a b"
-
-
 def test_the_report_of_a_real_study(study_copy: Study) -> None:
     assert "wrote studies/small/report.html" in study_copy.nas("report", "small").out
     page = (study_copy.path / "report.html").read_text()
     assert study_copy.search.json["answer"] in html.unescape(page)
     assert "nas search --name small --max-params 2000 --dataset digits --space tiny_digits" in page
-    assert "<svg" in page  # its networks were made again from their genes
+    assert "<svg" in page
     assert "On 359 test images" in page
+    elsewhere = study_copy.nas("report", "small", "--studies", study_copy.path.parent, "-o", "out")
+    assert elsewhere.rc == 0
+    assert f"--studies {study_copy.path.parent}" in (study_copy.nas.cwd / "out" / "report.html").read_text()
 
 
 def test_a_network_that_is_not_kept_is_not_drawn(folder: StudyFolder, tmp_path: Path) -> None:

@@ -57,20 +57,20 @@ def test_every_shipped_space_is_drawn_from() -> None:
 
 @pytest.mark.parametrize("budget", BUDGETS)
 @pytest.mark.parametrize("name", IMAGES)
-def test_two_thousand_draws(name: str, budget: int) -> None:
+def test_draws_fit_the_budget_and_are_of_every_size(name: str, budget: int) -> None:
     space = shipped(name)
     least = least_network(space).costs.num_params
     assert least < budget
-    draws = drawn(space, Budget(budget), 2_000)
+    draws = drawn(space, Budget(budget), 300)
     sizes = [draw.candidate.costs.num_params for draw in draws]
     assert least <= min(sizes)
     assert max(sizes) <= budget
-    assert len({draw.candidate.digest for draw in draws}) >= 0.95 * 2_000
-    assert sum(size > 0.8 * budget for size in sizes) >= 0.1 * 2_000
+    assert len({draw.candidate.digest for draw in draws}) >= 0.95 * 300
+    assert sum(size > 0.8 * budget for size in sizes) >= 0.1 * 300
     deciles = {min(int(10 * (size - least) / (budget - least)), 9) for size in sizes}
     assert deciles == set(range(10))
     # What is said of a candidate is what its genes describe, and every gene is of its domain.
-    for draw in draws[::50]:
+    for draw in draws[::10]:
         again = candidate(space, draw.candidate.genes)
         assert again == draw.candidate
 

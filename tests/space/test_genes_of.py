@@ -12,9 +12,9 @@ from nas.arch import (
     Architecture,
     Block,
     Budget,
-    Dress,
     Head,
     Input,
+    NormAct,
     Pool,
     Transition,
     digest_of,
@@ -80,12 +80,12 @@ def test_genes_of_a_reference() -> None:
         "stage2.transition_width": 16,
         "stage1.block1.padding": "same",
         "stage3.block1.padding": "valid",
-        "dress.bias": True,
-        "dress.order": "activation_first",
-        "dress.dropout": 0.05,
-        "dress.dropout_kind": "channel",
-        "dress.last": "no_norm",
-        "transition.dress": "bare",
+        "norm_act.bias": True,
+        "norm_act.order": "activation_first",
+        "norm_act.dropout": 0.05,
+        "norm_act.dropout_kind": "channel",
+        "norm_act.last": "no_norm",
+        "transition.norm_act": "none",
         "head.kind": "conv_gap",
     }
     assert {name: genes[name] for name in expected} == expected
@@ -128,11 +128,11 @@ def changed(architecture: Architecture, index: int, **changes: Any) -> Architect
             ["body[5]: stages.pool is 'max', and 'average' elsewhere; it is one gene"],
         ),
         (
-            changed(reference("003_model_1"), 0, dress=Dress(norm="batch", activation="silu")),
+            changed(reference("003_model_1"), 0, norm_act=NormAct(norm="batch", activation="silu")),
             [
-                "body[0]: dress.activation is 'silu', and the space has relu",
+                "body[0]: norm_act.activation is 'silu', and the space has relu",
                 # The last block, body[7], could do without a norm.
-                *(f"body[{i}]: dress.norm is 'none', and 'batch' elsewhere; it is one gene" for i in (1, 3, 4, 6)),
+                *(f"body[{i}]: norm_act.norm is 'none', and 'batch' elsewhere; it is one gene" for i in (1, 3, 4, 6)),
             ],
         ),
         (
@@ -207,17 +207,17 @@ kernel = [1, 3]
 padding = ["same", "valid"]
 shortcut = ["none", "auto"]
 repeat = [1, 2]
-[dress]
+[norm_act]
 bias = [true, false]
 norm = ["batch", "none"]
 activation = ["relu", "prelu", "none"]
 order = ["norm_first", "activation_first"]
 dropout = { low = 0.0, high = 0.5 }
 dropout_kind = ["element", "channel"]
-last = ["full", "no_norm", "bare"]
+last = ["full", "no_norm", "none"]
 [transition]
 width = [2, 3]
-dress = ["bare", "dressed"]
+norm_act = ["none", "blocks"]
 [head]
 kind = ["gap_linear", "gap_conv", "conv_gap", "flatten_linear"]
 bias = [true, false]
@@ -243,21 +243,21 @@ def test_a_head_that_builds_the_same_under_another_name(tmp_path: Path) -> None:
 
 
 def test_a_1x1_block_may_be_a_transition(tmp_path: Path) -> None:
-    dress = Dress()
+    norm_act = NormAct()
     blocks = (
         Block(16),
         Block(16),
-        Block(8, kernel=1, dress=dress),
+        Block(8, kernel=1, norm_act=norm_act),
         Block(16),
         Block(16),
-        Block(8, kernel=1, dress=dress),
+        Block(8, kernel=1, norm_act=norm_act),
     )
-    space = space_of(tmp_path, "stages.junction = 'transition'\ntransition.dress = ['bare', 'dressed']")
+    space = space_of(tmp_path, "stages.junction = 'transition'\ntransition.norm_act = ['none', 'blocks']")
     assert rebuilt(space, Architecture(space.input, 10, (*blocks, Block(16), Block(16))))
     assert "stage2.blocks is 3, and the space has 2" in reasons_against(space, Architecture(space.input, 10, blocks))
 
     space = space_of(tmp_path, "block.kernel = [1, 3]\nblock.width = [8, 16]\nstages.count = 1\nstages.blocks = 3")
-    body = (Block(16), Transition(8, dress), Block(16))
+    body = (Block(16), Transition(8, norm_act), Block(16))
     assert genes_of(space, Architecture(space.input, 10, body))["stage1.block2.kernel"] == 1
 
 
@@ -281,10 +281,10 @@ def test_where_the_space_leaves_no_choice(tmp_path: Path) -> None:
     ]
 
 
-def test_the_last_block_of_a_bare_space(tmp_path: Path) -> None:
-    space = space_of(tmp_path, "stages.count = 1\ndress.last = 'bare'")
-    bare = Dress(norm="none", activation="none")
-    assert rebuilt(space, Architecture(space.input, 10, (Block(16), Block(16, dress=bare))))
+def test_the_last_block_with_neither_norm_nor_activation(tmp_path: Path) -> None:
+    space = space_of(tmp_path, "stages.count = 1\nnorm_act.last = 'none'")
+    alone = NormAct(norm="none", activation="none")
+    assert rebuilt(space, Architecture(space.input, 10, (Block(16), Block(16, norm_act=alone))))
     assert reasons_against(space, Architecture(space.input, 10, (Block(16), Block(16)))) == [
-        "body[1]: the last block is dressed, and dress.last is 'bare'"
+        "body[1]: the last block has more than a bias, and norm_act.last is 'none'"
     ]

@@ -4,13 +4,12 @@ import functools
 import itertools
 import random
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from nas.arch import Budget, Input
+from nas.arch import Architecture, Budget, Input, Layer, lower
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import BudgetError
 from nas.space import (
@@ -73,15 +72,15 @@ SMALL_SPACES = {
         block.width = { low = 3, high = 9 }
         block.shortcut = { choices = ["auto", "none"], per = "network" }
     """,
-    "what blocks wear": """
+    "norms and activations": """
         stages = { count = 2, blocks = 1, junction = "transition" }
         block = { kind = { choices = ["plain", "separable"], per = "stage" }, first = ["any", "separable"], width = 3 }
-        dress.bias = [true, false]
-        dress.norm = ["batch", "none"]
-        dress.activation = ["prelu", "relu"]
-        dress.last = ["full", "no_norm", "bare"]
-        dress.dropout = [0.0, 0.1]
-        transition = { width = [2, 4], dress = ["dressed", "bare"] }
+        norm_act.bias = [true, false]
+        norm_act.norm = ["batch", "none"]
+        norm_act.activation = ["prelu", "relu"]
+        norm_act.last = ["full", "no_norm", "none"]
+        norm_act.dropout = [0.0, 0.1]
+        transition = { width = [2, 4], norm_act = ["blocks", "none"] }
         head = { kind = ["gap_conv", "flatten_linear"], bias = [true, false] }
     """,
     # From 4 channels, separable blocks would keep 4, and plain ones take 3.
@@ -90,11 +89,11 @@ SMALL_SPACES = {
         block = { kind = "separable", first = "plain", width = { low = 3, high = 5 }, shortcut = "auto" }
     """,
     # With norms the second block would rather be 7 wide: 12 * 12 + 12 * (2 + 3) > 2 * 12 * 7 + 7 * (2 + 3).
-    "the last block wears nothing": """
+    "the last block has neither norm nor activation": """
         stages = { count = 2, blocks = 1, junction = "transition" }
         block = { kind = "separable", first = "plain", width = { low = 7, high = 12 }, shortcut = "auto" }
         transition.width = 12
-        dress.last = "bare"
+        norm_act.last = "none"
     """,
     # The layers of one stage hold less in sum, those of two stages hold less at once (where the image is small).
     "more layers hold less at once": """
@@ -151,14 +150,25 @@ def test_extremes_equal_those_of_a_full_enumeration(tmp_path: Path, text: str, c
     assert found.costs.num_params == within
 
 
+@pytest.fixture
+def lowered(monkeypatch: pytest.MonkeyPatch) -> list[Architecture]:
+    """What `nas.space.size_range` lowers, which is nearly all that it spends its time on, on any machine."""
+    architectures: list[Architecture] = []
+
+    def counted(architecture: Architecture) -> list[Layer]:
+        architectures.append(architecture)
+        return lower(architecture)
+
+    monkeypatch.setattr("nas.space.size_range.lower", counted)
+    return architectures
+
+
 @pytest.mark.parametrize("name", IMAGES)
-def test_extremes_are_found_at_once_and_bound_every_draw(name: str) -> None:
+def test_extremes_are_found_with_little_work_and_bound_every_draw(name: str, lowered: list[Architecture]) -> None:
     path = SHIPPED / f"{name}.toml"
     space = load_space(str(path), *KNOWN_DATASETS[IMAGES[name]].images)  # a fresh one, which no cache knows
-    started = time.process_time()
-    least = least_network(space)
-    assert time.process_time() - started < 0.5
-    most = most_network(space)
+    least, most = least_network(space), most_network(space)
+    assert 0 < len(lowered) < 2_000
     rng = random.Random(1)
     sizes = [c.costs.num_params for c in (candidate(space, random_genes(space, rng)) for _ in range(500)) if c]
     assert least.costs.num_params < min(sizes)
@@ -176,7 +186,9 @@ def test_least_networks_of_shipped_spaces_by_hand() -> None:
 
 
 @pytest.mark.parametrize("per", ["network", "stage", "block"])
-def test_spaces_of_any_size_are_measured_in_seconds(tmp_path: Path, per: str) -> None:
+def test_spaces_of_any_size_are_measured_with_bounded_work(
+    tmp_path: Path, per: str, lowered: list[Architecture]
+) -> None:
     blocks = 6 if per == "block" else 8
     space = space_of(
         tmp_path,
@@ -194,12 +206,11 @@ def test_spaces_of_any_size_are_measured_in_seconds(tmp_path: Path, per: str) ->
         """,
         Input(3, 32, 32),
     )
-    started = time.process_time()
     # One block: a depthwise 1x1 and a 1x1, or a plain 1x1.
     assert least_network(space).costs.num_params < 60
     assert most_network(space).costs.num_params > 10**9
     assert next(draw_networks(space, Budget(8_000), 0)).candidate.costs.num_params <= 8_000
-    assert time.process_time() - started < 10
+    assert 0 < len(lowered) < 4_000
 
 
 # Budgets that cannot be met
@@ -215,13 +226,11 @@ def test_spaces_of_any_size_are_measured_in_seconds(tmp_path: Path, per: str) ->
 )
 def test_a_budget_of_20(name: str, least: int, largest: str) -> None:
     space = load_space(str(SHIPPED / f"{name}.toml"), *KNOWN_DATASETS[IMAGES[name]].images)
-    started = time.process_time()
     with pytest.raises(BudgetError) as caught:
         require_reachable(space, Budget(20))
-    assert time.process_time() - started < 2
     text = str(caught.value)
-    assert text.startswith(f"--max-params 20: the smallest network of space {name!r} has {least} parameters (")
-    assert text.endswith(f"raise --max-params to {least} or more, or take a space with smaller widths or fewer blocks")
+    assert text.startswith(f"`max_params` 20: the smallest network of space {name!r} has {least} parameters (")
+    assert text.endswith(f"raise `max_params` to {least} or more, or take a space with smaller widths or fewer blocks")
     for part in largest.split(", "):
         assert part in text
     with pytest.raises(BudgetError, match=f"has {least} parameters"):
@@ -232,15 +241,15 @@ def test_limits_on_macs_and_activations_say_what_forces_them() -> None:
     space = shipped("separable")
     with pytest.raises(
         BudgetError,
-        match=r"--max-macs 99: the network of space 'separable' with the fewest multiply-accumulates has 30,018 "
-        r"\(Conv2d 1x28x28 to 3x28x28 has 21,168, .*; raise --max-macs to 30,018 or more",
+        match=r"`max_macs` 99: the network of space 'separable' with the fewest multiply-accumulates has 30,018 "
+        r"\(Conv2d 1x28x28 to 3x28x28 has 21,168, .*; raise `max_macs` to 30,018 or more",
     ):
         require_reachable(space, Budget(8_000, max_macs=99))
     peak = (28 * 28 + 3 * 28 * 28) * 4
     with pytest.raises(
         BudgetError,
-        match=rf"--max-activation-bytes 99: every network of space 'separable' holds {peak:,} or more at once "
-        rf"\(Conv2d 1x28x28 to 3x28x28 has {peak:,}\); raise --max-activation-bytes to {peak:,} or more",
+        match=rf"`max_activation_bytes` 99: every network of space 'separable' holds {peak:,} or more at once "
+        rf"\(Conv2d 1x28x28 to 3x28x28 has {peak:,}\); raise `max_activation_bytes` to {peak:,} or more",
     ):
         require_reachable(space, Budget(8_000, max_activation_bytes=99))
 

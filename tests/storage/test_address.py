@@ -33,8 +33,8 @@ from nas.space import load_space
 from nas.storage.address import StorageAddress, at_once
 from nas.storage.locks import BusyError, StorageError, locked
 from nas.storage.study_store import SearchStore, Store
-from nas.strategy.proposing import BudgetSampler, distributions_of
-from nas.strategy.stopping import ParetoPruner
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
 
@@ -226,7 +226,7 @@ def test_an_answer_that_is_lost_on_its_way_changes_nothing_twice(tmp_path: Path)
     space = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
     memory = optuna.storages.InMemoryStorage()
     sampler = BudgetSampler(space, SETTINGS.budget, 0)
-    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(2), memory)
+    store = SearchStore(StudyFolder(tmp_path, "a"), distributions_of(space), sampler, ParetoPruner(space, 2), memory)
     write = store._write
 
     def twice(change: Any) -> None:

@@ -11,11 +11,10 @@ from nas.strategy.confirming import (
     is_hopeless,
     next_to_confirm,
     offset_belief,
-    standard_error,
     worthwhile_below,
 )
 from nas.study.answer import meets_target, smallest_met
-from nas.study.records import Confirmation, ConfirmedFigure, TrialRecord
+from nas.study.records import Confirmation, ConfirmedFigure, TrialRecord, standard_error
 from nas.study.settings import StudySettings
 
 

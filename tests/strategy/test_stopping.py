@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-import optuna
 import pytest
-from optuna.trial import TrialState
 
-from nas.strategy.stopping import BEYOND, ParetoPruner, expected_gain, rungs_of
+from nas.space import Choice, Domain, FloatRange, Genes
+from nas.strategy.observations import Observation
+from nas.strategy.stopping import BEYOND, StoppingRule, expected_gain, rungs_of
 
 
 @pytest.mark.parametrize(
@@ -24,28 +24,21 @@ def test_rungs(epochs: int, rungs: tuple[int, ...]) -> None:
     assert rungs_of(epochs) == rungs
 
 
-def _add(study: optuna.Study, num_params: int, curve: Sequence[float], final: float | None = None) -> int:
+def _trial(num_params: int, curve: Sequence[float], final: float | None = None, genes: Genes = {}) -> Observation:  # noqa: B006
     """A trial by its accuracy after each epoch, running unless it has an end."""
-    trial = study.ask()
-    trial.set_user_attr("num_params", num_params)
-    for epoch, accuracy in enumerate(curve, start=1):
-        trial.report(accuracy, epoch)
-    if final is not None:
-        study.tell(trial, final)
-    return trial.number
+    return Observation(0, genes, num_params, "", "running" if final is None else "completed", tuple(curve), final)
 
 
-def _prunes(study: optuna.Study, num_params: int, curve: Sequence[float], epochs: int = 2) -> bool:
-    number = _add(study, num_params, curve)
-    return ParetoPruner(epochs).prune(study, study.get_trials()[number])
+def _rule_of(trials: Sequence[Observation], epochs: int = 2, genes: Mapping[str, Domain] = {}) -> StoppingRule:
+    rule = StoppingRule(genes, epochs)
+    for trial in trials:
+        rule.learn(trial)
+    return rule
 
 
-def _study_that_completed(trials: list[tuple[int, float, float]]) -> optuna.Study:
-    """Of (parameters, accuracy after the first of two epochs, final accuracy)."""
-    study = optuna.create_study(direction="maximize")
-    for num_params, first, final in trials:
-        _add(study, num_params, [first], final)
-    return study
+def _rule(trials: Sequence[tuple[int, float, float]], epochs: int = 2) -> StoppingRule:
+    """What is learned of completed (parameters, accuracy after the first of two epochs, final accuracy)."""
+    return _rule_of([_trial(num_params, [first], final) for num_params, first, final in trials], epochs)
 
 
 # Each ends with half the error that it has after the first epoch, within a tenth; the larger the better.
@@ -69,97 +62,91 @@ HALVING = [
     (900, 60.0, False),  # smaller than all: nothing to beat
 ])  # fmt: skip
 def test_trial_stops_where_it_is_predicted_to_stay_below_the_front(num_params: int, error: float, stops: bool) -> None:
-    assert _prunes(_study_that_completed(HALVING), num_params, [100 - error]) is stops
+    assert _rule(HALVING).stops(_trial(num_params, [100 - error])) is stops
 
 
 def test_the_fewer_have_completed_the_more_is_doubted() -> None:
     """The same trial, the larger networks being there in any case."""
-    assert _prunes(_study_that_completed(HALVING), 8500, [95.0])
-    assert not _prunes(_study_that_completed(HALVING[3:]), 8500, [95.0])
-    assert not _prunes(_study_that_completed(HALVING[6:]), 8500, [10.0])
-    assert not _prunes(_study_that_completed([]), 8500, [10.0])
+    assert _rule(HALVING).stops(_trial(8500, [95.0]))
+    assert not _rule(HALVING[3:]).stops(_trial(8500, [95.0]))
+    assert not _rule(HALVING[6:]).stops(_trial(8500, [10.0]))
+    assert not _rule([]).stops(_trial(8500, [10.0]))
 
 
-def test_nothing_is_stopped_after_the_last_epoch_or_between_rungs() -> None:
-    study = _study_that_completed(HALVING)
-    assert not _prunes(study, 8500, [10.0, 10.0])
-    assert not _prunes(study, 8500, [10.0], epochs=40)
+def test_nothing_is_stopped_after_the_last_epoch_beyond_it_or_between_rungs() -> None:
+    assert not any(_rule(HALVING).stops(_trial(8500, [10.0] * epochs)) for epochs in range(2, 5))
+    assert not _rule(HALVING, epochs=40).stops(_trial(8500, [10.0]))
+
+
+def test_reports_beyond_the_last_epoch_are_learned_from_up_to_it() -> None:
+    longer = _rule_of([_trial(n, [first, final, 99.9], final) for n, first, final in HALVING])
+    for error in (2.0, 3.0, 3.5, 4.0, 4.5):
+        trial = _trial(8500, [100 - error])
+        assert longer.stops(trial) == _rule(HALVING).stops(trial)
+
+
+def test_a_completed_trial_that_reported_too_few_epochs_says_nothing_of_the_epochs_it_lacks() -> None:
+    """Its final accuracy may be on the front (here it is not), but is no point of its curve."""
+    whole = [_trial(n, [first, (first + final) / 2, final], final) for n, first, final in HALVING]
+    short = [_trial(9000, [97.0], 60.0)] * 8
+    for error in (2.0, 3.0, 4.0, 6.0):
+        trial = _trial(8500, [100 - error])
+        assert _rule_of([*whole, *short], 4).stops(trial) == _rule_of(whole, 4).stops(trial)
 
 
 def test_one_bad_epoch_does_not_stop_a_good_trial() -> None:
-    study = optuna.create_study(direction="maximize")
-    for num_params, first, final in HALVING:
-        _add(study, num_params, [first, (first + final) / 2], final)
-    assert _prunes(study, 8500, [60.0, 60.0], epochs=3)
-    assert not _prunes(study, 8500, [97.6, 60.0], epochs=3)
+    rule = _rule_of([_trial(n, [first, (first + final) / 2], final) for n, first, final in HALVING], epochs=3)
+    assert rule.stops(_trial(8500, [60.0, 60.0]))
+    assert not rule.stops(_trial(8500, [97.6, 60.0]))
 
 
 def test_worse_witness_leaves_more_doubt() -> None:
     wild = [(n, a, 100 - (100 - f) * w) for (n, a, f), w in zip(HALVING, (0.5, 2, 0.5, 2, 0.5, 2, 0.5, 1), strict=True)]
-    assert not _prunes(_study_that_completed(wild), 8500, [95.5])
+    assert not _rule(wild).stops(_trial(8500, [95.5]))
 
 
 @pytest.mark.parametrize(("power", "error", "stops"), [
     (2.0, 4.0, True),  # a little worse after the first epoch is a lot worse at the end
     (0.02, 5.0, False),  # much worse after it is hardly worse at the end
 ])  # fmt: skip
-def test_how_much_the_first_epoch_tells_of_the_end_is_learnt(power: float, error: float, stops: bool) -> None:
+def test_how_much_the_first_epoch_tells_of_the_end_is_learned(power: float, error: float, stops: bool) -> None:
     luck = (1.03, 0.97, 1.02, 0.98, 1.01, 0.99, 1.02, 0.98)
     ended = [(n, a, 100 - 0.02 * (100 - a) ** power * x) for (n, a, _), x in zip(HALVING, luck, strict=True)]
-    assert _prunes(_study_that_completed(ended), 8500, [100 - error]) is stops
+    assert _rule(ended).stops(_trial(8500, [100 - error])) is stops
 
 
 def test_epoch_that_tells_nothing_apart_stops_nothing() -> None:
     same = [(num_params, 90.0, final) for num_params, _, final in HALVING]
-    assert not _prunes(_study_that_completed(same), 8500, [90.0])
+    assert not _rule(same).stops(_trial(8500, [90.0]))
 
 
 def test_small_network_that_completed_is_not_beaten_by_larger_ones() -> None:
-    assert not _prunes(_study_that_completed(HALVING), 1000, [84.0])
+    assert not _rule(HALVING).stops(_trial(1000, [84.0]))
 
 
 @pytest.mark.parametrize(("rate", "stops"), [(0.001, False), (0.1, True)])
 def test_slow_starter_is_known_by_its_genes(rate: float, stops: bool) -> None:
     """A low learning rate ends as well as a high one, and stands at 80 % where that stands at 90 %."""
-    study = optuna.create_study(direction="maximize")
-    genes = {"rate": optuna.distributions.FloatDistribution(0.001, 0.1, log=True)}
+    trials = []
     for number in range(16):
         low, luck, small = number % 2 == 0, number // 2 % 4, number // 8 == 0
-        study.enqueue_trial({"rate": 0.001 if low else 0.1})
-        trial = study.ask(genes)
-        trial.set_user_attr("num_params", 500 if small else 1000)
-        trial.report((80.0 if low else 90.0) + 2 * luck - 2 * small, 1)
-        study.tell(trial, 92.0 + luck - 2 * small)
-    study.enqueue_trial({"rate": rate})
-    trial = study.ask(genes)
-    trial.set_user_attr("num_params", 1000)
-    trial.report(87.0, 1)
-    assert ParetoPruner(epochs=2).prune(study, study.get_trials()[trial.number]) is stops
+        first = (80.0 if low else 90.0) + 2 * luck - 2 * small
+        genes = {"rate": 0.001 if low else 0.1}
+        trials.append(_trial(500 if small else 1000, [first], 92.0 + luck - 2 * small, genes))
+    rule = _rule_of(trials, genes={"rate": FloatRange(0.001, 0.1, log=True)})
+    assert rule.stops(_trial(1000, [87.0], genes={"rate": rate})) is stops
 
 
-def test_stopped_trials_are_learnt_from() -> None:
+def test_stopped_trials_are_learned_from() -> None:
     """What stands still in its second epoch ends badly; that one kind mostly does, only stopped trials have shown."""
-    study = optuna.create_study(direction="maximize")
-    genes = {"kind": optuna.distributions.CategoricalDistribution(("plain", "still"))}
-
-    def begin(kind: str, num_params: int, curve: Sequence[float]) -> optuna.Trial:
-        study.enqueue_trial({"kind": kind})
-        trial = study.ask(genes)
-        trial.set_user_attr("num_params", num_params)
-        for epoch, accuracy in enumerate(curve, start=1):
-            trial.report(accuracy, epoch)
-        return trial
-
-    def stops() -> bool:
-        trial = begin("still", 8500, [96.85])
-        return ParetoPruner(epochs=3).prune(study, study.get_trials()[trial.number])
-
+    rule = StoppingRule({"kind": Choice(("plain", "still"))}, epochs=3)
+    trial = _trial(8500, [96.85], genes={"kind": "still"})
     for kind, (num_params, first, final) in zip(("plain", "still") * 4, HALVING, strict=True):
-        study.tell(begin(kind, num_params, [first, (first + 3 * final) / 4]), final)
-    assert not stops()
+        rule.learn(_trial(num_params, [first, (first + 3 * final) / 4], final, {"kind": kind}))
+    assert not rule.stops(trial)
     for num_params, first, _ in HALVING * 3:
-        study.tell(begin("still", num_params, [first, first + 0.1]), state=TrialState.PRUNED)
-    assert stops()
+        rule.learn(Observation(0, {"kind": "still"}, num_params, "", "stopped", (first, first + 0.1)))
+    assert rule.stops(trial)
 
 
 # Accuracies of a half and of three quarters, in log-odds; the slope of the first is a quarter.
@@ -199,10 +186,8 @@ def test_a_single_network_is_no_measure_of_gain() -> None:
 
 def test_the_nearer_to_its_end_the_less_a_trial_has_to_promise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nas.strategy.stopping.expected_gain", lambda *prediction: 0.3)
-    study = optuna.create_study(direction="maximize")
+    rule = StoppingRule({}, epochs=5, stake=1.0)
     for num_params, first, final in HALVING:
-        _add(study, num_params, [first, first, first, first], final)
-    early, late = _add(study, 8500, [90.0]), _add(study, 8500, [90.0] * 4)
-    pruner = ParetoPruner(epochs=5, stake=1.0)
-    assert pruner.prune(study, study.get_trials()[early])  # 0.8 of the training is left
-    assert not pruner.prune(study, study.get_trials()[late])  # 0.2
+        rule.learn(_trial(num_params, [first] * 4, final))
+    assert rule.stops(_trial(8500, [90.0]))  # 0.8 of the training is left
+    assert not rule.stops(_trial(8500, [90.0] * 4))  # 0.2

@@ -100,7 +100,7 @@ def test_trials_table_has_a_row_a_trial_and_a_column_a_gene() -> None:
 @pytest.mark.parametrize("records", [RECORDS, RECORDS[:1], []])
 @pytest.mark.parametrize("target", [99.4, None])
 def test_picture_is_valid_xml_with_a_mark_for_each_network(records: list[TrialRecord], target: float | None) -> None:
-    svg = ElementTree.fromstring(front_svg(records, 8000, target, references("mnist")))
+    svg = ElementTree.fromstring(front_svg(records, StudySettings(8000, target=target)))
     texts = [t.text or "" for t in svg.iter("{http://www.w3.org/2000/svg}title")]
     for record in records:
         if record.confirmed:

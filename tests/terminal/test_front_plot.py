@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from made_up_studies import made_up_records
+from made_up_studies import SETTINGS, made_up_records
 
-from nas.study.landmarks import references
 from nas.study.records import Confirmation, TrialRecord
+from nas.study.settings import StudySettings
 from nas.terminal.front_plot import ASCII, COLUMNS, ROWS, UNICODE, Marks, front_plot
 
 MARGIN = 8
@@ -15,6 +15,11 @@ def trial(number: int, num_params: int, validation: float, test: float | None = 
     return TrialRecord(
         number, "completed", num_params, 1, 1, f"{number}", {}, 0, (validation,) * 3, 1.0, confirmations=confirmations
     )
+
+
+def unpublished(max_params: int, target: float | None) -> StudySettings:
+    """A study of data for which no reference network is known."""
+    return StudySettings(max_params, dataset="digits", target=target)
 
 
 def cells(plot: str) -> list[str]:
@@ -28,7 +33,7 @@ def places(plot: str, mark: str) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("marks", [UNICODE, ASCII])
 def test_networks_lie_where_their_size_and_accuracy_say(marks: Marks) -> None:
     records = [trial(0, 1000, 98.0, 98.2), trial(1, 2000, 98.8, 99.0), trial(2, 4000, 99.2, 99.5), trial(3, 3000, 98.5)]
-    plot = front_plot(records, 8000, 99.4, [], marks)
+    plot = front_plot(records, unpublished(8000, 99.4), marks)
     (small_row, small), (row, column), (large_row, large) = sorted(places(plot, marks.confirmed), key=lambda p: p[1])
     assert small_row > row > large_row  # the more accurate, the higher
     assert column - small == pytest.approx(large - column, abs=1)  # twice the size each: equal steps on a log axis
@@ -41,14 +46,14 @@ def test_networks_lie_where_their_size_and_accuracy_say(marks: Marks) -> None:
 
 
 def test_a_terminal_without_unicode_gets_letters() -> None:
-    plot = front_plot(made_up_records(300), 8000, 99.4, references("mnist"), ASCII)
+    plot = front_plot(made_up_records(300), SETTINGS, ASCII)
     assert plot.isascii()
     assert "* published" in plot
-    assert not front_plot(made_up_records(300), 8000, 99.4, references("mnist")).isascii()
+    assert not front_plot(made_up_records(300), SETTINGS).isascii()
 
 
 def test_sizes_and_accuracies_are_labeled() -> None:
-    lines = front_plot(made_up_records(300), 8000, 99.4, references("mnist")).splitlines()
+    lines = front_plot(made_up_records(300), SETTINGS).splitlines()
     assert {"1,000", "2,000", "5,000", "10,000"} <= set(lines[ROWS + 1].split())
     assert {"99.4", "99"} <= {line[:MARGIN].split()[0] for line in lines[:ROWS] if line[: MARGIN - 1].strip()}
     labels = {line[: MARGIN - 1].strip(): i for i, line in enumerate(lines[:ROWS])}
@@ -56,10 +61,10 @@ def test_sizes_and_accuracies_are_labeled() -> None:
 
 
 def test_nothing_completed_is_no_plot() -> None:
-    assert front_plot([], 8000, 99.4, references("mnist")) == ""
+    assert front_plot([], SETTINGS) == ""
 
 
 def test_a_target_far_below_all_that_was_found_has_no_line() -> None:
-    plot = front_plot([trial(0, 1000, 99.0, 99.0), trial(1, 2000, 99.3, 99.4)], 3000, 60.0, [])
+    plot = front_plot([trial(0, 1000, 99.0, 99.0), trial(1, 2000, 99.3, 99.4)], unpublished(3000, 60.0))
     assert places(plot, UNICODE.target) == []
     assert len(places(plot, UNICODE.confirmed)) == 2

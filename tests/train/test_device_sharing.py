@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.arch import Architecture, Block, Dress, Input, Pool, Recipe
+from nas.arch import Architecture, Block, Input, NormAct, Pool, Recipe
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.errors import NasError, OutOfMemoryError, TrainingError
@@ -34,7 +34,7 @@ def data() -> PreparedData:
 
 def network(width: int) -> nn.Module:
     torch.manual_seed(width)
-    return build(Architecture(Input(1, 8, 8), 10, (Block(width, dress=Dress(dropout=0.3)), Pool(), Block(4))))
+    return build(Architecture(Input(1, 8, 8), 10, (Block(width, norm_act=NormAct(dropout=0.3)), Pool(), Block(4))))
 
 
 def result(epoch: Epoch) -> tuple[int, float, float]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Recipe, Transition
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition
 from nas.arch.description import Activation, Order
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
@@ -37,8 +37,8 @@ def networks(architecture: Architecture) -> list[nn.Module]:
     return made
 
 
-def dress(activation: Activation = "relu", order: Order = "norm_first", **settings: object) -> Dress:
-    return Dress(activation=activation, order=order, **settings)  # type: ignore[arg-type]
+def norm_act(activation: Activation = "relu", order: Order = "norm_first", **settings: object) -> NormAct:
+    return NormAct(activation=activation, order=order, **settings)  # type: ignore[arg-type]
 
 
 ARCHITECTURES = {
@@ -46,30 +46,34 @@ ARCHITECTURES = {
         Input(1, 8, 8),
         4,
         (
-            Block(4, dress=dress(order="activation_first", dropout=0.2)),
+            Block(4, norm_act=norm_act(order="activation_first", dropout=0.2)),
             Pool(),
-            Block(5, dress=dress("leaky_relu", dropout=0.3, dropout_kind="channel")),
+            Block(5, norm_act=norm_act("leaky_relu", dropout=0.3, dropout_kind="channel")),
         ),
     ),
     "separable, shortcut, flattened": Architecture(
         Input(3, 8, 8),
         4,
         (
-            Block(6, "separable", dress=dress("silu", bias=True)),
-            Block(6, shortcut="identity", repeat=2, dress=dress(dropout=0.1)),
+            Block(6, "separable", norm_act=norm_act("silu", bias=True)),
+            Block(6, shortcut="identity", repeat=2, norm_act=norm_act(dropout=0.1)),
             Pool("average"),
-            Block(4, stride=2, shortcut="projection", dress=dress("gelu", norm="none", bias=True)),
+            Block(4, stride=2, shortcut="projection", norm_act=norm_act("gelu", norm="none", bias=True)),
         ),
         Head("flatten_linear"),
     ),
     "prelu, transition, convolutional head": Architecture(
         Input(1, 8, 8),
         4,
-        (Block(4, dress=dress("prelu")), Transition(3, dress("hardswish", dropout=0.1)), Block(5, padding="valid")),
+        (
+            Block(4, norm_act=norm_act("prelu")),
+            Transition(3, norm_act("hardswish", dropout=0.1)),
+            Block(5, padding="valid"),
+        ),
         Head("conv_gap", bias=True),
     ),
     "functional, head behind the pool": Architecture(
-        Input(1, 8, 8), 4, (Block(4, dress=dress(functional=True, dropout=0.1)),), Head("gap_conv", bias=False)
+        Input(1, 8, 8), 4, (Block(4, norm_act=norm_act(functional=True, dropout=0.1)),), Head("gap_conv", bias=False)
     ),
 }
 

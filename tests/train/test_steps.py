@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
-from nas.arch import Architecture, Block, Dress, Head, Input, Pool, Recipe, Transition
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.model.build import build
@@ -75,32 +75,45 @@ def one(*body: Any, head: Head | None = None, channels: int = 1) -> Architecture
     return Architecture(Input(channels, 12, 12), CLASSES, body, head or Head())
 
 
-BODIES: dict[str, Callable[[Dress], Architecture]] = {
-    "plain": lambda dress: one(Block(6, dress=dress), Pool(), Block(5, kernel=5, padding="valid", dress=dress)),
-    "strided": lambda dress: one(Block(6, stride=2, dress=dress), Block(6, kernel=1, dress=dress), channels=3),
-    "separable": lambda dress: one(Block(6, dress=dress), Block(8, "separable", dress=dress), Pool("average")),
-    "separable 5x5": lambda dress: one(
-        Block(6, "separable", dress=dress), Block(8, "separable", kernel=5, dress=dress), channels=3
+BODIES: dict[str, Callable[[NormAct], Architecture]] = {
+    "plain": lambda norm_act: one(
+        Block(6, norm_act=norm_act), Pool(), Block(5, kernel=5, padding="valid", norm_act=norm_act)
     ),
-    "transition": lambda dress: one(Block(8, dress=dress), Pool(), Transition(4, dress), Transition(5), Block(6)),
-    "squeeze and expand": lambda dress: one(
-        Block(8, dress=dress), Transition(3, dress), Block(8, dress=dress), Transition(3), Block(6, "separable")
+    "strided": lambda norm_act: one(
+        Block(6, stride=2, norm_act=norm_act), Block(6, kernel=1, norm_act=norm_act), channels=3
     ),
-    "shortcuts": lambda dress: one(
-        Block(6, shortcut="projection", dress=dress), Block(6, "separable", shortcut="identity", repeat=2, dress=dress)
+    "separable": lambda norm_act: one(
+        Block(6, norm_act=norm_act), Block(8, "separable", norm_act=norm_act), Pool("average")
+    ),
+    "separable 5x5": lambda norm_act: one(
+        Block(6, "separable", norm_act=norm_act), Block(8, "separable", kernel=5, norm_act=norm_act), channels=3
+    ),
+    "transition": lambda norm_act: one(
+        Block(8, norm_act=norm_act), Pool(), Transition(4, norm_act), Transition(5), Block(6)
+    ),
+    "squeeze and expand": lambda norm_act: one(
+        Block(8, norm_act=norm_act),
+        Transition(3, norm_act),
+        Block(8, norm_act=norm_act),
+        Transition(3),
+        Block(6, "separable"),
+    ),
+    "shortcuts": lambda norm_act: one(
+        Block(6, shortcut="projection", norm_act=norm_act),
+        Block(6, "separable", shortcut="identity", repeat=2, norm_act=norm_act),
     ),
 }
-DRESSES = {
-    "norm first": Dress(),
-    "activation first": Dress(order="activation_first"),
-    "functional": Dress(functional=True, order="activation_first"),
-    "no norm": Dress(bias=True, norm="none"),
-    "leaky_relu": Dress(activation="leaky_relu"),
-    "prelu": Dress(activation="prelu"),
-    "silu": Dress(activation="silu", order="activation_first"),
-    "gelu": Dress(activation="gelu"),
-    "hardswish": Dress(activation="hardswish"),
-    "no activation": Dress(activation="none"),
+NORM_ACTS = {
+    "norm first": NormAct(),
+    "activation first": NormAct(order="activation_first"),
+    "functional": NormAct(functional=True, order="activation_first"),
+    "no norm": NormAct(bias=True, norm="none"),
+    "leaky_relu": NormAct(activation="leaky_relu"),
+    "prelu": NormAct(activation="prelu"),
+    "silu": NormAct(activation="silu", order="activation_first"),
+    "gelu": NormAct(activation="gelu"),
+    "hardswish": NormAct(activation="hardswish"),
+    "no activation": NormAct(activation="none"),
 }
 STEP = Recipe(epochs=1, batch_size=32, optimizer="sgd", learning_rate=0.1, schedule="constant", label_smoothing=0.1)
 
@@ -113,11 +126,11 @@ def check_one_step(architecture: Architecture, dtype: torch.dtype, rtol: float, 
     assert_equal(network, twin, rtol, atol)
 
 
-@pytest.mark.parametrize("dress", DRESSES)
+@pytest.mark.parametrize("norm_act", NORM_ACTS)
 @pytest.mark.parametrize("body", BODIES)
-def test_one_step_of_each_block(body: str, dress: str) -> None:
+def test_one_step_of_each_block(body: str, norm_act: str) -> None:
     """In float32, as trained: what runs in place of torch's layers on a CPU is part of what is checked."""
-    check_one_step(BODIES[body](DRESSES[dress]), torch.float32, rtol=1e-4, atol=2e-6)
+    check_one_step(BODIES[body](NORM_ACTS[norm_act]), torch.float32, rtol=1e-4, atol=2e-6)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -131,8 +144,8 @@ def test_one_step_of_each_head(head: str, bias: bool) -> None:
 @pytest.mark.parametrize("body", BODIES)
 def test_one_step_with_dropout_has_the_masks_of_torchs_own_generator(body: str, kind: str) -> None:
     """In float64, for which torch's own layers run: the compiled ones draw other masks."""
-    dress = Dress(dropout=0.2, dropout_kind=kind)  # type: ignore[arg-type]
-    check_one_step(BODIES[body](dress), torch.float64, rtol=1e-7, atol=1e-9)  # learning rates are in float32
+    norm_act = NormAct(dropout=0.2, dropout_kind=kind)  # type: ignore[arg-type]
+    check_one_step(BODIES[body](norm_act), torch.float64, rtol=1e-7, atol=1e-9)  # learning rates are in float32
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])

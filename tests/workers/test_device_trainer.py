@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.arch import Architecture, Block, Dress, Input, Recipe
+from nas.arch import Architecture, Block, Input, NormAct, Recipe
 from nas.arch import Pool as MaxPool
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
@@ -47,7 +47,7 @@ def parts() -> Parts:
 
 
 def _job(number: int, width: int = 4, seed: int | None = None, recipe: Recipe = RECIPE, dropout: float = 0.2) -> Job:
-    blocks = (Block(width, dress=Dress(dropout=dropout)), MaxPool(), Block(4))
+    blocks = (Block(width, norm_act=NormAct(dropout=dropout)), MaxPool(), Block(4))
     return Job((number, seed), Architecture(Input(1, 8, 8), 4, blocks), recipe, number if seed is None else seed)
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,13 @@ import torch
 from torch import Tensor
 
 from nas.errors import ExportError, VerificationError
-from nas.export.c.header import METADATA
-from nas.export.metadata import LoadedExport, Metadata, checked_images, in_batches, read_metadata
+from nas.export.c.templates import read_template
+from nas.export.loaded import LoadedExport, check_images, run_in_batches
+from nas.export.metadata import Metadata, read_metadata
 from nas.host import compiler_command
 
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
-_SOURCE = """
-#include "network.h"
-void run(const uint8_t *pixels, int64_t count, float *logits);
-void run(const uint8_t *pixels, int64_t count, float *logits)
-{
-    for (int64_t i = 0; i < count; i++)
-        PREFIX_forward(pixels + i * (MACRO_CHANNELS * MACRO_HEIGHT * MACRO_WIDTH), logits + i * MACRO_CLASSES);
-}
-int predict(const uint8_t *pixels);
-int predict(const uint8_t *pixels)
-{
-    return PREFIX_predict(pixels);
-}
-"""
+METADATA = r"^ \* nas: (.*)$"  # the line of JSON in the header's comment
 _BYTES = {"float": 4, "int8_t": 1, "uint8_t": 1, "int32_t": 4}
 
 
@@ -49,29 +38,33 @@ class CNetwork(LoadedExport):
     _library: Any
 
     def logits(self, images: Tensor) -> Tensor:
-        """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), computed by the compiled C.
-
-        Raises:
-            VerificationError: the images are not uint8 of the file's shape.
-        """
-        return in_batches(self._batch, checked_images(images, self.input_shape))
+        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), computed by the compiled C."""
+        return run_in_batches(self._run_batch, check_images(images, self.input_shape))
 
     def predictions(self, images: Tensor) -> Tensor:
-        """Raw uint8 images (N, C, H, W) to classes (N,), each computed by the header's own `predict`."""
-        images = checked_images(images, self.input_shape)
+        """Return the classes (N,) of raw uint8 images (N, C, H, W), each computed by the header's own `predict`."""
+        images = check_images(images, self.input_shape)
         return torch.tensor([self._library.predict(ctypes.c_void_p(image.data_ptr())) for image in images])
 
-    def _batch(self, images: Tensor) -> Tensor:
+    def derive(self) -> dict[str, object]:
+        """Return nothing: batch norm is folded, so that the header's arrays hold fewer numbers than the network."""
+        return {}
+
+    def _run_batch(self, images: Tensor) -> Tensor:
         images = images.contiguous()
         logits = torch.empty(len(images), self.classes)
         self._library.run(
-            ctypes.c_void_p(images.data_ptr()), ctypes.c_int64(len(images)), ctypes.c_void_p(logits.data_ptr())
+            ctypes.c_void_p(images.data_ptr()),
+            ctypes.c_int64(len(images)),
+            ctypes.c_int64(prod(self.input_shape)),
+            ctypes.c_void_p(logits.data_ptr()),
+            ctypes.c_int64(self.classes),
         )
         return logits
 
 
 def load_c(path: Path) -> CNetwork:
-    """The header at `path`, compiled with $CC, or the first of cc, gcc and clang. Its code runs: trust it first.
+    """Return the header at `path`, compiled with $CC, or the first of cc, gcc and clang. Its code runs: trust it first.
 
     Raises:
         ExportError: there is no C compiler.
@@ -81,7 +74,7 @@ def load_c(path: Path) -> CNetwork:
         text = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise VerificationError(f"cannot read {path}: {error}; give a header that `nas export` wrote") from None
-    line = re.search(rf"^ \* {METADATA}(.*)$", text, re.MULTILINE)
+    line = re.search(METADATA, text, re.MULTILINE)
     about = read_metadata(line and line[1], path)
     guard = re.search(r"^#define ([A-Z][A-Z0-9_]*)_NETWORK_H$", text, re.MULTILINE)
     if guard is None:
@@ -102,23 +95,25 @@ def load_c(path: Path) -> CNetwork:
         sum(count for _, name, count in arrays if name.endswith(("_weight", "_bias"))),
         sum(count * _BYTES.get(kind, 0) for kind, _, count in arrays),
         int(constants.get("WORK_BYTES", 0)),
-        _compiled(path, text, _SOURCE.replace("PREFIX", macro.lower()).replace("MACRO", macro)),
+        _compile(path, text, macro.lower()),
     )
 
 
-def _compiled(path: Path, header: str, source: str) -> Any:
+def _compile(path: Path, header: str, prefix: str) -> Any:
     compiler = compiler_command()
     if not compiler:
         raise ExportError("a C header is read by compiling it, and there is no C compiler; install gcc, or set CC")
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "network.h").write_text(header)
-        Path(folder, "network.c").write_text(source)
-        library = str(Path(folder, "network.so"))
-        command = [*compiler, *FLAGS, "-shared", "-fPIC", "-o", library, str(Path(folder, "network.c")), "-lm"]
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        (folder / "network.h").write_text(header)
+        (folder / "run.c").write_text(read_template("run.c"))
+        functions = f"-DFORWARD={prefix}_forward", f"-DPREDICT={prefix}_predict"
+        files = "-include", folder / "network.h", "-o", folder / "network.so", folder / "run.c"
+        command = [*compiler, *FLAGS, *functions, "-shared", "-fPIC", *map(str, files), "-lm"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:
             raise ExportError(f"the C compiler {compiler[0]!r} does not start: {error.strerror}; set CC") from None
         if done.returncode:
             raise VerificationError(f"{path} does not compile: {done.stderr.strip()[:2000]}")
-        return ctypes.CDLL(library)
+        return ctypes.CDLL(str(folder / "network.so"))

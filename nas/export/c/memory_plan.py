@@ -1,4 +1,4 @@
-"""Where the maps of a network lie in one block of memory that is as small as it can be."""
+"""Where the maps of a network lie in one block of memory, as small as possible."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Plan(NamedTuple):
 
 
 def works_in_place(layer: Layer) -> bool:
-    """Whether each output element depends on the one input element at its place (and on another map, if it adds)."""
+    """Return whether each output element depends on the input element at its place (in Add, on two of them)."""
     operation = layer.operation
     if isinstance(operation, Conv2d):
         one_by_one = operation.kernel == operation.stride == 1 and operation.padding == 0
@@ -29,11 +29,11 @@ def works_in_place(layer: Layer) -> bool:
 
 
 def plan_memory(layers: list[Layer]) -> Plan:
-    """Places all maps but the logits in as little memory as they need while the layers run in order.
+    """Return where all maps but the logits lie, in as little memory as they need while the layers run in order.
 
-    In a chain of layers each map goes to the other end than the one that it is made from, which is optimal. Where a
-    shortcut leaves no room between them, the largest maps are placed first, each as low as it can be (Pisarchyk and
-    Lee 2020, Efficient Memory Management for Deep Neural Net Inference, algorithm 3).
+    In a chain of layers, each map is placed at the end opposite to the map that it is computed from, which is optimal.
+    Where a shortcut leaves no room between them, the largest maps are placed first, each as low as it can be
+    (Pisarchyk and Lee 2020, Efficient Memory Management for Deep Neural Net Inference, algorithm 3).
     """
     last_reader = {source: index for index, layer in enumerate(layers) for source in layer.sources}
     buffer_of, size = {IMAGE: IMAGE}, {IMAGE: prod(layers[0].input_shape)}
@@ -63,7 +63,7 @@ def plan_memory(layers: list[Layer]) -> Plan:
 def _at_opposite_ends(
     size: dict[int, int], source_of: dict[int, int], last_use: dict[int, int], limit: int
 ) -> dict[int, int] | None:
-    """The offset of each buffer within `limit`, or None where one does not fit."""
+    """Return the offset of each buffer within `limit`, or None where one does not fit."""
     offsets: dict[int, int] = {}
     live: list[int] = []
     for buffer, count in size.items():  # in the order in which they are written
@@ -82,6 +82,7 @@ def _at_opposite_ends(
 
 
 def _largest_first(size: dict[int, int], last_use: dict[int, int]) -> dict[int, int]:
+    """Return the offset of each buffer, the largest placed first and each as low as it can be."""
     offsets: dict[int, int] = {}
     for buffer in sorted(size, key=lambda b: -size[b]):
         alive_with = [b for b in offsets if b <= last_use[buffer] and buffer <= last_use[b]]

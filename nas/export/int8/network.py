@@ -1,4 +1,4 @@
-"""A network in 8 bits: integer arithmetic from the pixels to the last layer, number by number that of the exported C.
+"""A network in 8 bits: integer arithmetic from the pixels to the last layer; the exported C computes the same numbers.
 
 Weights are symmetric with a scale for each output channel, maps affine with one scale and zero point (Jacob et al.
 2018, Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, section 2). Batch
@@ -10,57 +10,55 @@ Shape legend: N images, C channels, H and W pixels.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.arch import IMAGE, Architecture, Layer, architecture_from_plain, architecture_to_plain, lower
+from nas.arch import IMAGE, Architecture, Layer, lower
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
-from nas.errors import ExportError, NasError, VerificationError
 from nas.export.fold_batch_norm import fold
-from nas.export.metadata import LoadedExport, Metadata, checked_images, in_batches, read_metadata
+from nas.export.loaded import LoadedExport, check_images, run_in_batches
+from nas.export.metadata import Metadata
 
 BATCH = 100  # images run at once; maps of 64-bit numbers then stay in cache, which is five times as fast
 IMAGE_SHIFT = 20  # a pixel becomes (pixel * multiplier + offset) / 2^20
 
 
-class Quantizable(NamedTuple):
-    """Folded layers without the ReLUs that the range of the layer before them takes over."""
+class Int8Layers(NamedTuple):
+    """Folded layers in which a ReLU is part of the layer before it, whose 8-bit range begins at 0 then."""
 
     layers: list[Layer]
-    rectified: frozenset[int]  # the layers that took one over
+    with_relu: frozenset[int]  # the layers that end in a ReLU
 
 
-def quantizable(architecture: Architecture) -> Quantizable:
-    """What the 8-bit network runs; layer i of it has the parameters 'i.…'."""
+def int8_layers(architecture: Architecture) -> Int8Layers:
+    """Return the layers that the 8-bit network runs; layer i has the parameters 'i.…'."""
     layers = fold(lower(architecture)).layers
     readers = Counter(source for layer in layers for source in layer.sources)
     kept: list[Layer] = []
-    rectified = set()
-    moved = {IMAGE: IMAGE}
+    with_relu = set()
+    kept_index = {IMAGE: IMAGE}  # by the index of a folded layer, that of the kept layer that has its output
     for index, layer in enumerate(layers):
         source = layer.sources[0]
         if layer.operation in (Activation("relu"), Activation("relu", True)) and readers[source] == 1:
-            moved[index] = moved[source]
-            rectified.add(moved[source])
+            kept_index[index] = kept_index[source]
+            with_relu.add(kept_index[source])
             continue
-        moved[index] = len(kept)
-        kept.append(layer._replace(sources=tuple(moved[s] for s in layer.sources)))
-    return Quantizable(kept, frozenset(rectified))
+        kept_index[index] = len(kept)
+        kept.append(layer._replace(sources=tuple(kept_index[s] for s in layer.sources)))
+    return Int8Layers(kept, frozenset(with_relu))
 
 
 @dataclass(frozen=True)
 class QuantizedNetwork(LoadedExport):
     """A network in 8 bits.
 
-    `parameters` holds, with `map 0` the image and `map i + 1` the output of layer i of `quantizable`: 'zeros', the
+    `parameters` holds, with `map 0` the image and `map i + 1` the output of layer i of `int8_layers`: 'zeros', the
     zero point of each map; 'image.multiplier' and 'image.offset' for each channel; 'NAME.weight' of convolutions, once
     where weights run again; 'i.bias', 'i.multiplier' and 'i.shift' of what a layer sums; 'i.table' of an activation;
     'i.scale' of the last layer, whose sums times this are the logits.
@@ -72,7 +70,7 @@ class QuantizedNetwork(LoadedExport):
 
     @property
     def num_bytes(self) -> int:
-        """What must be stored to run it: weights, biases, multipliers, shifts, tables, scales and zero points."""
+        """Bytes that must be stored to run it: weights, biases, multipliers, shifts, tables, scales and zero points."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self.parameters.values())
 
     @property
@@ -81,26 +79,27 @@ class QuantizedNetwork(LoadedExport):
         return sum(t.numel() for name, t in self.parameters.items() if name.endswith((".weight", ".bias")))
 
     def logits(self, images: Tensor) -> Tensor:
-        """Raw uint8 images (N, C, H, W) to float32 logits (N, classes), by integer arithmetic.
+        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), by integer arithmetic."""
+        layers = int8_layers(self.architecture).layers
+        images = check_images(images, self.input_shape)
+        return run_in_batches(lambda batch: self._run(layers, batch), images, BATCH)
 
-        Raises:
-            VerificationError: the images are not uint8 of the network's shape.
-        """
-        layers = quantizable(self.architecture).layers
-        return in_batches(lambda batch: self._run(layers, batch), checked_images(images, self.input_shape), BATCH)
+    def derive(self) -> dict[str, object]:
+        """Return the bytes of all parameters."""
+        return {"num_bytes": self.num_bytes}
 
     def _run(self, layers: list[Layer], images: Tensor) -> Tensor:
         p = self.parameters
         zeros = p["zeros"].tolist()
         multiplier, offset = (p[f"image.{part}"].long().view(-1, 1, 1) for part in ("multiplier", "offset"))
-        maps = {IMAGE: _shifted(images.long() * multiplier + offset, torch.tensor(IMAGE_SHIFT), 0)}
+        maps = {IMAGE: _requantize(images.long() * multiplier + offset, torch.tensor(IMAGE_SHIFT), 0)}
         for index, layer in enumerate(layers):
             x, zero, x_zero = maps[layer.sources[0]], zeros[index + 1], zeros[layer.sources[0] + 1]
             match layer.operation:
                 case Conv2d() as operation:
                     if operation.in_channels != x.shape[1]:
                         x = x.reshape(len(x), -1, 1, 1)  # a linear layer on a map
-                    sums = convolved(x - x_zero, p[f"{layer.group}.weight"], operation).long()
+                    sums = convolve(x - x_zero, p[f"{layer.group}.weight"], operation).long()
                     sums += p[f"{index}.bias"].long().view(-1, 1, 1)
                 case Activation():
                     maps[index] = p[f"{index}.table"].long()[x + 128]
@@ -111,7 +110,7 @@ class QuantizedNetwork(LoadedExport):
                 case Add():
                     first, second = p[f"{index}.multiplier"].tolist()
                     other = maps[layer.sources[1]] - zeros[layer.sources[1] + 1]
-                    maps[index] = _shifted((x - x_zero) * first + other * second, p[f"{index}.shift"], zero)
+                    maps[index] = _requantize((x - x_zero) * first + other * second, p[f"{index}.shift"], zero)
                     continue
                 case _:
                     rows, columns, stride = window(layer)
@@ -120,12 +119,12 @@ class QuantizedNetwork(LoadedExport):
             if index == len(layers) - 1:
                 return (sums.float() * p[f"{index}.scale"].view(-1, 1, 1)).flatten(1)
             factor, shift = (p[f"{index}.{part}"].long().view(-1, 1, 1) for part in ("multiplier", "shift"))
-            maps[index] = _shifted(sums * factor, shift, zero)
+            maps[index] = _requantize(sums * factor, shift, zero)
         raise AssertionError("an architecture has a last layer")
 
 
 def window(layer: Layer) -> tuple[int, int, int]:
-    """Rows, columns and stride of a pool."""
+    """Return the rows, columns and stride of a pool."""
     operation = layer.operation
     if isinstance(operation, AdaptiveAvgPool2d):
         _, rows, columns = layer.input_shape
@@ -134,8 +133,8 @@ def window(layer: Layer) -> tuple[int, int, int]:
     return operation.size, operation.size, operation.stride
 
 
-def convolved(x: Tensor, weight: Tensor, operation: Conv2d) -> Tensor:
-    """x (N, in, H, W) to (N, out, H', W') in float64, without a bias."""
+def convolve(x: Tensor, weight: Tensor, operation: Conv2d) -> Tensor:
+    """Return the convolution of x (N, in, H, W), without a bias: (N, out, H', W') in float64."""
     # In float64 sums of whole numbers below 2^53 are exact in any order.
     return functional.conv2d(
         x.double(),
@@ -146,57 +145,15 @@ def convolved(x: Tensor, weight: Tensor, operation: Conv2d) -> Tensor:
     )
 
 
-def _shifted(product: Tensor, shift: Tensor, zero: int) -> Tensor:
-    """int64 `product` / 2^shift, rounded half up, around `zero`, within 8 bits."""
+def _requantize(product: Tensor, shift: Tensor, zero: int) -> Tensor:
+    """Return int64 `product` / 2^shift, rounded half up, plus `zero`, clamped to 8 bits."""
     shift = shift.long()
     return product.add_(1 << (shift - 1)).bitwise_right_shift_(shift).add_(zero).clamp_(-128, 127)
 
 
-def write_quantized(network: QuantizedNetwork, claims: Mapping[str, object], path: Path) -> None:
-    """Writes the network with its claims to `path`, a file of `torch.save`.
-
-    Raises:
-        ExportError: a claim is not plain data, or the file cannot be written.
-    """
-    about = replace(network.metadata, claims=claims).to_json()
-    architecture = json.dumps(architecture_to_plain(network.architecture))
-    try:
-        torch.save({"nas": about, "architecture": architecture, "parameters": dict(network.parameters)}, path)
-    except (OSError, RuntimeError) as error:
-        raise ExportError(f"cannot write {path}: {error}; choose another -o") from None
-
-
-def load_quantized(path: Path) -> QuantizedNetwork:
-    """The network that `write_quantized` wrote; the file is read as data and executes nothing.
-
-    Raises:
-        VerificationError: the file is missing, damaged, or of another kind.
-    """
-    if not path.is_file():
-        raise VerificationError(f"{path} is not there; give the path of a file that `nas export` wrote")
-    try:
-        plain: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch says nothing of what a damaged archive raises
-        raise VerificationError(f"{path} is not a file of torch.save: {type(error).__name__}: {error}") from error
-    plain = plain if isinstance(plain, dict) else {}
-    about = read_metadata(plain.get("nas"), path)
-    try:
-        architecture = architecture_from_plain(json.loads(plain["architecture"]), str(path))
-        expected = _expected(architecture)
-    except (KeyError, TypeError, ValueError, NasError) as error:
-        raise VerificationError(f"{path} does not describe its network: {error}") from None
-    parameters = plain.get("parameters")
-    stem = architecture.input
-    fits = isinstance(parameters, dict) and all(isinstance(t, Tensor) for t in parameters.values())
-    fits = fits and about.input_shape == (stem.channels, stem.height, stem.width)
-    if not fits or {n: (t.dtype, tuple(t.shape)) for n, t in parameters.items()} != expected:
-        raise VerificationError(f"{path}: its parameters are not those of the network that it describes")
-    return QuantizedNetwork(architecture, about, parameters)
-
-
-def _expected(architecture: Architecture) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
-    """The type and shape of each parameter of the quantized network."""
-    layers = quantizable(architecture).layers
+def parameter_types(architecture: Architecture) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    """Return the dtype and shape of each of `QuantizedNetwork.parameters`."""
+    layers = int8_layers(architecture).layers
     channels = architecture.input.channels
     result: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
         "zeros": (torch.int8, (len(layers) + 1,)),

@@ -1,11 +1,11 @@
-"""From a trained network to one in 8 bits: calibration on images, then scales, whole weights and multipliers.
+"""Post-training quantization: calibration on images, then scales, 8-bit weights and multipliers.
 
 Shape legend: N images, C channels, H and W pixels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -16,89 +16,84 @@ from nas.arch import IMAGE, Architecture, Layer, lower
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.errors import ExportError
 from nas.export.fold_batch_norm import fold, folded_weights
-from nas.export.int8.network import IMAGE_SHIFT, Quantizable, QuantizedNetwork, convolved, quantizable, window
-from nas.export.metadata import Metadata, checked_images, loaded_network, metadata, normalized
+from nas.export.int8.network import IMAGE_SHIFT, Int8Layers, QuantizedNetwork, convolve, int8_layers, window
+from nas.export.loaded import check_images, finite_module
+from nas.export.metadata import Metadata, metadata_of
+from nas.model.image_network import normalize
+from nas.model.trained_network import TrainedNetwork
 
 _INT32 = 2**31 - 1
 
 
-class _Range(NamedTuple):
-    """How a map becomes 8-bit numbers: value = scale * (number - zero)."""
+class _Quantization(NamedTuple):
+    """What the 8-bit numbers of a map stand for: value = scale * (number - zero)."""
 
     scale: float
     zero: int
 
 
-def _range_of(low: float, high: float) -> _Range:
+def _quantization_of(low: float, high: float) -> _Quantization:
+    """Return the quantization of a map with values from `low` to `high`."""
     low, high = min(low, 0.0), max(high, 0.0)  # 0 is exact: it is what convolutions pad with
     scale = (high - low) / 255 or 1.0
-    return _Range(scale, min(max(round(-128 - low / scale), -128), 127))
+    return _Quantization(scale, min(max(round(-128 - low / scale), -128), 127))
 
 
 @torch.inference_mode()
-def quantize(
-    architecture: Architecture,
-    state_dict: Mapping[str, Tensor],
-    mean: Sequence[float],
-    std: Sequence[float],
-    calibration_images: Tensor,
-) -> QuantizedNetwork:
-    """The trained network in 8 bits.
+def quantize(network: TrainedNetwork, calibration_images: Tensor) -> QuantizedNetwork:
+    """Return the trained network in 8 bits.
 
     Args:
-        architecture: the network.
-        state_dict: its trained weights, with the keys of `nas.model.build`.
-        mean: the network's inputs are (image / 255 - mean) / std.
-        std: see `mean`.
-        calibration_images: raw uint8 (N, C, H, W), a few hundred images of the training set: the ranges of all maps
-            are those that these images give. Never the test set, whose accuracy would flatter then.
+        network: the network.
+        calibration_images: raw uint8 (N, C, H, W), a few hundred images of the training set, which set the ranges of
+            all maps. Never the test set: its accuracy would flatter then.
 
     Raises:
         ExportError: there are no images, the weights do not fit or are not finite, or a sum could leave 32 bits.
     """
-    stem = architecture.input
-    about = metadata({}, (stem.channels, stem.height, stem.width), mean, std)
+    about, architecture = metadata_of(network, {}), network.architecture
     if not len(calibration_images):
         raise ExportError("no images to calibrate with; give a few hundred of the training set")
-    weights = folded_weights(fold(lower(architecture)), loaded_network(architecture, state_dict).state_dict())
-    images = checked_images(calibration_images, about.input_shape)
-    ranges = _calibrated(quantizable(architecture), weights, about, images)
+    weights = folded_weights(fold(lower(architecture)), finite_module(network).state_dict())
+    images = check_images(calibration_images, about.input_shape)
+    ranges = _calibrate(int8_layers(architecture), weights, about, images)
     return QuantizedNetwork(architecture, about, _parameters(architecture, weights, about, ranges))
 
 
-def _calibrated(
-    network: Quantizable, weights: Mapping[str, Tensor], about: Metadata, images: Tensor
-) -> dict[int, _Range]:
+def _calibrate(
+    network: Int8Layers, weights: Mapping[str, Tensor], about: Metadata, images: Tensor
+) -> dict[int, _Quantization]:
+    """Return the quantization of the image and of each layer's output."""
     low: dict[int, float] = {}
     high: dict[int, float] = {}
     for batch in torch.split(images, 256):
-        maps = {IMAGE: normalized(batch, about.mean, about.std).double()}
+        maps = {IMAGE: normalize(batch, about.mean, about.std).double()}
         for index, layer in enumerate(network.layers):
             maps[index] = _output(layer, [maps[s] for s in layer.sources], weights)
-            if index in network.rectified:
+            if index in network.with_relu:
                 maps[index] = maps[index].relu()
             low[index] = min(low.get(index, 0.0), maps[index].min().item())
             high[index] = max(high.get(index, 0.0), maps[index].max().item())
     pixels = [(v - m) / s for m, s in zip(about.mean, about.std, strict=True) for v in (0.0, 1.0)]
-    ranges = {IMAGE: _range_of(min(pixels), max(pixels))}
+    ranges = {IMAGE: _quantization_of(min(pixels), max(pixels))}
     for index, layer in enumerate(network.layers):
         is_max = isinstance(layer.operation, MaxPool2d)  # its numbers are some of those that it reads
-        ranges[index] = ranges[layer.sources[0]] if is_max else _range_of(low[index], high[index])
+        ranges[index] = ranges[layer.sources[0]] if is_max else _quantization_of(low[index], high[index])
     return ranges
 
 
 def _output(layer: Layer, sources: list[Tensor], weights: Mapping[str, Tensor]) -> Tensor:
-    """What a folded layer computes, in float64 (N, C, H, W)."""
+    """Return the output of a folded layer, in float64 (N, C, H, W)."""
     x = sources[0]
     match layer.operation:
         case Conv2d() as operation:
             if operation.in_channels != x.shape[1]:
                 x = x.reshape(len(x), -1, 1, 1)
-            result = convolved(x, weights[f"{layer.group}.weight"], operation)
+            result = convolve(x, weights[f"{layer.group}.weight"], operation)
             bias = weights.get(f"{layer.group}.bias")
             return result if bias is None else result + bias.view(-1, 1, 1)
         case Activation(name):
-            return _activated(name, x, weights.get(f"{layer.group}.weight"))
+            return _activate(name, x, weights.get(f"{layer.group}.weight"))
         case Add():
             return x + sources[1]
         case MaxPool2d(size, stride):
@@ -108,7 +103,7 @@ def _output(layer: Layer, sources: list[Tensor], weights: Mapping[str, Tensor]) 
             return functional.avg_pool2d(x, (rows, columns), stride)
 
 
-def _activated(name: str, x: Tensor, slope: Tensor | None) -> Tensor:
+def _activate(name: str, x: Tensor, slope: Tensor | None) -> Tensor:
     if slope is not None:
         return functional.prelu(x, slope)
     result: Tensor = getattr(functional, name)(x)
@@ -116,9 +111,9 @@ def _activated(name: str, x: Tensor, slope: Tensor | None) -> Tensor:
 
 
 def _parameters(
-    architecture: Architecture, weights: Mapping[str, Tensor], about: Metadata, ranges: Mapping[int, _Range]
+    architecture: Architecture, weights: Mapping[str, Tensor], about: Metadata, ranges: Mapping[int, _Quantization]
 ) -> dict[str, Tensor]:
-    layers = quantizable(architecture).layers
+    layers = int8_layers(architecture).layers
     image = ranges[IMAGE]
     std = torch.tensor(about.std, dtype=torch.float64) * image.scale
     offset = image.zero - torch.tensor(about.mean, dtype=torch.float64) / std
@@ -133,11 +128,11 @@ def _parameters(
         is_last = index == len(layers) - 1
         if isinstance(operation, Activation):
             values = (torch.arange(-128, 128, dtype=torch.float64) - x.zero) * x.scale
-            made = _activated(operation.name, values, weights.get(f"{layer.group}.weight")) / y.scale
+            made = _activate(operation.name, values, weights.get(f"{layer.group}.weight")) / y.scale
             result[f"{index}.table"] = (made.round() + y.zero).clamp(-128, 127).to(torch.int8)
         elif isinstance(operation, Add):
             factors = torch.tensor([ranges[s].scale / y.scale for s in layer.sources], dtype=torch.float64)
-            shift = _shift_of(factors.max())
+            shift = _choose_shift(factors.max())
             result[f"{index}.multiplier"] = torch.ldexp(factors, shift).round().int()
             result[f"{index}.shift"] = shift.view(1).to(torch.uint8)
         elif not isinstance(operation, MaxPool2d):
@@ -155,16 +150,16 @@ def _parameters(
                 result[f"{index}.scale"] = factors.float()
             else:
                 factors = factors / y.scale
-                shift = _shift_of(factors)
+                shift = _choose_shift(factors)
                 result[f"{index}.multiplier"] = torch.ldexp(factors, shift).round().int()
                 result[f"{index}.shift"] = shift.to(torch.uint8)
     return result
 
 
 def _weight_scales(
-    layers: list[Layer], weights: Mapping[str, Tensor], ranges: Mapping[int, _Range]
+    layers: list[Layer], weights: Mapping[str, Tensor], ranges: Mapping[int, _Quantization]
 ) -> dict[str, Tensor]:
-    """For each convolution the scale of each output channel's weights (out,): the largest weight becomes 127.
+    """Return for each convolution the scale of each output channel's weights (out,): the largest weight becomes 127.
 
     A channel of nearly dead weights gets a larger one, so that its bias stays within 32 bits at the smallest scale
     that any run of these weights reads.
@@ -180,8 +175,8 @@ def _weight_scales(
     return scales
 
 
-def _shift_of(factors: Tensor) -> Tensor:
-    """The shift that makes multipliers of 31 bits from factors; 1 to 60."""
+def _choose_shift(factors: Tensor) -> Tensor:
+    """Return the shift, 1 to 60, by which factors become multipliers of 31 bits."""
     _, exponent = torch.frexp(factors)  # factor = mantissa * 2^exponent with a mantissa of 0.5 to 1
     return (30 - exponent).clamp(1, 60)
 

@@ -1,0 +1,64 @@
+"""A trial as strategies see it, and the numbers that models learn from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from nas.space import Choice, Domain, Genes
+from nas.study.records import Fate, TrialRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What is known of one trial."""
+
+    number: int
+    genes: Genes  # a value for every gene of the space
+    num_params: int
+    digest: str  # of the network
+    fate: Fate
+    curve: tuple[float, ...] = ()  # validation accuracy in percent, one per epoch so far
+    final_accuracy: float | None = None  # percent; None unless the trial was trained to its end
+
+    @property
+    def was_trained(self) -> bool:
+        """Whether its training is over: it was completed, or stopped early."""
+        return self.fate in ("completed", "stopped")
+
+
+def observation_of(record: TrialRecord) -> Observation:
+    """Return what strategies need to know of `record`."""
+    final = record.validation_accuracy if record.fate == "completed" else None
+    genes, curve = record.genes, record.validation_curve
+    return Observation(record.number, genes, record.num_params, record.digest, record.fate, curve, final)
+
+
+def log_odds(accuracy: float) -> float:
+    """Return the log-odds of an accuracy in percent.
+
+    On this scale errors of 2 % and 1 % are as far apart as 20 % and 10 %. It ends at
+    0.05 % and 99.95 %, since 2,000 images could tell no more.
+    """
+    share = min(max(accuracy / 100, 0.0005), 0.9995)
+    return math.log(share / (1 - share))
+
+
+def gene_inputs(genes: Genes, domains: Mapping[str, Domain]) -> list[float]:
+    """Return the genes of `domains` as numbers from 0 to 1: one for a range, one for each option but the first."""
+    inputs: list[float] = []
+    for name, domain in domains.items():
+        value = genes[name]
+        if isinstance(domain, Choice):
+            inputs += [float(value == option) for option in domain.options[1:]]
+        elif domain.log:
+            inputs.append(math.log(float(value) / domain.low) / math.log(domain.high / domain.low))
+        else:
+            inputs.append((float(value) - domain.low) / (domain.high - domain.low))
+    return inputs
+
+
+def model_inputs(trial: Observation, domains: Mapping[str, Domain]) -> list[float]:
+    """Return the logarithm of the trial's parameters, then its genes of `domains` from 0 to 1."""
+    return [math.log(trial.num_params), *gene_inputs(trial.genes, domains)]

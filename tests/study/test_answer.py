@@ -1,0 +1,79 @@
+"""One answer: what the sentence names, what is exported, and whether the target is met, from any trials."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas.study.answer import answer_text, best_record, is_target_met, meets_target, smallest_met
+from nas.study.records import Confirmation, Fate, TrialRecord
+from nas.study.settings import StudySettings
+
+# Few values, so that ties are common, as on small test sets.
+_ACCURACIES = st.sampled_from([90.0, 98.0, 99.0])
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> list[TrialRecord]:
+    records = []
+    for number in range(draw(st.integers(0, 6))):
+        fate: Fate = draw(st.sampled_from(["completed", "completed", "stopped", "failed"]))
+        confirmed = draw(st.lists(_ACCURACIES, max_size=3)) if fate == "completed" else []
+        records.append(
+            TrialRecord(
+                number=number,
+                fate=fate,
+                num_params=draw(st.sampled_from([500, 700, 900])),
+                num_macs=0,
+                peak_activation_bytes=0,
+                digest=f"digest{number}",
+                genes={},
+                seed=0,
+                validation_curve=(draw(_ACCURACIES),) * 3,
+                train_seconds=1.0,
+                confirmations=tuple(Confirmation(i, (a,) * 3, 1.0, i) for i, a in enumerate(confirmed)),
+            )
+        )
+    return records
+
+
+@given(trials(), st.sampled_from([None, 98.0, 99.5]), st.integers(1, 3))
+def test_the_sentence_names_the_trial_that_answers(
+    records: list[TrialRecord], target: float | None, num_seeds: int
+) -> None:
+    settings = StudySettings(1000, target=target, num_seeds=num_seeds)
+    best, text = best_record(records, settings), answer_text(records, settings)
+    if best is None:
+        assert all(r.fate != "completed" for r in records)
+        assert "No trial" in text
+        return
+    assert re.findall(r"trial (\d+)", text) == [str(best.number)]
+    assert f"{best.num_params} parameters" in text
+    met = target is not None and is_target_met(records, settings)
+    assert ("is met" in text) == met
+    if met:
+        assert best == smallest_met(records, settings)
+
+
+@given(trials(), st.integers(1, 3))
+def test_what_met_the_target_is_the_smallest_that_did(records: list[TrialRecord], num_seeds: int) -> None:
+    settings = StudySettings(1000, target=98.0, num_seeds=num_seeds)
+    sizes = [r.num_params for r in records if r.confirmed and meets_target(r.confirmed, settings)]
+    met = smallest_met(records, settings)
+    assert (met.num_params if met else None) == min(sizes, default=None)
+
+
+@pytest.mark.parametrize("sizes", [(900, 500), (500, 900)])
+def test_of_equally_accurate_networks_the_smallest_answers(sizes: tuple[int, int]) -> None:
+    records = [
+        TrialRecord(
+            n, "completed", size, 0, 0, f"d{n}", {}, 0, (98.0,), 1.0, confirmations=(Confirmation(0, (98.0,), 1.0),)
+        )
+        for n, size in enumerate(sizes)
+    ]
+    settings = StudySettings(1000, num_seeds=1)
+    assert best_record(records, settings) == records[sizes.index(500)]
+    assert answer_text(records, settings).startswith("500 parameters reach 98.00 %")
