@@ -47,7 +47,7 @@ def run_search(
     simulation: Simulation,
     settings: StudySettings = SETTINGS,
     storage: BaseStorage | None = None,
-    watching: Watching | None = None,
+    watching: Watcher | None = None,
     task: Callable[[Coordinator], None] = Coordinator.run,
 ) -> SearchStore:
     """Run a search to its end. It stops no trial early: to the pruner, trainings have one epoch."""

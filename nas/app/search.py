@@ -14,6 +14,7 @@ from optuna.storages import BaseStorage
 
 from nas.app.old_studies import upgrade
 from nas.arch import Input
+from nas.coordinator.background import BackgroundWatcher
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
 from nas.coordinator.warm_start import warm_start
@@ -215,7 +216,7 @@ def _coordinate(
     sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
     pruner, note = ParetoPruner(space, study_epochs(space, settings)), DecisionLog(folder.log_file).add
     store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, settings.target is not None)
-    watchers = [*watchers, DashboardWatcher(store)]
+    watchers = [*watchers, BackgroundWatcher(DashboardWatcher(store))]
     interrupts = Interrupts()
     with interrupts.active():
         try:
