@@ -27,7 +27,9 @@ from nas.arch import Recipe, lower, read_architecture
 from nas.data.load import load_dataset
 from nas.host import cache_folder
 from nas.model.build import build
-from nas.train.engine import find_device, prepare, train, use_one_thread
+from nas.train.device import find_device, use_one_thread
+from nas.train.engine import train
+from nas.train.prepared_data import prepare
 
 REFERENCE = Path(__file__).parents[1] / "studies/reference"
 RECIPE = Recipe(epochs=15, batch_size=128, augmentation=0.7)  # Adam, 0.01, one cycle: what textbook.py does

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import optuna
-from nas.workers.local import Pool, Worker
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
@@ -43,8 +42,9 @@ from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.strategy.stopping import rungs_of
 from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
-from nas.train.engine import Epoch
+from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
+from nas.workers.local import Pool, Worker
 from nas.workers.messages import Event, Finished, News, Orders
 
 WARM_UP = 20.0  # simulated seconds before the measurement

@@ -35,7 +35,9 @@ from nas.data.split import split
 from nas.decode import encode
 from nas.model.build import build
 from nas.space import Candidate, Space, candidate, load_space, recipe_of
-from nas.train.engine import PreparedData, prepare, train, use_one_thread
+from nas.train.device import use_one_thread
+from nas.train.engine import train
+from nas.train.prepared_data import PreparedData, prepare
 
 TABLES = Path(__file__).parent / "curves"
 SPLIT_SEED = 0

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import sys
@@ -34,9 +33,11 @@ from torch.profiler import ProfilerActivity
 from nas.arch import Architecture, Block, Input, Layer, Pool, Recipe, costs_of, lower, outline, read_architecture
 from nas.data.images import Dataset, ImageSet
 from nas.data.load import load_dataset
-from nas.host import cache_folder
+from nas.host import available_cores, cache_folder, cpu_model
 from nas.model.build import build
-from nas.train.engine import find_device, prepare, train, use_one_thread
+from nas.train.device import find_device, use_one_thread
+from nas.train.engine import train
+from nas.train.prepared_data import prepare
 
 IMAGES = 30_000  # trained on in one measurement
 TEST_IMAGES = IMAGES // 6  # evaluated after them: MNIST has one test image for six
@@ -72,7 +73,7 @@ def _ours_in_a_process(layers: list[Layer], recipe: Recipe, data: Dataset, resul
 def ours_on_all_cores(layers: list[Layer], recipe: Recipe, data: Dataset) -> float:
     """Images a second of one training a core at once, added up."""
     context = torch.multiprocessing.get_context("spawn")
-    cores = len(os.sched_getaffinity(0))
+    cores = available_cores()
     gate, results = context.Barrier(cores), context.Queue()
     processes = [
         context.Process(target=_ours_in_a_process, args=(layers, recipe, data, results, gate)) for _ in range(cores)
@@ -135,14 +136,6 @@ def profile_of(layers: list[Layer], recipe: Recipe, data: Dataset, device: torch
     return {name: round(100 * times[name] / sum(times.values()), 1) for name in largest}
 
 
-def cpu_name() -> str:
-    """As Linux calls it; elsewhere the architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
@@ -154,8 +147,8 @@ def main() -> None:
     threads = torch.get_num_threads()
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "hardware": cpu_name() if device.type == "cpu" else torch.cuda.get_device_name(device),
-        "cores": len(os.sched_getaffinity(0)),
+        "hardware": cpu_model() if device.type == "cpu" else torch.cuda.get_device_name(device),
+        "cores": available_cores(),
         "device": str(device),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "rounds": arguments.rounds,

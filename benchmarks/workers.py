@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -28,7 +27,9 @@ import torch
 from nas.arch import Budget
 from nas.coordinator.warm_start import WarmStart
 from nas.data.known import KNOWN_DATASETS
+from nas.host import available_cores, cpu_model
 from nas.space import Genes, draw_networks, load_space
+from nas.storage.address import address_of
 from nas.study.folder import StudyFolder
 
 NAME = "timed"
@@ -43,7 +44,7 @@ def enqueue(folder: Path, trials: int) -> None:
     }
     study = StudyFolder(folder, NAME)
     study.run.mkdir(parents=True)
-    WarmStart(networks, {}).enqueue(study.storage().open(NAME), NAME)
+    WarmStart(networks, {}).enqueue(address_of(study).open(NAME), NAME)
 
 
 def trials_an_hour(workers: int, trials: int, more: list[str]) -> float:
@@ -79,8 +80,8 @@ def main() -> None:
     ratios = [several / one for one, several in zip(*found.values(), strict=True)]
     document: dict[str, Any] = {
         "date": date.today().isoformat(),
-        "hardware": platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
+        "hardware": cpu_model(),
+        "cores": available_cores(),
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
         "trials": options.trials,
         "trials_an_hour": {str(workers): [round(rate) for rate in rates] for workers, rates in found.items()},

@@ -1,10 +1,14 @@
-"""What is asked of this machine: installed software, the C compiler, the cache folder."""
+"""What is asked of this machine: installed software, the C compiler, the CPU, the cache folder."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
 import shlex
 import shutil
+import subprocess
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,9 +23,10 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def compiler_command() -> list[str]:
-    """The program, and the arguments that it always takes: `$CC`, or cc, gcc or clang; empty where there is none.
+    """Return the C compiler and the arguments that it always takes: `$CC`, else cc, gcc or clang; else an empty list.
 
-    Raises UsageError for a `$CC` that no shell could read.
+    Raises:
+        UsageError: no shell could read `$CC`.
     """
     given = os.environ.get("CC", "")
     try:
@@ -33,6 +38,52 @@ def compiler_command() -> list[str]:
     return command or next(([path] for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), [])
 
 
+def compiler_version(command: list[str]) -> str:
+    """Return the first line of what the compiler says of its version; it may be empty.
+
+    Raises:
+        OSError: there is no such program.
+    """
+    asked = subprocess.run([*command, "--version"], capture_output=True, text=True, errors="replace", check=False)
+    return asked.stdout.strip().partition("\n")[0]
+
+
+def cpu_model() -> str:
+    """Return the name of the CPU; where the system does not say it, its architecture."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use, at least 1."""
+    if hasattr(os, "process_cpu_count"):  # from Python 3.13 on
+        return os.process_cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def cache_folder() -> Path:
-    """Where unpacked and downloaded files go by default: $XDG_CACHE_HOME/nas or ~/.cache/nas."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nas"
+    """Return the folder of downloaded, unpacked and compiled files: $XDG_CACHE_HOME/nas, or ~/.cache/nas.
+
+    For a user without a home folder it is one in the system's folder of temporary files.
+
+    Raises:
+        UsageError: the user has no home folder, and that temporary folder belongs to another user.
+    """
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nas"
+    except RuntimeError:
+        return _temporary_cache()
+
+
+def _temporary_cache() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"nas-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    # Compiled code is loaded from there, and everybody could have made that folder.
+    if folder.lstat().st_uid != os.getuid():
+        raise UsageError(f"{folder} belongs to another user; set XDG_CACHE_HOME to a folder of your own")
+    return folder

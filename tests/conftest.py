@@ -13,6 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast examples are drawn depends on what else the machine does.
+settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any_machine")
 
 COMMAND = Path(sys.executable).with_name("nas")  # not resolved: a virtual environment's python is a link
 DIGITS = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", "2000")

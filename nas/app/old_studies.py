@@ -22,7 +22,7 @@ from nas.storage.study_store import Store
 from nas.study.folder import StudyFolder, StudyImages
 from nas.study.networks import keep_network, network_file
 from nas.study.recipe import trial_recipe
-from nas.train.engine import normalization
+from nas.train.prepared_data import compute_normalization
 
 
 def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path | None = None) -> None:
@@ -46,7 +46,8 @@ def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path 
         raise StudyError(f"the images of {settings.dataset!r} are not those that study {folder.name!r} was made with")
     parts = parts_of(dataset, settings.seed)
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
-    of_trials, of_confirmations = normalization(parts.train.images), normalization(parts.whole_train.images)
+    of_trials = compute_normalization(parts.train.images)
+    of_confirmations = compute_normalization(parts.whole_train.images)
     for record in Store(folder).records():
         found = candidate(space, record.genes)
         if found is None or found.digest != record.digest:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.data.split import Parts, parts_of
 from nas.errors import NasError, StudyError, UsageError
+from nas.host import available_cores
 from nas.space import Space, load_space, require_reachable
 from nas.storage.address import StorageAddress, address_of
 from nas.storage.locks import locked
@@ -35,7 +35,9 @@ from nas.study.folder import Fingerprints, StudyDocument, StudyFolder, StudyImag
 from nas.study.recipe import study_epochs
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
-from nas.train.engine import find_device
+from nas.train.cpu_kernels import kernel_status, load_kernels
+from nas.train.device import find_device
+from nas.train.software import describe_software
 from nas.workers.interrupt import Interrupts
 from nas.workers.pool import WorkerPool
 from nas.workers.process import local_workers
@@ -174,7 +176,7 @@ def devices_of_workers(device: torch.device, workers: int | None) -> list[torch.
     devices = [device]
     if device.type == "cuda" and device.index is None:
         devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
-    count = workers or (len(devices) if device.type == "cuda" else len(os.sched_getaffinity(0)))
+    count = workers or (len(devices) if device.type == "cuda" else available_cores())
     return list(itertools.islice(itertools.cycle(devices), count))
 
 
@@ -215,7 +217,8 @@ def _coordinate(
     assert images is not None
     sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
     pruner, note = ParetoPruner(space, study_epochs(space, settings)), DecisionLog(folder.log_file).add
-    store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, settings.target is not None)
+    has_target, versions = settings.target is not None, describe_software()
+    store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, has_target, versions)
     watchers = [*watchers, BackgroundWatcher(DashboardWatcher(store))]
     interrupts = Interrupts()
     with interrupts.active():
@@ -246,6 +249,9 @@ def _workers(
             yield workers
         return
     devices = devices_of_workers(find_device(machine.device), machine.workers)
+    if devices[0].type == "cpu" and load_kernels() is None:
+        for watcher in watchers:
+            watcher.say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
     local = local_workers(parts, devices, machine.trials_per_device, interrupts)
     try:
         yield local

@@ -20,9 +20,10 @@ from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
 from nas.study.claims import data_claims
 from nas.study.records import last_epochs_mean
-from nas.train.engine import find_device, prepare, use_one_thread
+from nas.train.device import find_device, use_one_thread
 from nas.train.engine import train as train_network
 from nas.train.epoch import Epoch
+from nas.train.prepared_data import prepare
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,13 @@ from nas.errors import StudyError
 from nas.model.build import build
 from nas.space import candidate, load_space
 from nas.storage.study_store import Store
-from nas.study.decision_log import Ended, read_log, versions
+from nas.study.decision_log import Ended, read_log
 from nas.study.folder import StudyFolder
 from nas.study.recipe import trial_recipe
-from nas.train.engine import prepare, train, use_one_thread
+from nas.train.device import use_one_thread
+from nas.train.engine import train
+from nas.train.prepared_data import prepare
+from nas.train.software import describe_software
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def retrain(folder: StudyFolder, number: int, dataset: Dataset) -> Retrained:
     network = build(lower(found.architecture))
     epochs = itertools.islice(train(network, recipe, data, record.seed), len(record.validation_curve))
     now = tuple(epoch.accuracy for epoch in epochs)
-    return Retrained(number, record.validation_curve, now, _versions_of(folder, number), versions())
+    return Retrained(number, record.validation_curve, now, _versions_of(folder, number), describe_software())
 
 
 def _versions_of(folder: StudyFolder, number: int) -> str:

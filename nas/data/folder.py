@@ -1,4 +1,4 @@
-"""A person's own images: `train/` and `test/` with a folder per class each, or one folder per class, which is split.
+"""Own images in folders: `train/` and `test/` with a folder per class each, or one folder per class, which is split.
 
 Shape legend: N images, C channels, H and W pixels.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from nas.data.images import ImageSet
+from nas.data.images import ImageSet, LoadedImages
 from nas.data.split import split
 from nas.errors import DataError
 
@@ -26,20 +26,22 @@ MAX_BYTES = 4 * 2**30  # of decoded images; all of them are held in memory, and 
 PROGRESS_SECONDS = 2.0
 
 
-def load(
-    root: Path, image_size: int | None = None, color: bool | None = None
-) -> tuple[ImageSet, ImageSet, tuple[str, ...]]:
-    """(training part, test part, classes) of the images under `root`.
+def load(root: Path, image_size: int | None = None, color: bool | None = None) -> LoadedImages:
+    """Return the images under `root`.
 
-    `image_size` resizes every image to a square of that many pixels; without it all images must have one size.
-    `color` None keeps gray images gray if all are, by their format's mode, and makes all RGB otherwise. Transparent
-    pixels are laid over white, a photograph's orientation tag is obeyed, and of several frames the first counts.
+    Transparent pixels become white, the orientation tag of a photograph is applied, and of several frames the first is
+    taken.
+
+    Args:
+        root: a folder with one folder of images per class, or with two such folders, `train` and `test`.
+        image_size: every image is resized to a square of that many pixels; None demands that all have one size.
+        color: whether images become RGB or gray; None makes them gray where all are, by the mode of their files.
 
     Raises:
         DataError: with the folder or file that is at fault and what to do about it.
     """
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
-        raise DataError(f"image size {image_size} is not between 1 and {MAX_IMAGE_SIZE} pixels")
+        raise DataError(f"`image_size` = {image_size} is not between 1 and {MAX_IMAGE_SIZE} pixels")
     folders = _folders(root)
     if "train" in folders and "test" in folders:
         others = sorted(folders - {"train", "test"})
@@ -57,11 +59,11 @@ def load(
         train_files = _class_files(root, least=2)
         whole = _read(root, _labeled(train_files), image_size, color)
         indices = split(whole.labels, TEST_FRACTION, TEST_SPLIT_SEED)
-    return whole.subset(indices[0]), whole.subset(indices[1]), tuple(train_files)
+    return LoadedImages(whole.subset(indices[0]), whole.subset(indices[1]), tuple(train_files))
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What `folder` holds, by name, without what operating systems leave there."""
+    """Return the files and folders in `folder`, by name, without those that operating systems leave there."""
     try:
         paths = sorted(folder.iterdir())
     except FileNotFoundError:
@@ -78,7 +80,11 @@ def _folders(root: Path) -> set[str]:
 
 
 def _class_files(root: Path, least: int) -> dict[str, list[Path]]:
-    """Class to its image files, both by name; each class has `least` images or more."""
+    """Return the image files of each class, both by name.
+
+    Raises:
+        DataError: there are no class folders, or one holds fewer than `least` images or other files.
+    """
     classes = sorted(_folders(root))
     if not classes:
         raise DataError(
@@ -118,22 +124,22 @@ def _labeled(files: dict[str, list[Path]]) -> list[tuple[Path, int]]:
 
 
 def _read(root: Path, files: Sequence[tuple[Path, int]], image_size: int | None, color: bool | None) -> ImageSet:
-    """All `files` decoded, images uint8 (N, C, H, W)."""
+    """Return all `files`, each a path and its label, decoded."""
     arrays: list[np.ndarray] = []  # uint8 (H, W) while gray, (H, W, 3) in color
     num_bytes = 0
-    for path in _with_progress([path for path, _ in files], root):
+    for path in _report_progress([path for path, _ in files], root):
         arrays.append(_decode(path, image_size, color))
         if arrays[-1].shape[:2] != arrays[0].shape[:2]:
             sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (arrays[0], arrays[-1])]
             raise DataError(
                 f"the images differ in size: {files[0][0]} has {sizes[0]} pixels and {path} has {sizes[1]}; "
-                "give --image-size to resize all of them"
+                "give `image_size` to resize all of them"
             )
         num_bytes += arrays[-1].nbytes
         if num_bytes > MAX_BYTES:
             raise DataError(
                 f"the images of {root} take more than {MAX_BYTES / 2**30:g} GiB in memory, the most that is held; "
-                "give a smaller --image-size"
+                "give a smaller `image_size`"
             )
     in_color = any(array.ndim == 3 for array in arrays)
     images = torch.empty((len(arrays), 3 if in_color else 1, *arrays[0].shape[:2]), dtype=torch.uint8)
@@ -143,7 +149,7 @@ def _read(root: Path, files: Sequence[tuple[Path, int]], image_size: int | None,
 
 
 def _decode(path: Path, image_size: int | None, color: bool | None) -> np.ndarray:
-    """One image, uint8: (H, W) if it is gray, (H, W, 3) if not."""
+    """Return one image, uint8 (H, W) if it is gray, else (H, W, 3)."""
     try:
         with Image.open(path) as image:
             image.load()
@@ -168,8 +174,8 @@ def _decode(path: Path, image_size: int | None, color: bool | None) -> np.ndarra
     return np.array(picture)
 
 
-def _with_progress(paths: Sequence[Path], root: Path) -> Iterator[Path]:
-    """`paths`, with a line to standard error every `PROGRESS_SECONDS`."""
+def _report_progress(paths: Sequence[Path], root: Path) -> Iterator[Path]:
+    """Yield `paths`, and write a line to standard error every `PROGRESS_SECONDS`."""
     last = time.monotonic()
     for number, path in enumerate(paths):
         now = time.monotonic()

@@ -1,4 +1,4 @@
-"""The data sets that are known by name: what can be said of each before any of its images is read."""
+"""The data sets that are known by name, and what is known of each before any of its images is read."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class KnownDataset:
 
     @property
     def num_validation(self) -> int:
-        """How many of the training images validate."""
+        """The number of training images that validate."""
         return round(self.num_train * VALIDATION_FRACTION)
 
 
@@ -36,7 +36,7 @@ _PHOTOS = AugmentationPolicy(shift=0.125, mirror=True)
 _GARMENTS = AugmentationPolicy(rotation=4.0, shift=0.08, scale=0.08, mirror=True)
 # A tenth of 8 pixels is most of a stroke's width.
 _SMALL_GLYPHS = AugmentationPolicy(rotation=10.0, shift=0.06, scale=0.1, shear=5.0)
-# Of images that nothing is known of: no mirror, since they may hold text or signs.
+# For images of which nothing is known: no mirror, since they may show text or signs.
 OWN_IMAGES_POLICY = AugmentationPolicy(rotation=5.0, shift=0.08, scale=0.08)
 
 _GRAY, _COLOR = Input(1, 28, 28), Input(3, 32, 32)

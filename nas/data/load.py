@@ -1,58 +1,65 @@
-"""Data sets by name, by the path of a folder of images, or by that of an `.npz` file."""
+"""Load a data set by name, or by the path of a folder of images or of an `.npz` file."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 
-from nas.data.images import Dataset, fingerprint
+from nas.data.images import Dataset, LoadedImages, fingerprint
 from nas.data.known import KNOWN_DATASETS, OWN_IMAGES_POLICY
+from nas.data.policy import AugmentationPolicy
 from nas.errors import DataError, near_misses
 
 
 def load_dataset(
     name: str, data_dir: Path | None = None, image_size: int | None = None, color: bool | None = None
 ) -> Dataset:
-    """The data set called `name`, or the folder of images or `.npz` file of arrays at that path.
+    """Return the data set called `name`, or the folder of images or `.npz` file of arrays at that path.
 
-    A known name wins over a folder of the same name; `./mnist` means the folder. `data_dir` is where the files of
-    named sets lie (default: $NAS_DATA_DIR, else the user's cache folder). `image_size` (pixels, both sides) and
-    `color` (None: as the images are) are for folders alone.
+    Args:
+        name: a known name wins over a folder of the same name; `./mnist` means the folder.
+        data_dir: where the files of named sets are; by default $NAS_DATA_DIR, else the cache folder.
+        image_size: pixels of both sides; for folders alone.
+        color: whether images have three channels; None leaves that to the images. For folders alone.
 
     Raises:
-        DataError: the data set is unknown, missing, damaged or cannot be downloaded, or an option does not apply.
+        DataError: the data set is unknown, missing, damaged or cannot be downloaded, or an argument does not apply.
     """
     # Each loader is imported where it is needed: torchvision and scikit-learn take a second each to import.
+    has_form = image_size is not None or color is not None
     if name in KNOWN_DATASETS:
-        if image_size is not None or color is not None:
+        if has_form:
             raise DataError(
-                f"the images of {name} have a fixed size and color; an image size or color can be asked for "
-                "a folder of images only"
+                f"the images of {name} have a fixed size and color; `image_size` and `color` are for a folder of "
+                "images only, leave them out"
             )
-        if name == "digits":
-            from nas.data import digits
-
-            train, test, classes = digits.load()
-        else:
-            from nas.data import torchvision_sets
-
-            train, test, classes = torchvision_sets.load(name, data_dir)
-        return Dataset(name, train, test, classes, KNOWN_DATASETS[name].policy, fingerprint(train, test))
+        return _dataset(name, _load_known(name, data_dir), KNOWN_DATASETS[name].policy)
+    path = Path(os.path.abspath(os.path.expanduser(name)))
     if name.endswith(".npz"):
         from nas.data import arrays
 
-        if image_size is not None or color is not None:
-            raise DataError(f"the arrays of {name} are taken as they are; leave the image size and color out")
-        path = Path(os.path.abspath(Path(name).expanduser()))
-        train, test, classes = arrays.load(path)
-        return Dataset(str(path), train, test, classes, OWN_IMAGES_POLICY, fingerprint(train, test))
-    if name and (os.sep in name or "/" in name or Path(name).expanduser().is_dir()):
+        if has_form:
+            raise DataError(f"the arrays of {name} are taken as they are; leave `image_size` and `color` out")
+        return _dataset(str(path), arrays.load(path), OWN_IMAGES_POLICY)
+    if name and (os.sep in name or "/" in name or path.is_dir()):
         from nas.data import folder
 
-        root = Path(os.path.abspath(Path(name).expanduser()))
-        train, test, classes = folder.load(root, image_size, color)
-        return Dataset(str(root), train, test, classes, OWN_IMAGES_POLICY, fingerprint(train, test))
+        return _dataset(str(path), folder.load(path, image_size, color), OWN_IMAGES_POLICY)
     raise DataError(
         f"unknown data set {name!r}, and no folder of that name (your own images are named by the path of a folder "
         f"that holds one folder per class); {near_misses(name, KNOWN_DATASETS)}"
     )
+
+
+def _load_known(name: str, data_dir: Path | None) -> LoadedImages:
+    if name == "digits":
+        from nas.data import digits
+
+        return digits.load()
+    from nas.data import torchvision_sets
+
+    return torchvision_sets.load(name, data_dir)
+
+
+def _dataset(name: str, images: LoadedImages, policy: AugmentationPolicy) -> Dataset:
+    return Dataset(name, *images, policy, fingerprint(images.train, images.test))

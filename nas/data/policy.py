@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AugmentationPolicy:
-    """The full strength (1.0) of a data set's augmentation; a recipe's strength scales every range but the mirror."""
+    """The ranges of a data set's augmentation at full strength (1.0); a recipe's strength scales all but the mirror."""
 
     rotation: float = 0.0  # degrees, to either side
     shift: float = 0.0  # fraction of the image's size, to either side, each axis

@@ -1,4 +1,4 @@
-"""The one split of a training set, and the parts that a study trains and judges on."""
+"""The one split of a training set, and the parts that a study trains and evaluates on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nas.data.policy import AugmentationPolicy
 
 @dataclass(frozen=True)
 class Parts:
-    """The images of a study: what a trial trains and validates on, and what a confirmation trains and tests on."""
+    """The images of a study: a trial trains and validates on two of these parts, a confirmation on the other two."""
 
     train: ImageSet
     validation: ImageSet
@@ -38,10 +38,15 @@ def parts_of(dataset: Dataset, seed: int) -> Parts:
 
 
 def split(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Splits by class: (indices to train on, indices to validate on), both sorted int64, from `labels`, int64 (N,).
+    """Return the indices to train on and those to validate on, both sorted, int64, stratified by class.
 
-    round(fraction * N) images validate, shared among the classes by largest remainder. A class of two or more images
-    has one in each part at least and a class of one image is trained on; where these need it, the total gives way.
+    round(fraction * N) images validate, shared among the classes by the largest remainder method. A class of two or
+    more images has at least one in each part, and a class of one image is trained on; the total gives way to these.
+
+    Args:
+        labels: int64 (N,).
+        fraction: of the images, to validate on.
+        seed: decides which images of a class validate.
 
     Raises:
         ValueError: `fraction` is not between 0 and 1, both excluded.
@@ -50,15 +55,15 @@ def split(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tenso
         raise ValueError(f"fraction {fraction} is not between 0 and 1")
     generator = torch.Generator().manual_seed(seed)
     members = [torch.nonzero(labels == c).flatten() for c in torch.unique(labels)]
-    taken = _shares([len(m) for m in members], fraction)
+    counts = _shares([len(m) for m in members], fraction)
     validate = torch.zeros(len(labels), dtype=torch.bool)
-    for indices, count in zip(members, taken, strict=True):
+    for indices, count in zip(members, counts, strict=True):
         validate[indices[torch.randperm(len(indices), generator=generator)[:count]]] = True
     return torch.nonzero(~validate).flatten(), torch.nonzero(validate).flatten()
 
 
 def _shares(sizes: list[int], fraction: float) -> list[int]:
-    """How many of each class validate: the largest remainders take what rounding down left, within each bound."""
+    """Return how many of each class validate: the largest remainders take what rounding down left, within bounds."""
     low = [min(1, size - 1) for size in sizes]
     high = [size - 1 for size in sizes]
     shares = [min(max(math.floor(fraction * n), lo), hi) for n, lo, hi in zip(sizes, low, high, strict=True)]

@@ -1,7 +1,7 @@
-"""The data sets that torchvision knows: found where they lie, checked, unpacked into the cache, or downloaded.
+"""The data sets that torchvision knows: found on this machine, checked, unpacked into the cache, or downloaded.
 
-torchvision says where its files lie, under which names and checksums, and fetches them. They are read here, because
-its own classes want all files unpacked in one folder and meet junk with a bare assertion.
+torchvision says which files there are, with which checksums, and downloads them. They are read here, since its own
+classes want all files unpacked in one folder and meet junk with a bare assertion.
 
 Shape legend: N images, C channels, H and W pixels.
 """
@@ -31,12 +31,11 @@ import torch
 from torchvision import datasets
 from torchvision.datasets.utils import calculate_md5, download_url
 
-from nas.data.images import ImageSet
+from nas.data.images import ImageSet, LoadedImages
 from nas.errors import DataError
 from nas.host import cache_folder
 
 DOWNLOAD_TIMEOUT_SECONDS = 15.0  # without any answer; urllib by itself would wait for ever
-_Parts = tuple[ImageSet, ImageSet, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -58,21 +57,21 @@ class _Archive:
 @dataclass(frozen=True)
 class _Source:
     files: tuple[_File, ...]
-    read: Callable[[list[Path]], _Parts]  # from the places of `files`, in their order
+    read: Callable[[list[Path]], LoadedImages]  # from the paths of `files`, in their order
     archive: _Archive | None = None
 
 
-def load(name: str, data_dir: Path | None = None) -> _Parts:
-    """(training part, test part, classes) of the set `name`, from `data_dir`, else $NAS_DATA_DIR, else the cache.
+def load(name: str, data_dir: Path | None = None) -> LoadedImages:
+    """Return the set called `name`, from `data_dir`, else $NAS_DATA_DIR, else the cache folder.
 
     Raises:
         DataError: a file is damaged, or is missing and cannot be downloaded, or nothing can be written.
     """
-    source = _source(name)
+    source = SOURCES[name]()
     chosen = data_dir or os.environ.get("NAS_DATA_DIR") or None
-    folders = [cache_folder()] if chosen is None else [Path(chosen).expanduser(), cache_folder()]
+    folders = [cache_folder()] if chosen is None else [Path(os.path.expanduser(chosen)), cache_folder()]
     if folders[0].exists() and not folders[0].is_dir():
-        raise DataError(f"the data folder {folders[0]} is not a folder; name one with --data-dir or $NAS_DATA_DIR")
+        raise DataError(f"the data folder {folders[0]} is not a folder; name one with `data_dir` or $NAS_DATA_DIR")
     found = {file: place for file in source.files if (place := _locate(file, folders)) is not None}
     if len(found) < len(source.files) and source.archive is not None:
         missing = [file for file in source.files if file not in found]
@@ -86,28 +85,8 @@ def load(name: str, data_dir: Path | None = None) -> _Parts:
     return source.read([found[file] for file in source.files])
 
 
-def _source(name: str) -> _Source:
-    """What torchvision says of the set; asked anew each time, since its class attributes are the settings."""
-    if name in ("cifar10", "cifar100"):
-        cls = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
-        listed = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
-        files = tuple(_File(f"{cls.base_folder}/{file}", md5=md5) for file, md5 in listed)
-        archive = _Archive(cls.filename, cls.tgz_md5, cls.url, lambda file: file.path)
-        return _Source(files, lambda places: _read_cifar(places, len(cls.train_list), cls.meta["key"]), archive)
-    if name == "svhn":
-        listed = [datasets.SVHN.split_list[part] for part in ("train", "test")]
-        return _Source(tuple(_File(file, md5=md5, urls=(url,)) for url, file, md5 in listed), _read_svhn)
-    if name == "emnist_letters":
-        kinds = ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
-        files = tuple(_File(f"EMNIST/raw/emnist-letters-{kind}-ubyte") for kind in kinds)
-        archive = _Archive(
-            "EMNIST/raw/gzip.zip",
-            datasets.EMNIST.md5,
-            datasets.EMNIST.url,
-            lambda file: f"gzip/{file.path.rpartition('/')[2]}.gz",
-        )
-        return _Source(files, _read_emnist_letters, archive)
-    cls = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST, "kmnist": datasets.KMNIST}[name]
+def _mnist_like(cls: type[datasets.MNIST], classes: tuple[str, ...] | None = None) -> _Source:
+    names = classes or tuple(cls.classes)
     files = tuple(
         _File(
             f"{cls.__name__}/raw/{file.removesuffix('.gz')}",
@@ -116,15 +95,50 @@ def _source(name: str) -> _Source:
         )
         for file, md5 in cls.resources
     )
-    classes = tuple(string.digits) if name == "mnist" else tuple(cls.classes)  # torchvision has '0 - zero'
-    return _Source(files, lambda places: (*_read_idx_parts(places, 0, len(classes)), classes))
+    return _Source(files, lambda places: LoadedImages(*_read_idx_parts(places, 0, len(names)), names))
+
+
+def _emnist_letters() -> _Source:
+    kinds = ("train-images-idx3", "train-labels-idx1", "test-images-idx3", "test-labels-idx1")
+    files = tuple(_File(f"EMNIST/raw/emnist-letters-{kind}-ubyte") for kind in kinds)
+    archive = _Archive(
+        "EMNIST/raw/gzip.zip",
+        datasets.EMNIST.md5,
+        datasets.EMNIST.url,
+        lambda file: f"gzip/{file.path.rpartition('/')[2]}.gz",
+    )
+    return _Source(files, _read_emnist_letters, archive)
+
+
+def _cifar(cls: type[datasets.CIFAR10]) -> _Source:
+    listed = [*cls.train_list, *cls.test_list, (cls.meta["filename"], cls.meta["md5"])]
+    files = tuple(_File(f"{cls.base_folder}/{file}", md5=md5) for file, md5 in listed)
+    archive = _Archive(cls.filename, cls.tgz_md5, cls.url, lambda file: file.path)
+    return _Source(files, lambda places: _read_cifar(places, len(cls.train_list), cls.meta["key"]), archive)
+
+
+def _svhn() -> _Source:
+    listed = [datasets.SVHN.split_list[part] for part in ("train", "test")]
+    return _Source(tuple(_File(file, md5=md5, urls=(url,)) for url, file, md5 in listed), _read_svhn)
+
+
+# What torchvision says of each set; asked anew each time, since the attributes of its classes can be set by users.
+SOURCES: dict[str, Callable[[], _Source]] = {
+    "mnist": lambda: _mnist_like(datasets.MNIST, tuple(string.digits)),  # torchvision has '0 - zero'
+    "fashion_mnist": lambda: _mnist_like(datasets.FashionMNIST),
+    "kmnist": lambda: _mnist_like(datasets.KMNIST),
+    "emnist_letters": _emnist_letters,
+    "cifar10": lambda: _cifar(datasets.CIFAR10),
+    "cifar100": lambda: _cifar(datasets.CIFAR100),
+    "svhn": _svhn,
+}
 
 
 # Finding and unpacking
 
 
 def _locate(file: _File, folders: list[Path]) -> Path | None:
-    """Where the unpacked file lies; one that is found as `.gz` is unpacked into the cache, the last of `folders`."""
+    """Return the path of the unpacked file; a `.gz` is unpacked into the cache, the last of `folders`."""
     for folder in folders:
         plain, packed = folder / file.path, folder / f"{file.path}.gz"
         if plain.is_file():
@@ -137,7 +151,7 @@ def _locate(file: _File, folders: list[Path]) -> Path | None:
 
 
 def _unpack_gz(packed: Path, plain: Path) -> Path:
-    """`plain`, unpacked from `packed`, unless it is there already with the checksum that `packed` ends in."""
+    """Unpack `packed` to `plain`, unless it exists with the checksum at the end of `packed`; return `plain`."""
     with _reading(packed):
         data = packed.read_bytes()
         if not (plain.is_file() and zlib.crc32(plain.read_bytes()) == struct.unpack("<I", data[-8:-4])[0]):
@@ -169,7 +183,7 @@ def _unpack_archive(place: Path, archive: _Archive, files: list[_File], target: 
 
 
 def _members(place: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of the `wanted` members, in the archive's order: going back in a .tar.gz unpacks it again."""
+    """Yield name and content of the `wanted` members, in the archive's order: to go back would unpack it again."""
     if place.suffix == ".zip":
         with zipfile.ZipFile(place) as packed:
             yield from ((name, packed.read(name)) for name in packed.namelist() if name in wanted)
@@ -182,7 +196,7 @@ def _members(place: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Writes all or nothing: another process that loads the same data never sees half a file."""
+    """Write all or nothing: another process that loads the same data never sees half a file."""
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -228,7 +242,7 @@ def _check_md5(place: Path, expected: str) -> None:
 
 
 def _download(name: str, source: _Source, missing: list[_File], folders: list[Path]) -> dict[_File, Path]:
-    """Fetches what is `missing` into the first of `folders` that can be written."""
+    """Download the `missing` files into the first of `folders` that can be written; return their paths."""
     target, fetched = _download_folder(folders)
     with fetched:
         print(f"downloading {name} into {target}", file=sys.stderr)
@@ -240,10 +254,11 @@ def _download(name: str, source: _Source, missing: list[_File], folders: list[Pa
                 else:
                     places = [_fetch(file.urls, here, file.gz_md5 or file.md5) for file in missing]
         except (OSError, RuntimeError, http.client.HTTPException) as error:
-            wanted = [source.archive.path] if source.archive else [f.path + ".gz" * bool(f.gz_md5) for f in missing]
+            names = [f"{file.path}.gz" if file.gz_md5 else file.path for file in missing]
+            wanted = [source.archive.path] if source.archive else names
             raise DataError(
                 f"cannot download {name} ({str(error) or type(error).__name__}); put {', '.join(wanted)} into "
-                f"{folders[0]}, or take the data set that needs no download: --dataset digits"
+                f"{folders[0]}, or take the data set that needs no download: `dataset` digits"
             ) from None
         if source.archive is not None:
             return _unpack_archive(place, source.archive, missing, target)
@@ -256,7 +271,7 @@ def _download(name: str, source: _Source, missing: list[_File], folders: list[Pa
 
 
 def _download_folder(folders: list[Path]) -> tuple[Path, tempfile.TemporaryDirectory[str]]:
-    """A folder to keep files in, and one inside it for this download, so that one cut short leaves nothing behind."""
+    """Return a folder to keep files in, and one inside it for this download, so that none is left half done."""
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -291,7 +306,7 @@ def _no_endless_wait() -> Iterator[None]:
 
 
 def _read_idx(place: Path, rank: int) -> torch.Tensor:
-    """The bytes of an IDX file of `rank` dimensions: uint8 (N, 28, 28) for 3, (N,) for 1."""
+    """Return the bytes of an IDX file of `rank` dimensions: uint8 (N, 28, 28) for 3, (N,) for 1."""
     with _reading(place):
         raw = np.fromfile(place, dtype=np.uint8)
     kind = "images" if rank == 3 else "labels"
@@ -310,7 +325,7 @@ def _read_idx(place: Path, rank: int) -> torch.Tensor:
 
 
 def _read_idx_parts(places: list[Path], first_label: int, num_classes: int) -> tuple[ImageSet, ImageSet]:
-    """From training images and labels, test images and labels; the labels then start at 0."""
+    """Return both parts from files of training images and labels, test images and labels; labels start at 0."""
     parts = []
     for image_place, label_place in (places[:2], places[2:]):
         images, labels = _read_idx(image_place, 3), _read_idx(label_place, 1).long()
@@ -327,15 +342,18 @@ def _labels_from_0(labels: torch.Tensor, first: int, num_classes: int, place: Pa
     return labels - first
 
 
-def _read_emnist_letters(places: list[Path]) -> _Parts:
-    """EMNIST stores its images transposed; here they are upright."""
+def _read_emnist_letters(places: list[Path]) -> LoadedImages:
+    """Return upright images; the files have them transposed."""
     parts = _read_idx_parts(places, 1, 26)
     train, test = (ImageSet(part.images.transpose(2, 3).contiguous(), part.labels) for part in parts)
-    return train, test, tuple(string.ascii_lowercase)
+    return LoadedImages(train, test, tuple(string.ascii_lowercase))
 
 
-def _read_cifar(places: list[Path], num_train_files: int, key: str) -> _Parts:
-    """Pickles, which can execute code, hence only after their checksums were right; the last one names the classes."""
+def _read_cifar(places: list[Path], num_train_files: int, key: str) -> LoadedImages:
+    """Return the images of pickles, the last of which names the classes.
+
+    A pickle can execute code: read none before its checksum was found right.
+    """
     batches = [pickle.loads(place.read_bytes(), encoding="latin1") for place in places]
     classes = tuple(batches.pop()[key])
 
@@ -344,10 +362,10 @@ def _read_cifar(places: list[Path], num_train_files: int, key: str) -> _Parts:
         labels = np.concatenate([batch["labels"] if "labels" in batch else batch["fine_labels"] for batch in part])
         return ImageSet(torch.from_numpy(images), torch.from_numpy(labels).long())
 
-    return join(batches[:num_train_files]), join(batches[num_train_files:]), classes
+    return LoadedImages(join(batches[:num_train_files]), join(batches[num_train_files:]), classes)
 
 
-def _read_svhn(places: list[Path]) -> _Parts:
+def _read_svhn(places: list[Path]) -> LoadedImages:
     from scipy.io import loadmat  # here, since it takes half a second to import
 
     parts = []
@@ -356,4 +374,4 @@ def _read_svhn(places: list[Path]) -> _Parts:
         images = np.ascontiguousarray(content["X"].transpose(3, 2, 0, 1))
         labels = torch.from_numpy(content["y"].astype(np.int64).reshape(-1))
         parts.append(ImageSet(torch.from_numpy(images), labels % 10))  # its label of the digit 0 is 10
-    return parts[0], parts[1], tuple(string.digits)
+    return LoadedImages(parts[0], parts[1], tuple(string.digits))

@@ -25,7 +25,7 @@ from nas.space import Candidate
 from nas.storage.address import address_of, at_once
 from nas.storage.locks import StorageError
 from nas.storage.optuna_records import CONFIRMATION, FATES, confirmations_of, records_of
-from nas.study.decision_log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting, versions
+from nas.study.decision_log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting
 from nas.study.folder import StudyFolder
 from nas.study.networks import has_networks
 from nas.study.records import Confirmation, Fate, TrialRecord
@@ -99,8 +99,9 @@ class SearchStore(Store):
         storage: BaseStorage | None = None,
         note: Note = lambda _: None,
         has_target: bool = False,
+        versions: str = "",
     ) -> None:
-        """Creates the study, or resumes it; `note` is told of all that happens, as it happens.
+        """Creates the study, or resumes it; `note` is told of all that happens, as it happens, first of `versions`.
 
         Every trial has the genes of `distributions`, as `sampler` proposes them; `pruner` decides after each epoch.
 
@@ -112,6 +113,7 @@ class SearchStore(Store):
         self.folder = folder
         self._note = note
         self._has_target = has_target
+        self._versions = versions
         # Asked while the storage cannot be written, with what is wrong: whether to try again, after a little wait.
         self.try_again: Callable[[str], bool] = lambda _: False
         self._address = address_of(folder)
@@ -157,7 +159,7 @@ class SearchStore(Store):
                 self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
             self._copy.add_trial(trial)
         waiting = tuple(_waiting(t) for t in self._copy.get_trials(deepcopy=False) if t.state == TrialState.WAITING)
-        return Began(len(trials), waiting, self._has_target, versions())
+        return Began(len(trials), waiting, self._has_target, self._versions)
 
     def records(self) -> list[TrialRecord]:
         """Every trial that was described, by number, as it is now."""

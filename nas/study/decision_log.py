@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, cast
 
-from nas import host
 from nas.decode import decode, encode
 from nas.errors import InvalidError, StudyError
 from nas.study.records import Fate
@@ -37,7 +36,7 @@ class Began:
     trials: int
     waiting: tuple[Waiting, ...]
     has_target: bool
-    versions: str
+    versions: str  # of packages, CPU kernels and CPU: what decisions and accuracies depend on beside the seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,6 @@ class Interrupted:
 
 Event = Asked | Reported | Ended | Confirmed | Interrupted
 Note = Callable[[Began | Event], None]
-
-
-def versions() -> str:
-    """Of the packages that the decisions and the trainings depend on."""
-    return ", ".join(f"{name} {version}" for name, version in host.versions("optuna", "torch", "numpy").items())
 
 
 class DecisionLog:

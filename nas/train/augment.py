@@ -1,4 +1,4 @@
-"""Batched augmentation on the device: one random affine map an image, all images of a batch at once.
+"""Batched augmentation on the device: one random affine map per image, all images of a batch at once.
 
 Shape legend: N images, C channels, H and W pixels.
 """
@@ -15,9 +15,9 @@ from nas.data.policy import AugmentationPolicy
 
 
 def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generator: torch.Generator) -> Tensor:
-    """Each image under a random affine map of its own, and mirrored by a fair coin where the policy says so.
+    """Return each image under a random affine map of its own, mirrored with probability 1/2 where the policy says so.
 
-    Bilinear; what comes in from outside the image is 0, so the images must not be normalized yet.
+    Bilinear; pixels from outside the image are 0, so the images must not be normalized yet.
 
     Args:
         images: float (N, C, H, W).
@@ -30,8 +30,8 @@ def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generat
     """
     if strength == 0.0:
         return images
-    # The three last columns of the affine matrices are drawn even where a range is 0: one shape of draw for all
-    # policies keeps a seed's images the same when a single range changes.
+    # All seven numbers are drawn even where a range is 0: then a seed's images stay the same in all else when a
+    # single range changes.
     count = images.shape[0]
     draws = torch.rand(count, 7, generator=generator, device=images.device).to(images.dtype).mul_(2).sub_(1)
     angle = draws[:, 0] * math.radians(policy.rotation * strength)

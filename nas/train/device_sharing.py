@@ -1,7 +1,7 @@
 """Several trainings on one device in one process, advanced in turn by one thread.
 
 A small network leaves most of a GPU idle. Each training queues a turn of steps on its own stream and waits for nothing,
-so the device runs steps of all of them at once. How many share it is decided by the memory that they are seen to take.
+so the device computes steps of all of them at once. How many share it follows from the memory that they take.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from nas.train.engine import Training
 from nas.train.epoch import Epoch
 
 MOST_TRAININGS = 16  # on one device: one thread queues the work of all of them
-MEMORY_SHARE = 0.85  # of what is there; the next training may be larger than those seen so far
+MEMORY_SHARE = 0.85  # of what is available; the next training may be larger than those seen so far
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a training gave in its turn: an Epoch for each of its seeds, or the error that ended it."""
+    """The result of a training's turn: an Epoch for each of its seeds, or the error that ended it."""
 
     training: Training
     what: tuple[Epoch, ...] | NasError | RuntimeError
 
 
-def how_many_fit(bytes_each: int, bytes_available: int) -> int:
-    """Trainings of `bytes_each` that may share `bytes_available`; one may always try."""
+def count_fitting(bytes_each: int, bytes_available: int) -> int:
+    """Return how many trainings of `bytes_each` may share `bytes_available`: one at least, since it may fit."""
     return min(max(int(bytes_available * MEMORY_SHARE) // max(bytes_each, 1), 1), MOST_TRAININGS)
 
 
-class Together:
-    """The trainings that share a device. Each seed of a batch counts as one."""
+class SharedDevice:
+    """A device and the trainings that share it. Each seed of a batch counts as one training."""
 
     def __init__(self, device: torch.device, trials_per_device: int | None = None) -> None:
-        """`trials_per_device` sets how many share it, in place of the memory that they are seen to take."""
+        """`trials_per_device` sets how many may share it; by default measured memory decides (on the CPU: one)."""
         self._device = device
         self._trainings: list[Training] = []
         self._by_memory = trials_per_device is None
@@ -44,11 +44,11 @@ class Together:
         self._bytes_before = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
 
     def add(self, training: Training) -> None:
-        """Lets it take turns from the next round on."""
+        """Add a training; it runs from the next call of `advance` on."""
         self._trainings.append(training)
 
     def drop(self, training: Training) -> None:
-        """Stops it for good."""
+        """Stop a training for good and free its memory."""
         self._trainings.remove(training)
         training.close()
         if self._device.type == "cuda":
@@ -56,7 +56,10 @@ class Together:
             torch.cuda.reset_peak_memory_stats(self._device)
 
     def advance(self) -> list[Report]:
-        """One turn of each training. Those that are done, or met an error, take no further turns.
+        """Advance each training by one turn, and drop those that are done or met an error.
+
+        Returns:
+            A report for each training whose epoch has ended or that met an error.
 
         Raises:
             RuntimeError: the device can compute nothing more in this process, whatever is asked of it.
@@ -83,15 +86,15 @@ class Together:
 
     @property
     def num_seeds(self) -> int:
-        """How many there are."""
+        """The number of trainings, each seed of a batch counted."""
         return sum(training.num_seeds for training in self._trainings)
 
     @property
     def capacity(self) -> int:
-        """How many may share the device.
+        """The number of trainings that may share the device.
 
-        One, until its first epoch has shown what memory it takes. On the CPU one, unless set by hand: there a training
-        fills a core, and further cores are for further processes.
+        One, until the first epoch has shown how much memory it takes. On the CPU one, unless set by hand: there a
+        training fills a core, and further cores are for further processes.
         """
         if not self._by_memory:
             return self._most
@@ -99,10 +102,10 @@ class Together:
             return 1
         free, _ = torch.cuda.mem_get_info(self._device)
         ours = torch.cuda.memory_reserved(self._device) - self._bytes_before
-        return min(how_many_fit(self.bytes_each, free + ours), self._most)
+        return min(count_fitting(self.bytes_each, free + ours), self._most)
 
     def admit_fewer(self, tried: int) -> None:
-        """From now on fewer than the number that ran out of memory; one alone says nothing about several."""
+        """Admit fewer than the number that ran out of memory from now on; one alone says nothing about several."""
         if tried > 1:
             self._most = min(self._most, tried - 1)
 
@@ -113,5 +116,5 @@ class Together:
 
 
 def _breaks_device(error: Exception) -> bool:
-    """Whether it is one of CUDA's own: after those every further call of the process fails."""
+    """Return whether it is an error of CUDA itself, after which every further call of the process fails."""
     return not isinstance(error, NasError) and "CUDA error" in str(error)

@@ -5,7 +5,8 @@
  * few and rarely a multiple of the vector length; hence per-channel values are repeated to a period that is a multiple
  * of both, and every loop runs over whole periods of contiguous numbers, which the compiler turns into full vectors.
  *
- * Compiled on first use by native.py, which also says what each function computes. */
+ * Compiled on first use by cpu_kernels.py, which also says what each function computes. Each returns 0, or NO_MEMORY
+ * where it found none for its working space; its results are not to be used then. */
 
 #include <math.h>
 #include <stdint.h>
@@ -16,6 +17,7 @@
 #define LONGEST_SUM 512       /* periods added up in float before they go to double */
 #define INLINE static inline __attribute__((always_inline))
 
+enum { NO_MEMORY = 1 };
 enum { NONE, RELU, LEAKY_RELU, HARDSWISH, SILU };
 
 static long smallest_period(long channels) {
@@ -26,19 +28,22 @@ static long smallest_period(long channels) {
 
 static long whole_vectors(long count) { return (count + LANES - 1) / LANES * LANES; }
 
+/* This and the next return NULL where there is no memory. */
 static float *zeros(long count) {
     float *all = aligned_alloc(64, whole_vectors(count) * sizeof(float));
+    if (!all) return NULL;
     memset(all, 0, whole_vectors(count) * sizeof(float));
     return all;
 }
 
 static float *repeated(const float *values, long channels, long period) {
     float *all = zeros(period);
+    if (!all) return NULL;
     for (long i = 0; i < period; i++) all[i] = values[i % channels];
     return all;
 }
 
-/* A counter-based random word: the finaliser of MurmurHash3 (Appleby), whose bits pass the avalanche test. */
+/* A counter-based random word: the finalizer of MurmurHash3 (Appleby), whose bits pass the avalanche test. */
 INLINE uint32_t random_word(uint32_t seed, uint32_t counter) {
     uint32_t h = counter * 0x9e3779b9u ^ seed;
     h = (h ^ h >> 16) * 0x85ebca6bu;
@@ -97,11 +102,12 @@ static float dropout_scale(uint32_t drop_below) { return (float)(1.0 / (1.0 - dr
 
 /* `before` is the activation ahead of the norm, `behind` the one that follows it; NONE where there is none. */
 
-INLINE void moments(const float *restrict x, long count, long channels, const int before, const float *shift,
-                    double *sum, double *square) {
+INLINE int moments(const float *restrict x, long count, long channels, const int before, const float *shift,
+                   double *sum, double *square) {
     const long period = smallest_period(channels);
     float *around = repeated(shift, channels, period);
     float *s = zeros(period), *q = zeros(period);
+    if (!around || !s || !q) return free(around), free(s), free(q), NO_MEMORY;
     memset(sum, 0, channels * sizeof(double));
     memset(square, 0, channels * sizeof(double));
     for (long at = 0; at < count;) {
@@ -119,14 +125,15 @@ INLINE void moments(const float *restrict x, long count, long channels, const in
         }
         for (long i = 0; i < period; i++) sum[i % channels] += s[i], square[i % channels] += q[i], s[i] = q[i] = 0.0f;
     }
-    free(around), free(s), free(q);
+    return free(around), free(s), free(q), 0;
 }
 
-INLINE void apply(const float *restrict x, float *restrict y, long count, long channels, const int before,
-                  const int behind, const float *scale, const float *offset, const int drops, uint32_t drop_below,
-                  uint32_t seed) {
+INLINE int apply(const float *restrict x, float *restrict y, long count, long channels, const int before,
+                 const int behind, const float *scale, const float *offset, const int drops, uint32_t drop_below,
+                 uint32_t seed) {
     const long period = smallest_period(channels);
     float *a = repeated(scale, channels, period), *b = repeated(offset, channels, period);
+    if (!a || !b) return free(a), free(b), NO_MEMORY;
     const float factor = dropout_scale(drop_below);
     for (long at = 0; at < count; at += period) {
         const long n = count - at < period ? count - at : period;
@@ -135,7 +142,7 @@ INLINE void apply(const float *restrict x, float *restrict y, long count, long c
             y[at + i] = drops ? value * kept(seed, (uint32_t)(at + i), drop_below, factor) : value;
         }
     }
-    free(a), free(b);
+    return free(a), free(b), 0;
 }
 
 /* The gradient that reaches the norm's output, past dropout and the activation behind it; `u` is the norm's input. */
@@ -145,15 +152,16 @@ INLINE float at_norm(float dy, float u, float a, float b, const int behind, cons
     return dy * slope_at(u * a + b, behind);
 }
 
-INLINE void gradient(const float *restrict x, const float *restrict dy, float *restrict dx, long count, long channels,
-                     const int before, const int behind, const float *weight, const float *bias, const float *mean,
-                     const float *inverse,
-                     float *dweight, float *dbias, const int drops, uint32_t drop_below, uint32_t seed) {
+INLINE int gradient(const float *restrict x, const float *restrict dy, float *restrict dx, long count, long channels,
+                    const int before, const int behind, const float *weight, const float *bias, const float *mean,
+                    const float *inverse,
+                    float *dweight, float *dbias, const int drops, uint32_t drop_below, uint32_t seed) {
     const long period = smallest_period(channels);
     const double rows = (double)(count / channels);
     const float factor = dropout_scale(drop_below);
     double *sums = calloc(2 * channels, sizeof(double));
     float *per_channel = malloc(4 * channels * sizeof(float));
+    if (!sums || !per_channel) return free(sums), free(per_channel), NO_MEMORY;
     float *scale = per_channel, *offset = scale + channels, *slope = offset + channels, *constant = slope + channels;
     for (long c = 0; c < channels; c++) {
         scale[c] = weight[c] * inverse[c];
@@ -162,6 +170,8 @@ INLINE void gradient(const float *restrict x, const float *restrict dy, float *r
     float *a = repeated(scale, channels, period), *b = repeated(offset, channels, period);
     float *m = repeated(mean, channels, period);
     float *s = zeros(period), *q = zeros(period);
+    if (!a || !b || !m || !s || !q)
+        return free(a), free(b), free(m), free(s), free(q), free(sums), free(per_channel), NO_MEMORY;
     for (long at = 0; at < count;) {
         const long end = count - at > LONGEST_SUM * period ? at + LONGEST_SUM * period : count;
         while (at < end) {
@@ -185,7 +195,8 @@ INLINE void gradient(const float *restrict x, const float *restrict dy, float *r
         constant[c] = (float)(-(double)scale[c] * sums[c] / rows - (double)slope[c] * mean[c]);
     }
     float *k = repeated(slope, channels, period), *c = repeated(constant, channels, period);
-    for (long at = 0; at < count; at += period) {
+    const int failed = !k || !c;
+    for (long at = 0; !failed && at < count; at += period) {
         const long n = count - at < period ? count - at : period;
         for (long i = 0; i < n; i++) {
             const float v = x[at + i], u = activated(v, before);
@@ -195,6 +206,7 @@ INLINE void gradient(const float *restrict x, const float *restrict dy, float *r
         }
     }
     free(a), free(b), free(m), free(s), free(q), free(k), free(c), free(sums), free(per_channel);
+    return failed ? NO_MEMORY : 0;
 }
 
 /* One copy of the loops for each activation and each place of it, with and without dropout: a choice made inside them
@@ -219,18 +231,25 @@ INLINE void gradient(const float *restrict x, const float *restrict dy, float *r
         default: WITH(NONE, NONE, call)                                                                                \
     }
 
-void norm_apply(const float *x, float *y, long count, long channels, int activation, int activation_first,
-                const float *scale, const float *offset, uint32_t drop_below, uint32_t seed) {
-    FOR_EACH_KIND(apply(x, y, count, channels, BEFORE, BEHIND, scale, offset, DROPS, drop_below, seed))
+int norm_apply(const float *x, float *y, long count, long channels, int activation, int activation_first,
+               const float *scale, const float *offset, uint32_t drop_below, uint32_t seed) {
+    int failed;
+    FOR_EACH_KIND(failed = apply(x, y, count, channels, BEFORE, BEHIND, scale, offset, DROPS, drop_below, seed))
+    return failed;
 }
 
-void norm_forward(const float *x, float *y, long count, long channels, int activation, int activation_first,
-                  const float *weight, const float *bias, float *running_mean, float *running_var, float momentum,
-                  float epsilon, float *mean, float *inverse, uint32_t drop_below, uint32_t seed) {
-    double *sums = malloc(2 * channels * sizeof(double)), *sum = sums, *square = sums + channels;
+int norm_forward(const float *x, float *y, long count, long channels, int activation, int activation_first,
+                 const float *weight, const float *bias, float *running_mean, float *running_var, float momentum,
+                 float epsilon, float *mean, float *inverse, uint32_t drop_below, uint32_t seed) {
+    double *sums = malloc(2 * channels * sizeof(double));
+    float *scale = malloc(2 * channels * sizeof(float));
+    if (!sums || !scale) return free(sums), free(scale), NO_MEMORY;
+    double *sum = sums, *square = sums + channels;
+    float *offset = scale + channels;
+    int failed;
     /* Around the running mean, so that a large mean does not cancel a small variance. */
-    FOR_EACH_KIND((void)BEHIND; (void)DROPS; moments(x, count, channels, BEFORE, running_mean, sum, square))
-    float *scale = malloc(2 * channels * sizeof(float)), *offset = scale + channels;
+    FOR_EACH_KIND((void)BEHIND; (void)DROPS; failed = moments(x, count, channels, BEFORE, running_mean, sum, square))
+    if (failed) return free(sums), free(scale), failed;
     const double rows = (double)(count / channels);
     for (long c = 0; c < channels; c++) {
         const double shifted = sum[c] / rows, variance = fmax(square[c] / rows - shifted * shifted, 0.0);
@@ -241,15 +260,17 @@ void norm_forward(const float *x, float *y, long count, long channels, int activ
         scale[c] = weight[c] * inverse[c];
         offset[c] = bias[c] - mean[c] * scale[c];
     }
-    norm_apply(x, y, count, channels, activation, activation_first, scale, offset, drop_below, seed);
-    free(sums), free(scale);
+    failed = norm_apply(x, y, count, channels, activation, activation_first, scale, offset, drop_below, seed);
+    return free(sums), free(scale), failed;
 }
 
-void norm_backward(const float *x, const float *dy, float *dx, long count, long channels, int activation,
-                   int activation_first, const float *weight, const float *bias, const float *mean,
-                   const float *inverse, float *dweight, float *dbias, uint32_t drop_below, uint32_t seed) {
-    FOR_EACH_KIND(gradient(x, dy, dx, count, channels, BEFORE, BEHIND, weight, bias, mean, inverse, dweight, dbias,
-                           DROPS, drop_below, seed))
+int norm_backward(const float *x, const float *dy, float *dx, long count, long channels, int activation,
+                  int activation_first, const float *weight, const float *bias, const float *mean,
+                  const float *inverse, float *dweight, float *dbias, uint32_t drop_below, uint32_t seed) {
+    int failed;
+    FOR_EACH_KIND(failed = gradient(x, dy, dx, count, channels, BEFORE, BEHIND, weight, bias, mean, inverse, dweight,
+                                    dbias, DROPS, drop_below, seed))
+    return failed;
 }
 
 /* ------------------------------------------------------------------------------------ depthwise convolution */
@@ -297,12 +318,13 @@ INLINE void correlate(const float *framed, const float *dy, float *sums, long he
 }
 
 /* Slides (kernel, kernel, channels) weights over each image; flipped, it is the gradient of the images. */
-void depthwise_forward(const float *x, float *y, const float *weight, long images, long height, long width,
-                       long channels, long kernel, long padding, int flipped) {
+int depthwise_forward(const float *x, float *y, const float *weight, long images, long height, long width,
+                      long channels, long kernel, long padding, int flipped) {
     const long out_height = height + 2 * padding - kernel + 1, out_row = (width + 2 * padding - kernel + 1) * channels;
     const long row = whole_vectors(out_row), framed_row = row + (kernel - 1) * channels, num_taps = kernel * kernel;
     float *framed = zeros((height + 2 * padding) * framed_row), *out = zeros(out_height * row);
     float *taps = zeros(num_taps * row);
+    if (!framed || !out || !taps) return free(framed), free(out), free(taps), NO_MEMORY;
     for (long t = 0; t < num_taps; t++)
         for (long i = 0; i < out_row; i++)
             taps[t * row + i] = weight[(flipped ? num_taps - 1 - t : t) * channels + i % channels];
@@ -314,18 +336,20 @@ void depthwise_forward(const float *x, float *y, const float *weight, long image
         for (long r = 0; r < out_height; r++)
             memcpy(y + (n * out_height + r) * out_row, out + r * row, out_row * sizeof(float));
     }
-    free(framed), free(out), free(taps);
+    return free(framed), free(out), free(taps), 0;
 }
 
 /* The gradient of the weights, (kernel, kernel, channels). */
-void depthwise_backward_weight(const float *x, const float *dy, float *dweight, long images, long height, long width,
-                               long channels, long kernel, long padding) {
+int depthwise_backward_weight(const float *x, const float *dy, float *dweight, long images, long height, long width,
+                              long channels, long kernel, long padding) {
     const long out_height = height + 2 * padding - kernel + 1, out_width = width + 2 * padding - kernel + 1;
     const long row = whole_vectors(out_width * channels), framed_row = row + (kernel - 1) * channels;
     const long num_taps = kernel * kernel;
     float *framed = zeros((height + 2 * padding) * framed_row), *gradients = zeros(out_height * row);
     float *sums = zeros(num_taps * row);
     double *total = calloc(num_taps * channels, sizeof(double));
+    if (!framed || !gradients || !sums || !total)
+        return free(framed), free(gradients), free(sums), free(total), NO_MEMORY;
     for (long n = 0; n < images; n++) {
         frame(x + n * height * width * channels, framed, height, width, channels, padding, framed_row);
         frame(dy + n * out_height * out_width * channels, gradients, out_height, out_width, channels, 0, row);
@@ -340,7 +364,7 @@ void depthwise_backward_weight(const float *x, const float *dy, float *dweight, 
                 }
     }
     for (long i = 0; i < num_taps * channels; i++) dweight[i] = (float)total[i];
-    free(framed), free(gradients), free(sums), free(total);
+    return free(framed), free(gradients), free(sums), free(total), 0;
 }
 
 /* -------------------------------------------------------------------------------------------- max pooling 2x2 */
@@ -349,9 +373,10 @@ INLINE float larger(float a, float b) { return a > b || a != a ? a : b; }
 /* The same where no number may be missing: the extra comparison would cost the vectors of a long expression. */
 INLINE float greater(float a, float b) { return a > b ? a : b; }
 
-void max_pool_forward(const float *x, float *y, long images, long height, long width, long channels) {
+int max_pool_forward(const float *x, float *y, long images, long height, long width, long channels) {
     const long row = width * channels;
     float *tall = zeros(row);
+    if (!tall) return NO_MEMORY;
     for (long n = 0; n < images; n++)
         for (long r = 0; r < height / 2; r++) {
             const float *upper = x + (n * height + 2 * r) * row, *lower = upper + row;
@@ -360,15 +385,16 @@ void max_pool_forward(const float *x, float *y, long images, long height, long w
             for (long w = 0; w < width / 2; w++, y += channels)
                 memcpy(y, tall + 2 * w * channels, channels * sizeof(float));
         }
-    free(tall);
+    return free(tall), 0;
 }
 
 /* The gradient goes to the first of equals, as torch's does. Whole rows at once: `left` marks the left column of each
  * window, and a neighbor is the other column's element of the same row. */
-void max_pool_backward(const float *x, const float *dy, float *dx, long images, long height, long width,
-                       long channels) {
+int max_pool_backward(const float *x, const float *dy, float *dx, long images, long height, long width,
+                      long channels) {
     const long row = width * channels, pairs = width / 2 * 2 * channels;
     float *scratch = zeros(4 * row + 4 * channels);
+    if (!scratch) return NO_MEMORY;
     float *gradient = scratch, *left = gradient + row;
     float *upper = left + row + channels, *lower = upper + row + 2 * channels;  /* room for a neighbor on both sides */
     for (long i = 0; i < row; i++) left[i] = i / channels % 2 == 0;
@@ -396,5 +422,5 @@ void max_pool_backward(const float *x, const float *dy, float *dx, long images, 
                 d_lower[i] = (b == most) & (before_b < most) ? g : 0.0f;
             }
         }
-    free(scratch);
+    return free(scratch), 0;
 }

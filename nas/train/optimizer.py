@@ -12,10 +12,10 @@ from nas.arch import Recipe
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """The recipe's optimizer over `parameters`.
+    """Return the recipe's optimizer over `parameters`.
 
-    Its learning rate is a tensor on their device, changed in place before every step to what `learning_rate_at` says,
-    so that a step can be part of a CUDA graph.
+    Its learning rate is a tensor on their device. It is set in place before every step, to `learning_rate_at`, so that
+    a step can be part of a CUDA graph.
     """
     parameters = list(parameters)
     learning_rate = torch.tensor(recipe.learning_rate, device=parameters[0].device)
@@ -34,9 +34,9 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.
 
 
 def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
-    """The learning rate of step `step` (from 0).
+    """Return the learning rate of step `step` (from 0).
 
-    `one_cycle` rises from a 25th of the peak and falls to its 10,000th part of that, both along half a cosine (Smith
+    `one_cycle` rises from 1/25 of the peak to the peak and falls to 1/250,000 of it, both along half a cosine (Smith
     and Topin 2017; the form and numbers of torch's OneCycleLR). `cosine` falls to 0 (Loshchilov and Hutter 2016,
     section 3, without restarts). `step` drops every `step_epochs` epochs.
     """

@@ -1,4 +1,4 @@
-"""Several networks of one architecture as one: horizontally fused training (Wang et al. 2021, HFTA).
+"""Several networks of one architecture joined into one: horizontally fused training (Wang et al. 2021, HFTA).
 
 The channels of all seeds lie side by side, seed by seed, so that convolutions become grouped ones and norms,
 activations and pools stay as they are. Each parameter and buffer is the seeds' own, joined along its first dimension,
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.train.cuda_graphs import drawing_from
+from nas.train.cuda_graphs import use_generator
 
 # Layers that work element by element, or channel by channel without weights.
 _UNCHANGED = (
@@ -30,11 +30,11 @@ _UNCHANGED = (
 )
 
 
-def batch_of_seeds(networks: Sequence[nn.Module], dropout: Sequence[torch.Generator]) -> nn.Module:
-    """One module that runs all `networks`: inputs (N, S*C, H, W) to logits (N, S*classes), seed by seed.
+def join_networks(networks: Sequence[nn.Module], dropout: Sequence[torch.Generator]) -> nn.Module:
+    """Return one module that runs all `networks`: inputs (N, S*C, H, W) to logits (N, S*classes), seed by seed.
 
     It has weights of its own, copied from the networks; `write_back` returns them. Dropout draws for each seed from
-    its own generator what a single network would draw if that generator were torch's own.
+    its own generator what a single network would draw if that generator were torch's default one.
 
     Raises:
         NotImplementedError: a layer whose form for several seeds is not known.
@@ -42,12 +42,12 @@ def batch_of_seeds(networks: Sequence[nn.Module], dropout: Sequence[torch.Genera
     batch = copy.deepcopy(networks[0])
     leaves = [name for name, module in batch.named_modules() if not list(module.children())]
     for name in leaves:
-        batch.set_submodule(name, _joined([network.get_submodule(name) for network in networks], dropout))
+        batch.set_submodule(name, _join_layers([network.get_submodule(name) for network in networks], dropout))
     return batch
 
 
 def write_back(batch: nn.Module, networks: Sequence[nn.Module]) -> None:
-    """Copies each seed's part of `batch`'s parameters and buffers to its network."""
+    """Copy each seed's part of the parameters and buffers of `batch` to its network."""
     parts = {
         name: joined.chunk(len(networks)) if joined.ndim else [joined] * len(networks)
         for name, joined in batch.state_dict().items()
@@ -57,7 +57,7 @@ def write_back(batch: nn.Module, networks: Sequence[nn.Module]) -> None:
         network.load_state_dict({name: parts[name][seed].view_as(own[name]) for name in own})
 
 
-def _joined(layers: list[nn.Module], dropout: Sequence[torch.Generator]) -> nn.Module:
+def _join_layers(layers: list[nn.Module], dropout: Sequence[torch.Generator]) -> nn.Module:
     first, count = layers[0], len(layers)
     if isinstance(first, nn.Dropout | nn.Dropout2d):
         return _SeedDropout(first, dropout)
@@ -96,7 +96,7 @@ class _SeedLinear(nn.Module):
         self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One product a seed."""
+        """Multiply each seed's features by its own weights."""
         inputs = x.view(len(x), self._seeds, -1).transpose(0, 1)
         outputs = torch.bmm(inputs, self.weight.view(self._seeds, -1, inputs.shape[2]).mT)
         joined = outputs.transpose(0, 1).reshape(len(x), -1)
@@ -109,7 +109,7 @@ class _SeedPReLU(nn.Module):
     weight: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """Each seed's slope for all its channels."""
+        """Apply each seed's slope to all its channels."""
         return functional.prelu(x, self.weight.repeat_interleave(x.shape[1] // len(self.weight)))
 
 
@@ -122,7 +122,7 @@ class _SeedDropout(nn.Module):
         self._generators = generators
 
     def forward(self, x: Tensor) -> Tensor:
-        """The masks of all seeds, then one product."""
+        """Draw the masks of all seeds, then multiply once."""
         if not self.training:
             return x
         # Ones in the layout of a single network's maps: the same draws then land on the same elements.
@@ -131,6 +131,6 @@ class _SeedDropout(nn.Module):
         ones = torch.ones(own.shape, dtype=x.dtype, device=x.device).contiguous(memory_format=layout)
         masks = []
         for generator in self._generators:
-            with drawing_from(generator):
+            with use_generator(generator):
                 masks.append(self._layer(ones))
         return x * torch.cat(masks, dim=1)

@@ -14,8 +14,9 @@ from nas.data.split import Parts
 from nas.errors import NasError, OutOfMemoryError
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
-from nas.train.device_sharing import Report, Together
-from nas.train.engine import PreparedData, Training, prepare
+from nas.train.device_sharing import Report, SharedDevice
+from nas.train.engine import Training
+from nas.train.prepared_data import PreparedData, prepare
 from nas.workers.messages import Finished, Job, JobEvent, JobKey, News, Orders
 
 EXCHANGE_SECONDS = 0.5  # after which new orders are read, whether or not there are events
@@ -60,7 +61,7 @@ class Trainer:
         self._device = device
         self._joins_seeds = joins_seeds_on(device) if joins_seeds is None else joins_seeds
         self._prepared: dict[bool, PreparedData] = {}
-        self._together = Together(device, trials_per_device)
+        self._together = SharedDevice(device, trials_per_device)
         self._active: dict[JobKey, _ActiveJob] = {}
 
     @property

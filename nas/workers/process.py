@@ -15,7 +15,7 @@ import torch
 import torch.multiprocessing
 
 from nas.data.split import Parts
-from nas.train.engine import use_one_thread
+from nas.train.device import use_one_thread
 from nas.workers.device_trainer import Trainer, joins_seeds_on
 from nas.workers.in_process import InProcessWorker
 from nas.workers.interrupt import Interrupts

@@ -25,7 +25,7 @@ from nas.data.policy import AugmentationPolicy
 from nas.data.split import Parts
 from nas.errors import DeviceError, StudyError, UsageError
 from nas.host import versions
-from nas.train.engine import find_device, use_one_thread
+from nas.train.device import find_device, use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.interrupt import Interrupts
 from nas.workers.messages import Finished, News, Orders

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from torchvision import datasets
 
+from nas.data import torchvision_sets
+
 NOWHERE = "http://127.0.0.1:9/"  # refuses at once
 
 
@@ -33,8 +35,9 @@ class QuietHandler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def base_url(tmp_path: Path) -> Iterator[str]:
-    """Where `tmp_path` is served."""
+def base_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where `tmp_path` is served, however slowly."""
+    monkeypatch.setattr(torchvision_sets, "DOWNLOAD_TIMEOUT_SECONDS", None)
     handler = functools.partial(QuietHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -107,5 +107,5 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     np.savez(path, **{**arrays, "train_labels": np.array([object()] * 6)})
     with pytest.raises(DataError, match="Object arrays cannot be loaded"):
         load_dataset(str(path))
-    with pytest.raises(DataError, match="are taken as they are; leave the image size and color out"):
+    with pytest.raises(DataError, match="are taken as they are; leave `image_size` and `color` out"):
         load_dataset(str(path), image_size=8)

@@ -127,13 +127,13 @@ def test_resizing_is_smooth(tmp_path: Path) -> None:
 def test_different_sizes_need_an_image_size(root: Path) -> None:
     large = save(root / "dog" / "large.png", size=(30, 50))
     first = root / "cat" / "00.png"
-    with pytest.raises(DataError, match=rf"{first} has 6x4 pixels and {large} has 30x50; give --image-size"):
+    with pytest.raises(DataError, match=rf"{first} has 6x4 pixels and {large} has 30x50; give `image_size`"):
         load_dataset(str(root))
 
 
 @pytest.mark.parametrize("size", [0, -3, 1025])
 def test_the_image_size_has_bounds(size: int, root: Path) -> None:
-    with pytest.raises(DataError, match=rf"image size {size} is not between 1 and 1024 pixels"):
+    with pytest.raises(DataError, match=rf"`image_size` = {size} is not between 1 and 1024 pixels"):
         load_dataset(str(root), image_size=size)
 
 
@@ -207,13 +207,14 @@ def test_more_than_memory_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(folder, "MAX_BYTES", 24 * 6 * 4)
     assert len(load_dataset(str(root)).train) == 20
     monkeypatch.setattr(folder, "MAX_BYTES", 24 * 6 * 4 - 1)
-    with pytest.raises(DataError, match=r"take more than .* GiB in memory.*smaller --image-size"):
+    with pytest.raises(DataError, match=r"take more than .* GiB in memory.*smaller `image_size`"):
         load_dataset(str(root))
 
 
 def test_slow_loading_reports_to_standard_error(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(folder, "PROGRESS_SECONDS", float("inf"))
     load_dataset(str(root))
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(folder, "PROGRESS_SECONDS", 0.0)

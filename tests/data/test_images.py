@@ -10,6 +10,7 @@ from nas.data.images import ImageSet, fingerprint
 from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.data.split import parts_of, split
+from nas.data.torchvision_sets import SOURCES
 from nas.errors import DataError
 
 
@@ -36,7 +37,10 @@ def test_an_unknown_name_suggests_what_was_meant() -> None:
 
 @pytest.mark.parametrize("options", [{"image_size": 8}, {"color": True}])
 def test_a_named_set_keeps_its_size_and_color(options: dict[str, int]) -> None:
-    with pytest.raises(DataError, match=r"images of digits have a fixed size and color.*folder of images only"):
+    with pytest.raises(
+        DataError,
+        match=r"fixed size and color; `image_size` and `color` are for a folder",
+    ):
         load_dataset("digits", **options)  # type: ignore[arg-type]
 
 
@@ -100,6 +104,10 @@ def test_a_split_follows_its_seed() -> None:
 def test_a_split_needs_a_fraction(fraction: float) -> None:
     with pytest.raises(ValueError, match="is not between 0 and 1"):
         split(torch.tensor([0, 0, 1, 1]), fraction, 0)
+
+
+def test_every_known_set_has_a_loader() -> None:
+    assert {*SOURCES, "digits"} == set(KNOWN_DATASETS)
 
 
 def test_what_is_known_of_digits_is_so() -> None:

@@ -262,7 +262,7 @@ def test_a_wrong_download_leaves_nothing_behind(
     ],
 )
 def test_without_network_the_error_says_what_to_put_where(name: str, wanted: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=rf"cannot download {name} \(.*put {wanted}.* into {tmp_path}, .*--dataset d"):
+    with pytest.raises(DataError, match=rf"cannot download {name} \(.*put {wanted}.* into {tmp_path}, .*`dataset` d"):
         load_dataset(name, tmp_path)
 
 
@@ -282,5 +282,5 @@ def test_a_cache_that_cannot_be_written_is_explained(
         load_dataset("mnist", tmp_path / "data")
     with pytest.raises(DataError, match=rf"cannot write data to {tmp_path}/file/nas: .*XDG_CACHE_HOME"):
         load_dataset("cifar10")
-    with pytest.raises(DataError, match=rf"data folder {tmp_path}/file is not a folder"):
+    with pytest.raises(DataError, match=rf"data folder {tmp_path}/file is not a folder; name one with `data_dir` or"):
         load_dataset("mnist", tmp_path / "file")

@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +18,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from nas.host import compiler_command
 from nas.train import cpu_kernels
-from nas.train.cpu_kernels import fuse
+from nas.train.cpu_kernels import fuse, kernel_status
+from nas.train.software import describe_software
 
 ROUNDING = 3e-6  # of the largest element: sums over some thousand float32 products
 
 needs_compiler = pytest.mark.skipif(
-    cpu_kernels.library() is None, reason="no C compiler here: torch's own layers are used"
+    cpu_kernels.load_kernels() is None, reason="no C compiler here: torch's own layers are used"
 )
 
 CHAINS = {
@@ -148,7 +157,7 @@ def test_a_twin_shares_every_tensor() -> None:
     assert [id(p) for p in twin.parameters()] == [id(p) for p in network.parameters()]
     assert {id(b) for b in twin.buffers()} == {id(b) for b in network.buffers()}
     kinds = [type(module) for module in twin.modules()]
-    assert cpu_kernels.Normalized in kinds
+    assert cpu_kernels.FusedNorm in kinds
     assert cpu_kernels.MaxPool in kinds
     assert nn.ReLU not in kinds
 
@@ -215,12 +224,144 @@ def test_other_numbers_than_float32_are_left_to_torch() -> None:
     assert fuse(network) is network
 
 
-def test_without_a_compiler_the_network_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.fixture
+def reload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[str, str], None]]:
+    """Sets an environment variable for what follows, in which the kernels are loaded anew, with an empty cache."""
+
+    def set_and_reload(name: str, value: str) -> None:
+        monkeypatch.setenv(name, value)
+        cpu_kernels._load.cache_clear()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield set_and_reload
+    cpu_kernels._load.cache_clear()
+
+
+@pytest.fixture
+def compiler(tmp_path: Path) -> Callable[[str], str]:
+    """Makes a script that answers `--version` like a compiler, and otherwise does as its argument says."""
+
+    def make(script: str) -> str:
+        path = tmp_path / "compiler"
+        path.write_text(f"#!/bin/sh\n[ \"$1\" = --version ] && echo 'mycc 1.0' && exit\n{script}\n")
+        path.chmod(0o700)
+        return str(path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "status"),
+    [
+        ("NAS_NATIVE", "0", "not used: NAS_NATIVE=0"),
+        ("CC", "/no/such/cc", r"not used: compiling failed: .*No such file or directory: '/no/such/cc'"),
+        ("CC", "false", "not used: compiling failed: false ended with exit code 1"),
+    ],
+)
+def test_without_kernels_the_network_stays_as_it_is_and_the_status_says_why(
+    name: str, value: str, status: str, reload: Callable[[str, str], None]
+) -> None:
     network = nn.Sequential(nn.BatchNorm2d(2))
-    for name, value in (("NAS_NATIVE", "0"), ("CC", "/no/such/compiler"), ("CC", "false")):
-        with monkeypatch.context() as changed:
-            changed.setenv(name, value)
-            changed.setenv("XDG_CACHE_HOME", str(tmp_path))
-            cpu_kernels.library.cache_clear()
-            assert fuse(network) is network
-    cpu_kernels.library.cache_clear()
+    reload(name, value)
+    assert fuse(network) is network
+    assert re.fullmatch(status, kernel_status())
+    assert f"CPU kernels {kernel_status()}, CPU " in describe_software()
+
+
+def test_the_status_has_the_first_line_of_what_the_compiler_says(
+    reload: Callable[[str, str], None], compiler: Callable[[str], str]
+) -> None:
+    reload("CC", compiler("echo 'kernels.c:1: no disk' >&2; echo 'and more' >&2; exit 1"))
+    assert kernel_status() == "not used: compiling failed: kernels.c:1: no disk"
+
+
+def test_the_status_without_a_compiler(reload: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    reload("CC", "")
+    assert kernel_status() == "not used: no C compiler"
+
+
+@needs_compiler
+def test_another_version_of_the_compiler_compiles_again(
+    reload: Callable[[str, str], None], compiler: Callable[[str], str], tmp_path: Path
+) -> None:
+    """Else the status would name a compiler that did not make the kernels."""
+    (original, *arguments) = compiler_command()
+    script = compiler(f'exec {shlex.join([original, *arguments])} "$@" -O0')
+    reload("CC", script)
+    assert kernel_status() == f"compiled with {script} (mycc 1.0)"
+    Path(script).write_text(Path(script).read_text().replace("1.0", "2.0"))
+    reload("CC", script)
+    assert kernel_status() == f"compiled with {script} (mycc 2.0)"
+    assert len(list((tmp_path / "nas/native").iterdir())) == 2
+
+
+HUGE = 2**50  # numbers; more than an address space holds
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("kernel", "arguments"),
+    [
+        ("norm_forward", (0, 0, 0, HUGE, 0, 0, 0, 0, 0, 0, 0.1, 1e-5, 0, 0, 0, 0)),
+        ("norm_backward", (0, 0, 0, 0, HUGE, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)),
+        ("norm_apply", (0, 0, 0, HUGE, 0, 0, 0, 0, 0, 0)),
+        ("depthwise_forward", (0, 0, 0, 0, 1, HUGE, 1, 1, 0, 0)),
+        ("depthwise_backward_weight", (0, 0, 0, 0, 1, HUGE, 1, 1, 0)),
+        ("max_pool_forward", (0, 0, 0, 2, HUGE, 1)),
+        ("max_pool_backward", (0, 0, 0, 0, 2, HUGE, 1)),
+    ],
+)
+def test_a_kernel_without_memory_says_so(kernel: str, arguments: tuple[float, ...]) -> None:
+    with pytest.raises(MemoryError, match=f"no memory for the working space of {kernel}"):
+        cpu_kernels._call(kernel, *arguments)
+
+
+@pytest.mark.parametrize("native", ["1", "0"])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_a_strided_pointwise_convolution_gives_what_torch_gives(
+    native: str, stride: int, reload: Callable[[str, str], None]
+) -> None:
+    """Torch's own is asked for maps that lie channels first, where it is right."""
+    if native == "0":
+        reload("NAS_NATIVE", native)
+    torch.manual_seed(0)
+    layer = nn.Conv2d(5, 7, 1, stride=stride)
+    x = torch.randn(4, 5, 8, 8, requires_grad=True)
+    expected = layer(x)
+    upstream = torch.randn_like(expected)
+    theirs = torch.autograd.grad(expected, [x, layer.weight, layer.bias], upstream)
+    twin = fuse(nn.Sequential(layer))
+    assert not any(type(module) is nn.Conv2d for module in twin.modules())
+    found = twin(x.to(memory_format=torch.channels_last))
+    mine = torch.autograd.grad(found, [x, layer.weight, layer.bias], upstream)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(mine, theirs, strict=True))
+
+
+MALLOC_CHECK = Path("/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")
+
+
+@pytest.mark.skipif(not MALLOC_CHECK.exists(), reason=f"the C library's checks of memory are not at {MALLOC_CHECK}")
+@pytest.mark.parametrize("native", ["1", "0"])
+def test_no_memory_is_written_that_is_not_ours(native: str) -> None:
+    """Each freed block is checked; a strided shortcut of torch's own ends this program (oneDNN issue 6035)."""
+    program = """
+        import torch
+        from nas.arch import Architecture, Block, Input, lower
+        from nas.model.build import build
+        from nas.train.cpu_kernels import fuse
+
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        body = (Block(5, "separable"), Block(5, "separable", stride=2, shortcut="projection"))
+        network = fuse(build(lower(Architecture(Input(1, 8, 8), 10, body))))
+        for _ in range(30):
+            images = torch.randn(32, 1, 8, 8).contiguous(memory_format=torch.channels_last)
+            network(images).square().mean().backward()
+        print("whole")
+    """
+    checked = {"LD_PRELOAD": str(MALLOC_CHECK), "GLIBC_TUNABLES": "glibc.malloc.check=3", "NAS_NATIVE": native}
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    ended = subprocess.run(command, env=os.environ | checked, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "whole\n"), ended.stderr

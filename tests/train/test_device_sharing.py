@@ -14,9 +14,13 @@ from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.errors import NasError, OutOfMemoryError, TrainingError
 from nas.model.build import build
-from nas.train.cuda_graphs import drawing_from
-from nas.train.device_sharing import MOST_TRAININGS, Together, how_many_fit
-from nas.train.engine import Epoch, PreparedData, Training, _Work, prepare, train
+from nas.train import cpu_kernels
+from nas.train.cpu_kernels import load_kernels
+from nas.train.cuda_graphs import use_generator
+from nas.train.device_sharing import MOST_TRAININGS, SharedDevice, count_fitting
+from nas.train.engine import Training, _TrainingState, train
+from nas.train.epoch import Epoch
+from nas.train.prepared_data import PreparedData, prepare
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=32, augmentation=1.0, averaging=0.9)
@@ -43,21 +47,21 @@ def result(epoch: Epoch) -> tuple[int, float, float]:
 
 def test_trainings_in_turn_compute_what_each_computes_alone(data: PreparedData) -> None:
     alone = {width: [result(e) for e in train(network(width), RECIPE, data, seed=width)] for width in (3, 5, 8)}
-    together, name_of, seen = Together(CPU), {}, {width: [] for width in alone}  # type: ignore[var-annotated]
+    shared, name_of, seen = SharedDevice(CPU), {}, {width: [] for width in alone}  # type: ignore[var-annotated]
     order = []
     for width in alone:
         training = Training([network(width)], RECIPE, data, [width])
         name_of[training] = width
-        together.add(training)
+        shared.add(training)
     while name_of.keys() - {training for training in name_of if training.is_done}:
         torch.rand(7)  # others may draw from torch's own generator between two turns
-        for report in together.advance():
+        for report in shared.advance():
             assert isinstance(report.what, tuple)
             seen[name_of[report.training]].append(result(report.what[0]))
             order.append(name_of[report.training])
     assert seen == alone
     assert order == [3, 5, 8] * 3  # they took turns
-    assert together.advance() == []
+    assert shared.advance() == []
 
 
 def test_a_turn_is_less_than_an_epoch(data: PreparedData) -> None:
@@ -78,11 +82,11 @@ def test_torchs_own_generator_is_left_as_it_was(data: PreparedData) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_drawing_from_goes_on_where_the_generator_stopped() -> None:
+def test_use_generator_goes_on_where_the_generator_stopped() -> None:
     generator = torch.Generator().manual_seed(3)
     drawn = []
     for _ in range(2):
-        with drawing_from(generator):
+        with use_generator(generator):
             drawn.append(torch.rand(4))
     assert torch.equal(torch.cat(drawn), torch.rand(8, generator=torch.Generator().manual_seed(3)))
 
@@ -103,15 +107,15 @@ class Hungry(nn.Module):
 
 
 def test_one_that_runs_out_of_memory_leaves_the_others_training(data: PreparedData) -> None:
-    together, hungry, broken = Together(CPU), Hungry(), network(5)
+    shared, hungry, broken = SharedDevice(CPU), Hungry(), network(5)
     with torch.no_grad():
         broken.fc.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
     trainings = [Training([net], RECIPE, data, [0]) for net in (hungry, network(3), broken)]
     for training in trainings:
-        together.add(training)
+        shared.add(training)
     errors: dict[Training, NasError] = {}
     while not trainings[1].is_done:
-        for report in together.advance():
+        for report in shared.advance():
             if isinstance(report.what, NasError):
                 errors[report.training] = report.what
     assert list(errors) == [trainings[0], trainings[2]]
@@ -124,28 +128,46 @@ def test_one_that_runs_out_of_memory_leaves_the_others_training(data: PreparedDa
     assert isinstance(errors[trainings[2]], TrainingError)
 
 
+@pytest.mark.skipif(load_kernels() is None, reason="no CPU kernels here")
+@pytest.mark.parametrize("failing", ["norm_forward", "norm_backward"])
+def test_a_cpu_kernel_without_memory_is_out_of_memory(
+    failing: str, data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = cpu_kernels._call
+
+    def call_or_fail(name: str, *arguments: object) -> None:
+        if name == failing:
+            raise MemoryError("no memory")
+        call(name, *arguments)
+
+    monkeypatch.setattr(cpu_kernels, "_call", call_or_fail)
+    shared = SharedDevice(CPU)
+    shared.add(Training([network(3)], RECIPE, data, [0]))
+    assert [type(report.what) for report in shared.advance()] == [OutOfMemoryError]
+
+
 def test_a_training_that_is_over_holds_on_to_nothing(data: PreparedData) -> None:
     """What it holds on the device is free at once, though someone may still hold the training itself."""
 
     def held() -> int:
-        return sum(type(thing) is _Work for thing in gc.get_objects())
+        return sum(type(thing) is _TrainingState for thing in gc.get_objects())
 
     gc.collect()
     gc.disable()
     try:
-        together, before = Together(CPU), held()
+        shared, before = SharedDevice(CPU), held()
         done = Training([network(3)], Recipe(epochs=1), data, [0])
         out_of_memory, stopped = (Training([net], RECIPE, data, [0]) for net in (Hungry(), network(3)))
         for training in (done, out_of_memory, stopped):
-            together.add(training)
+            shared.add(training)
         assert held() == before + 3
-        reports = together.advance()
+        reports = shared.advance()
         assert isinstance(reports[0].what, OutOfMemoryError)
         assert held() == before + 2
-        together.drop(stopped)
+        shared.drop(stopped)
         assert held() == before + 1
         while not done.is_done:
-            together.advance()
+            shared.advance()
         assert held() == before
         alone = Training([network(3)], Recipe(epochs=1), data, [0])
         assert list(alone.epochs())
@@ -154,31 +176,31 @@ def test_a_training_that_is_over_holds_on_to_nothing(data: PreparedData) -> None
         gc.enable()
 
 
-def test_how_many_fit() -> None:
-    assert how_many_fit(bytes_each=10, bytes_available=100) == 8  # 85 of them
-    assert how_many_fit(bytes_each=200, bytes_available=100) == 1
-    assert how_many_fit(bytes_each=1, bytes_available=10**9) == MOST_TRAININGS
+def test_count_fitting() -> None:
+    assert count_fitting(bytes_each=10, bytes_available=100) == 8  # 85 of them
+    assert count_fitting(bytes_each=200, bytes_available=100) == 1
+    assert count_fitting(bytes_each=1, bytes_available=10**9) == MOST_TRAININGS
 
 
 def test_the_cpu_holds_one_unless_told_otherwise(data: PreparedData) -> None:
-    assert Together(CPU).capacity == 1
-    together = Together(CPU, trials_per_device=3)
-    assert together.capacity == 3
+    assert SharedDevice(CPU).capacity == 1
+    shared = SharedDevice(CPU, trials_per_device=3)
+    assert shared.capacity == 3
     seeds = [network(3), network(3)]
-    together.add(Training(seeds, RECIPE, data, [0, 1]))
-    together.add(Training([network(3)], RECIPE, data, [0]))
-    assert together.num_seeds == 3
+    shared.add(Training(seeds, RECIPE, data, [0, 1]))
+    shared.add(Training([network(3)], RECIPE, data, [0]))
+    assert shared.num_seeds == 3
 
 
 def test_what_ran_out_of_memory_beside_others_lowers_how_many_share(data: PreparedData) -> None:
-    together = Together(CPU, trials_per_device=4)
-    together.add(Training([Hungry()], RECIPE, data, [0]))
-    assert isinstance(together.advance()[0].what, OutOfMemoryError)
-    assert together.capacity == 4  # alone: nothing is known of several
+    shared = SharedDevice(CPU, trials_per_device=4)
+    shared.add(Training([Hungry()], RECIPE, data, [0]))
+    assert isinstance(shared.advance()[0].what, OutOfMemoryError)
+    assert shared.capacity == 4  # alone: nothing is known of several
     for net in (network(3), network(5), Hungry()):
-        together.add(Training([net], RECIPE, data, [0]))
-    assert [type(report.what) for report in together.advance()] == [OutOfMemoryError]
-    assert together.capacity == 2
+        shared.add(Training([net], RECIPE, data, [0]))
+    assert [type(report.what) for report in shared.advance()] == [OutOfMemoryError]
+    assert shared.capacity == 2
 
 
 def test_an_error_of_one_network_ends_it_and_one_of_cuda_is_raised(data: PreparedData) -> None:
@@ -188,10 +210,10 @@ def test_an_error_of_one_network_ends_it_and_one_of_cuda_is_raised(data: Prepare
         def forward(self, x: Tensor) -> Tensor:
             raise RuntimeError(self.text)
 
-    together = Together(CPU)
-    together.add(Training([Broken()], RECIPE, data, [0]))
-    assert str(together.advance()[0].what) == "shapes do not fit"
+    shared = SharedDevice(CPU)
+    shared.add(Training([Broken()], RECIPE, data, [0]))
+    assert str(shared.advance()[0].what) == "shapes do not fit"
     Broken.text = "CUDA error: an illegal memory access was encountered"
-    together.add(Training([Broken()], RECIPE, data, [0]))
+    shared.add(Training([Broken()], RECIPE, data, [0]))
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        together.advance()
+        shared.advance()

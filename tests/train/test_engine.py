@@ -14,8 +14,10 @@ from nas.data.load import load_dataset
 from nas.data.policy import AugmentationPolicy
 from nas.data.split import split
 from nas.errors import DeviceError, TrainingError
-from nas.train.engine import PreparedData, evaluate, find_device, normalization, prepare, train
+from nas.train.device import find_device
+from nas.train.engine import evaluate, train
 from nas.train.optimizer import learning_rate_at, make_optimizer
+from nas.train.prepared_data import PreparedData, compute_normalization, prepare
 
 CPU = torch.device("cpu")
 
@@ -197,11 +199,11 @@ def test_nesterov_needs_momentum() -> None:
 
 def test_normalization_is_exact() -> None:
     images = torch.randint(0, 256, (50, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    mean, std = normalization(images)
+    mean, std = compute_normalization(images)
     scaled = images.double() / 255
     assert mean == pytest.approx(scaled.mean(dim=(0, 2, 3)).tolist(), abs=1e-6)
     assert std == pytest.approx(scaled.std(dim=(0, 2, 3), correction=0).tolist(), abs=1e-6)
-    assert normalization(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)) == ((0.0,), (1.0,))
+    assert compute_normalization(torch.zeros(4, 1, 2, 2, dtype=torch.uint8)) == ((0.0,), (1.0,))
 
 
 def test_normalization_comes_from_the_training_part_alone() -> None:
@@ -215,7 +217,7 @@ def test_evaluation_counts_right_answers_and_leaves_evaluation_mode(data: Prepar
     net = network()
     accuracy = evaluate(net, data)
     assert not net.training
-    inputs = data.normalized(data.evaluation.images.float() / 255)
+    inputs = data.normalize(data.evaluation.images.float() / 255)
     with torch.inference_mode():
         right = (net(inputs).argmax(1) == data.evaluation.labels).sum().item()
     assert accuracy == pytest.approx(100 * right / len(data.evaluation))
@@ -223,10 +225,10 @@ def test_evaluation_counts_right_answers_and_leaves_evaluation_mode(data: Prepar
 
 def test_devices() -> None:
     assert find_device("cpu") == CPU
-    with pytest.raises(DeviceError, match="--device banana: not a device; use auto, cpu, cuda or cuda:0"):
+    with pytest.raises(DeviceError, match="`device` banana: not a device; use auto, cpu, cuda or cuda:0"):
         find_device("banana")
     with pytest.raises(DeviceError, match="only cpu and cuda are supported"):
         find_device("mps")
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    with pytest.raises(DeviceError, match=f"--device cuda:99: this machine has {count} CUDA devices"):
+    with pytest.raises(DeviceError, match=f"`device` cuda:99: this machine has {count} CUDA devices"):
         find_device("cuda:99")

@@ -13,8 +13,10 @@ from nas.arch.description import Activation, Order
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.model.build import build
-from nas.train.engine import Epoch, PreparedData, Training, prepare
-from nas.train.seed_batch import batch_of_seeds
+from nas.train.engine import Training
+from nas.train.epoch import Epoch
+from nas.train.prepared_data import PreparedData, prepare
+from nas.train.seed_batch import join_networks
 
 SEEDS = (3, 8, 11)
 
@@ -85,18 +87,18 @@ def test_each_seed_of_a_batch_follows_the_seed_alone(name: str, averaging: float
     data = images(architecture.input.channels)
     recipe = Recipe(epochs=2, batch_size=16, augmentation=1.0, averaging=averaging, label_smoothing=0.1)
     recipe = replace(recipe, optimizer="sgd", weight_decay=1e-3)
-    together = networks(architecture)
-    fused = list(Training(together, recipe, data, SEEDS).epochs())
+    batched = networks(architecture)
+    fused = list(Training(batched, recipe, data, SEEDS).epochs())
     for index, (seed, alone) in enumerate(zip(SEEDS, networks(architecture), strict=True)):
         epochs = [epoch for (epoch,) in Training([alone], recipe, data, [seed]).epochs()]
         for ours, single in zip(fused, epochs, strict=True):
             assert ours[index].train_loss == pytest.approx(single.train_loss, rel=1e-6)  # added up in float32
             assert (ours[index].number, ours[index].accuracy) == (single.number, single.accuracy)
-        state, expected = together[index].state_dict(), alone.state_dict()
+        state, expected = batched[index].state_dict(), alone.state_dict()
         assert state.keys() == expected.keys()
         for key, tensor in expected.items():
             torch.testing.assert_close(state[key], tensor, rtol=1e-8, atol=1e-10, msg=lambda m, k=key: f"{k}: {m}")
-        assert not together[index].training
+        assert not batched[index].training
     assert len({epoch.train_loss for epoch in fused[0]}) == len(SEEDS)
 
 
@@ -104,9 +106,9 @@ def test_seeds_with_adam_follow_too() -> None:
     """A bias ahead of a norm has no gradient but rounding, which Adam would blow up: there is none in this network."""
     architecture = ARCHITECTURES["plain, dropout"]
     data, recipe = images(), Recipe(epochs=2, batch_size=32, augmentation=0.5)
-    together = networks(architecture)
-    list(Training(together, recipe, data, SEEDS).epochs())
-    for seed, alone, fused in zip(SEEDS, networks(architecture), together, strict=True):
+    batched = networks(architecture)
+    list(Training(batched, recipe, data, SEEDS).epochs())
+    for seed, alone, fused in zip(SEEDS, networks(architecture), batched, strict=True):
         list(Training([alone], recipe, data, [seed]).epochs())
         for ours, single in zip(fused.parameters(), alone.parameters(), strict=True):
             torch.testing.assert_close(ours, single, rtol=1e-6, atol=1e-8)
@@ -114,17 +116,17 @@ def test_seeds_with_adam_follow_too() -> None:
 
 def test_networks_of_a_batch_are_left_alone_until_its_last_epoch() -> None:
     architecture = ARCHITECTURES["plain, dropout"]
-    together = networks(architecture)
-    before = [parameter.detach().clone() for parameter in together[1].parameters()]
-    training = Training(together, Recipe(epochs=2, batch_size=32), images(), SEEDS)
+    batched = networks(architecture)
+    before = [parameter.detach().clone() for parameter in batched[1].parameters()]
+    training = Training(batched, Recipe(epochs=2, batch_size=32), images(), SEEDS)
     first: tuple[Epoch, ...] | None = None
     while first is None:
         first = training.advance()
     assert not training.is_done
-    assert all(torch.equal(a, b) for a, b in zip(before, together[1].parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, batched[1].parameters(), strict=True))
 
 
 def test_a_layer_without_a_form_for_several_seeds_is_named() -> None:
     layers = [nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)) for _ in range(2)]
     with pytest.raises(NotImplementedError, match="GroupNorm is not known for several seeds; train them one by one"):
-        batch_of_seeds(layers, [torch.Generator(), torch.Generator()])
+        join_networks(layers, [torch.Generator(), torch.Generator()])

@@ -15,7 +15,8 @@ from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Tr
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.model.build import build
-from nas.train.engine import PreparedData, prepare, train
+from nas.train.engine import train
+from nas.train.prepared_data import PreparedData, prepare
 
 SEED = 7
 CLASSES = 4

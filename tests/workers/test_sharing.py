@@ -25,7 +25,7 @@ from nas.space import draw_network, load_space, recipe_of
 from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
 from nas.terminal.live_view import status_line
-from nas.train.device_sharing import Together
+from nas.train.device_sharing import SharedDevice
 from nas.train.epoch import Epoch
 from nas.workers import device_trainer as trainer_module
 from nas.workers.interrupt import Interrupts
@@ -77,11 +77,11 @@ class Hungry(nn.Module):
 def test_a_trial_that_runs_out_of_memory_is_trained_again_alone(
     fits_alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held: list[Together] = []
+    held: list[SharedDevice] = []
     first: list[Any] = []
 
-    def noted(*arguments: Any) -> Together:
-        held.append(Together(*arguments))
+    def noted(*arguments: Any) -> SharedDevice:
+        held.append(SharedDevice(*arguments))
         return held[0]
 
     def build_hungry(layers: Any) -> nn.Module:
@@ -89,7 +89,7 @@ def test_a_trial_that_runs_out_of_memory_is_trained_again_alone(
         network = build(layers)
         return Hungry(network, lambda: not fits_alone or held[0].num_seeds > 1) if layers == first[0] else network
 
-    monkeypatch.setattr(trainer_module, "Together", noted)
+    monkeypatch.setattr(trainer_module, "SharedDevice", noted)
     monkeypatch.setattr(trainer_module, "build", build_hungry)
     watching = Watching()
     records = _search(tmp_path, "hungry", watching).records
@@ -164,7 +164,7 @@ def test_nothing_more_is_heard_of_a_job_that_was_stopped() -> None:
 
 def test_the_devices_of_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2})
+    monkeypatch.setattr("nas.app.search.available_cores", lambda: 3)
     assert devices_of_workers(CPU, None) == [CPU] * 3
     assert devices_of_workers(CPU, 1) == [CPU]
     first, second = torch.device("cuda:0"), torch.device("cuda:1")

@@ -1,0 +1,69 @@
+"""Images on the device, ready to train and evaluate on.
+
+Shape legend: N images, C channels, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nas.data.images import ImageSet
+from nas.data.policy import AugmentationPolicy
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """Images as bytes on the device, and how to make network inputs of them."""
+
+    train: ImageSet
+    evaluation: ImageSet
+    mean: Tensor  # (C, 1, 1), of images scaled to 0..1
+    std: Tensor  # (C, 1, 1)
+    policy: AugmentationPolicy
+
+    @property
+    def device(self) -> torch.device:
+        """The device of all images."""
+        return self.train.images.device
+
+    def scale(self, images: Tensor) -> Tensor:
+        """Return uint8 images (N, C, H, W) as floats in 0..1, same shape."""
+        return images.to(self.mean.dtype).div_(255)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return network inputs (N, C, H, W) of images scaled to 0..1, same shape."""
+        return (images - self.mean) / self.std
+
+
+def prepare(train: ImageSet, evaluation: ImageSet, policy: AugmentationPolicy, device: torch.device) -> PreparedData:
+    """Copy both parts to `device`. The normalization comes from `train` alone."""
+    mean, std = compute_normalization(train.images)
+    shape = (-1, 1, 1)
+    return PreparedData(
+        train=ImageSet(train.images.to(device), train.labels.to(device)),
+        evaluation=ImageSet(evaluation.images.to(device), evaluation.labels.to(device)),
+        mean=torch.tensor(mean).view(shape).to(device),
+        std=torch.tensor(std).view(shape).to(device),
+        policy=policy,
+    )
+
+
+def compute_normalization(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the mean and the standard deviation of each channel of uint8 images (N, C, H, W), scaled to 0..1.
+
+    Both are computed from counts of the 256 values, without rounding errors, and then rounded to six decimals.
+    """
+    means, stds = [], []
+    for channel in range(images.shape[1]):
+        counts = torch.bincount(images[:, channel].reshape(-1), minlength=256).double()
+        values = torch.arange(256, dtype=torch.float64, device=counts.device) / 255
+        mean = (counts * values).sum() / counts.sum()
+        variance = (counts * (values - mean) ** 2).sum() / counts.sum()
+        means.append(round(mean.item(), 6))
+        # A channel of one single value would divide by 0.
+        stds.append(round(math.sqrt(variance.item()), 6) or 1.0)
+    return tuple(means), tuple(stds)
