@@ -19,13 +19,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import optuna
-from nas.workers.local import Pool, Worker
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
@@ -43,9 +42,9 @@ from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.strategy.stopping import rungs_of
 from nas.study.folder import StudyFolder, StudyImages
 from nas.study.settings import StudySettings
-from nas.train.epoch import Epoch
-from nas.workers.interrupt import Interrupts
-from nas.workers.messages import Event, Finished, News, Orders
+from nas.workers.messages import Job
+from nas.workers.pool import WorkerPool
+from nas.workers.simulated import SimulatedTraining, Simulation
 
 WARM_UP = 20.0  # simulated seconds before the measurement
 NAME = "cost"
@@ -88,61 +87,19 @@ def recorded(space: Space, settings: StudySettings, count: int, epochs: int) -> 
         )
 
 
-class SimulatedWorker(Worker):
-    """Reports an epoch a second."""
+class Meter:
+    """Adds up processor seconds by part, from the end of the warm-up on."""
 
-    def __init__(self, pool: SimulatedPool, offset: float) -> None:
-        super().__init__(trials_per_device=1, joins_seeds=False)
-        self.next = offset
-        self._pool = pool
-
-    @classmethod
-    def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
-        worker = min(workers, key=lambda w: w.next)
-        return [] if worker._pool.is_over(worker.next) else [worker]
-
-    def close(self) -> None:
-        pass
-
-    def _send(self, orders: Orders) -> None:
-        for job in orders.start:
-            self._done = 0
-            num_params = costs_of(lower(job.architecture)).num_params
-            self._accuracies = curve(num_params, self._pool.rng, job.recipe.epochs)
-            self.next += 1.0
-
-    def _receive(self) -> News:
-        (key,) = self.jobs
-        if self._done == len(self._accuracies):
-            return News((Event(key, Finished()),), capacity=1)
-        epoch = Epoch(self._done + 1, 0.0, self._accuracies[self._done], 1.0, 50_000)
-        self._done += 1
-        self.next += 1.0
-        return News((Event(key, epoch),), capacity=1)
-
-    def _restart(self) -> None:
-        raise AssertionError("it does not die")
-
-
-class SimulatedPool(Pool):
-    """The workers, by their own clock; ends the search when its time is over."""
-
-    def __init__(self, workers: int, seconds: float, interrupts: Interrupts) -> None:
-        self.now = 0.0
-        self.rng = random.Random(1)
-        self._seconds, self._interrupts = seconds, interrupts
+    def __init__(self) -> None:
         self.began: tuple[float, dict[str, float]] | None = None
         self.by_part: dict[str, float] = defaultdict(float)
         self.calls: dict[str, int] = defaultdict(int)
-        super().__init__([SimulatedWorker(self, i / workers) for i in range(workers)])
 
-    def is_over(self, now: float) -> bool:
-        self.now = now
-        if self.now >= WARM_UP and self.began is None:
+    def advance(self, now: float) -> None:
+        """Begins to count once the simulated clock has passed the warm-up."""
+        if now >= WARM_UP and self.began is None:
             self.began = time.process_time(), dict(self.by_part)
             self.calls.clear()
-        self._interrupts.requested = self.now >= WARM_UP + self._seconds
-        return self._interrupts.requested
 
     def timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         """`call`, whose processor seconds are added up under `name`."""
@@ -177,24 +134,32 @@ def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespa
     there = len(study.get_trials(deepcopy=False))
     if there < options.trials:
         study.add_trials(list(recorded(space, settings, options.trials, options.epochs))[there:])
-    interrupts = Interrupts()
-    pool = SimulatedPool(options.workers, options.seconds, interrupts)
+    meter, rng = Meter(), random.Random(1)
+
+    def look_up(job: Job, attempt: int) -> SimulatedTraining:
+        """An epoch a second, after a first one that keeps the workers out of step."""
+        accuracies = curve(costs_of(lower(job.architecture)).num_params, rng, job.recipe.epochs)
+        return SimulatedTraining(tuple(accuracies), (rng.random(), *[1.0] * (len(accuracies) - 1)), images=50_000)
+
+    end = WARM_UP + options.seconds
+    simulation = Simulation(look_up, options.workers, seconds=end, on_advance=meter.advance)
     sampler, pruner = BudgetSampler(space, settings.budget, 0), ParetoPruner(space, options.epochs)
     began = time.process_time()
     store = SearchStore(folder, distributions_of(space), sampler, pruner, storage)
     opening = time.process_time() - began
-    sampler.sample_relative = pool.timed("sampler", sampler.sample_relative)  # type: ignore[method-assign]
-    pruner.prune = pool.timed("pruner", pruner.prune)  # type: ignore[method-assign]
-    store._write = pool.timed("storage of trials", store._write)  # type: ignore[method-assign]
-    write_epoch = pool.timed("storage of epochs", store.storage.set_trial_intermediate_value)
+    sampler.sample_relative = meter.timed("sampler", sampler.sample_relative)  # type: ignore[method-assign]
+    pruner.prune = meter.timed("pruner", pruner.prune)  # type: ignore[method-assign]
+    store._write = meter.timed("storage of trials", store._write)  # type: ignore[method-assign]
+    write_epoch = meter.timed("storage of epochs", store.storage.set_trial_intermediate_value)
     store.storage.set_trial_intermediate_value = write_epoch  # type: ignore[method-assign]
     shape, classes = KNOWN_DATASETS["mnist"].images
     images = StudyImages(shape, tuple(map(str, range(classes))), 50_000, 10_000, 10_000)
-    coordinator = Coordinator(store, sampler, settings, images, pool, [Silent()], interrupts, lambda: pool.now)
+    pool, watchers = WorkerPool(simulation.workers), [Silent()]
+    coordinator = Coordinator(store, sampler, settings, images, pool, watchers, simulation.interrupts, simulation.clock)
     coordinator.run()
-    assert pool.began is not None
-    spent = time.process_time() - pool.began[0]
-    parts = {name: seconds - pool.began[1].get(name, 0.0) for name, seconds in pool.by_part.items()}
+    assert meter.began is not None
+    spent = time.process_time() - meter.began[0]
+    parts = {name: seconds - meter.began[1].get(name, 0.0) for name, seconds in meter.by_part.items()}
     parts["storage of trials"] -= parts["storage of epochs"]  # what is left: their beginning and end
     parts["coordinator"] = spent - sum(parts.values())
     of_epochs = parts["coordinator"] + parts["pruner"] + parts["storage of epochs"]
@@ -203,8 +168,8 @@ def measure(storage: BaseStorage, folder: StudyFolder, options: argparse.Namespa
         "percent_by_part": {name: round(100 * seconds / options.seconds, 2) for name, seconds in sorted(parts.items())},
         "percent_of_epoch_events": round(100 * of_epochs / options.seconds, 2),  # without trials begun and ended
         "trials_recorded": options.trials,
-        "trials_begun_a_second": round(pool.calls["sampler"] / options.seconds, 2),
-        "epochs_a_second": round(pool.calls["pruner"] / options.seconds, 2),
+        "trials_begun_a_second": round(meter.calls["sampler"] / options.seconds, 2),
+        "epochs_a_second": round(meter.calls["pruner"] / options.seconds, 2),
         "seconds_to_open": round(opening, 2),
     }
 

@@ -12,6 +12,7 @@ import torch
 
 from nas.app.old_studies import upgrade
 from nas.arch import Input
+from nas.coordinator.background import BackgroundWatcher
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
 from nas.coordinator.warm_start import warm_start
@@ -217,7 +218,7 @@ def _coordinate(
     pruner, note = ParetoPruner(space, study_epochs(space, settings)), DecisionLog(folder.log_file).add
     has_target, versions = settings.target is not None, describe_software()
     store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, has_target, versions)
-    watchers = [*watchers, DashboardWatcher(store)]
+    watchers = [*watchers, BackgroundWatcher(DashboardWatcher(store))]
     interrupts = Interrupts()
     with interrupts.active():
         try:

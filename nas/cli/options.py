@@ -91,9 +91,8 @@ Cluster = Annotated[
     str | None,
     typer.Option(
         metavar="ADDRESS",
-        help="Train on a Ray cluster (pip install 'nas-budget[ray]'): HOST:PORT or auto, or local to "
-        "start one on this machine alone. Begin one with: ray start --head; further machines, each with this nas: "
-        "ray start --address=HOST:PORT",
+        help="Train on a Ray cluster (pip install 'nas-budget[ray]'): HOST:PORT or, on a machine of it, auto. Start "
+        "one with: ray start --head; further machines, each with this nas, join with: ray start --address=HOST:PORT",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]

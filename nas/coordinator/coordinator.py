@@ -1,26 +1,26 @@
-"""The coordinator: owns the study, hands trainings to workers, stops the weak ones, confirms the likely ones."""
+"""The coordinator: owns the study, hands jobs to workers, stops weak trials, confirms likely ones."""
 
 from __future__ import annotations
 
-import random
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from nas.arch import recipe_digest
-from nas.coordinator.snapshot import Running, Snapshot, Watcher
-from nas.errors import StudyError, TrainingError
-from nas.space import Candidate, Space, candidate
+from nas.coordinator.confirmations import Confirmations, confirmation_seeds
+from nas.coordinator.snapshot import RunningJob, Snapshot, Watcher
+from nas.errors import StudyError
+from nas.space import Candidate, candidate
 from nas.storage.study_store import SearchStore
-from nas.strategy.confirming import is_hopeless, next_to_confirm, worthwhile_below
+from nas.strategy.confirming import next_to_confirm, worthwhile_below
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.study.answer import smallest_met, target_met_text
 from nas.study.folder import StudyImages
 from nas.study.front import validation_front
 from nas.study.networks import keep_network
-from nas.study.recipe import trial_recipe
-from nas.study.records import Confirmation, ConfirmedFigure, TrialRecord, last_epochs_mean
+from nas.study.recipe import training_seed, trial_recipe
+from nas.study.records import Confirmation, TrialRecord, last_epochs_mean
 from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
@@ -36,7 +36,7 @@ STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that canno
 
 
 class Coordinator:
-    """One run of a search, from the first trial asked to the end or to a signal."""
+    """One run of a search: `step` after `step` to its end or to a signal, then `close`."""
 
     def __init__(
         self,
@@ -55,14 +55,13 @@ class Coordinator:
         self.settings = settings
         self.pool = pool
         self.watchers = watchers
-        self._images_known = images
+        self._num_validation = images.num_validation
         self._interrupts = interrupts
         self._clock = clock
         self._started = clock()
-        self._running: dict[JobKey, Running] = {}
-        self._again: deque[Running] = deque()  # their workers died, or ran out of memory
-        self._confirm_jobs: deque[Job] = deque()
-        self._given_up: set[int] = set()  # trials whose confirmation failed in this run
+        self._running: dict[JobKey, RunningJob] = {}
+        self._again: deque[RunningJob] = deque()  # their workers died, or ran out of memory
+        self._confirmations = Confirmations(self.space, settings, images.num_test)
         self._may_deserve_confirmation = True  # some trial; not while nothing is new since a look found none
         self._only_confirms = False
         self._images = 0
@@ -79,12 +78,12 @@ class Coordinator:
         }
 
     def run(self) -> None:
-        """Searches to the end: the trials, the time or, where it is asked to, the first that meets the target."""
-        self._resume_confirmations()
+        """Search until the trials, the time or, where that is asked for, the first network that meets the target."""
+        self.resume_confirmations()
         self._loop()
 
     def confirm(self, number: int) -> None:
-        """Trains what the confirmation of trial `number` still needs, and nothing else.
+        """Train what the confirmation of trial `number` still needs, and nothing else.
 
         Raises:
             StudyError: the trial was cut off before its first epoch, failed there, or stands for another.
@@ -93,29 +92,42 @@ class Coordinator:
         if not record.validation_curve:
             why = f": {record.reason}" if record.reason else ""
             raise StudyError(f"trial {number} ({record.fate}) was never trained{why}; confirm another trial")
-        self._only_confirms = True
-        self._queue_confirmation(record)
+        self._only_confirms = self._confirmations.trains_hopeless = True
+        self._begin_confirmation(record)
         self._loop()
 
     def _loop(self) -> None:
         try:
-            while not self._interrupts.requested:
-                self._hand_out()
-                if not self._running:
-                    break
-                for worker, event in self.pool.events(REFRESH_SECONDS):
-                    self._handle(worker, event)
-                self._storage_failed = None
-                snapshot = self.snapshot()
-                for watcher in self.watchers:
-                    watcher.update(snapshot)
-                if self._target_ends_search() and not self._only_confirms:
-                    break
+            while not self._interrupts.requested and self.step():
+                pass
         except KeyboardInterrupt:
             pass  # the signal is remembered in `interrupts`
         finally:
-            self.pool.close()
-            self.store.interrupt_all({r.job.key[0]: r.seconds for r in self._unfinished() if not r.job.confirms})
+            self.close()
+
+    def resume_confirmations(self) -> None:
+        """Queue the seeds that the study owes: a run was interrupted, or `num_seeds` was raised."""
+        for record in self._records:
+            if self._confirmations.owes_seeds(record):
+                self._begin_confirmation(record)
+
+    def step(self) -> bool:
+        """Hand out jobs, wait for events and handle them; return False where the search has ended."""
+        self._hand_out()
+        if not self._running:
+            return False
+        for worker, event in self.pool.events(REFRESH_SECONDS):
+            self._handle(worker, event)
+        self._storage_failed = None
+        snapshot = self.snapshot()
+        for watcher in self.watchers:
+            watcher.update(snapshot)
+        return self._only_confirms or not self._target_ends_search()
+
+    def close(self) -> None:
+        """Stop all workers. Trials that they were training wait until the study is resumed."""
+        self.pool.close()
+        self.store.interrupt_all({r.job.key[0]: r.seconds for r in self._unfinished() if not r.job.confirms})
 
     def _say(self, text: str) -> None:
         for watcher in self.watchers:
@@ -126,7 +138,7 @@ class Coordinator:
         return self.store.records()
 
     def _wait_for_storage(self, problem: str) -> bool:
-        """Whether to try again to write what could not be written; waits a moment before it says so."""
+        """Return whether to try again to write what could not be written; wait a moment first."""
         if self._storage_failed is None:
             self._storage_failed = self._clock()
             self._say(f"{problem}; trying again for {STORAGE_PATIENCE / 60:g} minutes")
@@ -136,7 +148,7 @@ class Coordinator:
         return True
 
     def snapshot(self) -> Snapshot:
-        """The search as it stands."""
+        """Return the search as it is now."""
         return Snapshot(
             records=self._records,
             running=list(self._running.values()),
@@ -151,7 +163,7 @@ class Coordinator:
     # What to do next
 
     def _hand_out(self) -> None:
-        """Gives the workers what they have room for, the least busy first."""
+        """Give the workers what they have room for, the least busy first."""
         workers = sorted((w for w in self.pool.workers if w.has_started), key=lambda worker: len(worker.jobs))
         # The least busy worker gets nothing else before what must run alone.
         while workers and (alone := next((r for r in self._again if r.job.alone), None)):
@@ -162,39 +174,37 @@ class Coordinator:
             self._submit(worker, alone)
         while with_room := [worker for worker in workers if worker.room]:
             worker = min(with_room, key=lambda worker: len(worker.jobs))
-            trainings = self._next_trainings(worker.joins_seeds)
-            if not trainings:
+            jobs = self._next_jobs(worker.joins_seeds)
+            if not jobs:
                 break
-            self._submit(worker, *trainings)
+            self._submit(worker, *jobs)
         if (most := max(len(worker.jobs) for worker in self.pool.workers)) > self._sharing:
             self._sharing = most
             self._say(f"up to {most} trainings share a device")
 
-    def _submit(self, worker: Worker, *trainings: Running) -> None:
-        self._running |= {running.job.key: running for running in trainings}
-        worker.submit(*(running.job for running in trainings))
+    def _submit(self, worker: Worker, *jobs: RunningJob) -> None:
+        self._running |= {running.job.key: running for running in jobs}
+        worker.submit(*(running.job for running in jobs))
 
-    def _unfinished(self) -> list[Running]:
-        """What workers are busy with, and what waits to be trained again."""
+    def _unfinished(self) -> list[RunningJob]:
+        """Return the jobs that workers have, and those that wait to be trained again."""
         return [*self._running.values(), *self._again]
 
-    def _next_trainings(self, joins_seeds: bool) -> list[Running]:
-        """The next training, or all that a confirmation still needs; none if there is nothing to do."""
+    def _next_jobs(self, joins_seeds: bool) -> list[RunningJob]:
+        """Return the next job, or all that a confirmation still needs; none if there is nothing to do."""
         for again in self._again:
             if not again.job.alone:
                 self._again.remove(again)
                 return [again]
-        if not self._only_confirms:
-            if self._target_ends_search():
-                return []
-            self._plan_confirmations()
-        if self._confirm_jobs:
-            count = len(self._confirm_jobs) if joins_seeds else 1
-            jobs = [self._confirm_jobs.popleft() for _ in range(count)]
-            return [Running(job, self.store.record(job.key[0]).num_params, []) for job in jobs]
-        while not self._only_confirms and self._may_start_trial():
-            started = self._start_trial()
-            if started is not None:
+        while self._only_confirms or not self._target_ends_search():
+            if not self._only_confirms:
+                self._plan_confirmations()
+            if jobs := self._confirmations.next_jobs(joins_seeds):
+                return [RunningJob(job, self.store.record(job.key[0]).num_params, []) for job in jobs]
+            if self._only_confirms or not self._may_start_trial():
+                break
+            # A trial that ends at once may be the last one, after which there are confirmations to plan.
+            if started := self._start_trial():
                 return [started]
         return []
 
@@ -214,25 +224,25 @@ class Coordinator:
     def _target_ends_search(self) -> bool:
         return self.settings.stop_at_first and self._met is not None
 
-    def _start_trial(self) -> Running | None:
-        """Asks for a trial; None where it ended at once: over budget, or trained before."""
+    def _start_trial(self) -> RunningJob | None:
+        """Ask for a trial; return None where it ended at once: over budget, or trained before."""
         number, genes = self.store.ask(self.sampler.below)
         found = candidate(self.space, genes)
         if found is None or not self.settings.budget.admits(found.costs):
             self._refuse(number, found)
             return None
         recipe, digest = trial_recipe(self.space, self.settings, genes), found.digest
-        seed = _seed(self.settings.seed, number, "trial")
+        seed = training_seed(self.settings.seed, number, "trial")
         self.store.describe(number, found, seed, self.sampler.draw_counts(genes))
         twin = self._known.setdefault((digest, recipe_digest(recipe)), number)
         if twin != number and self._is_duplicate_of(twin, number):
             return None
         self._known[digest, recipe_digest(recipe)] = number
         self._duplicates = 0
-        return Running(Job((number, None), found.architecture, recipe, seed), found.costs.num_params, [])
+        return RunningJob(Job((number, None), found.architecture, recipe, seed), found.costs.num_params, [])
 
     def _refuse(self, number: int, found: Candidate | None) -> None:
-        """The second gate: whatever proposed it, a network over budget is not built."""
+        """End a trial whose network is over budget, whatever has proposed it, before it is built."""
         self._refused += 1
         reason = "its maps shrink to nothing"
         if found is not None:
@@ -242,7 +252,7 @@ class Coordinator:
         self._say(f"trial {number} refused: {reason}")
 
     def _is_duplicate_of(self, twin: int, number: int) -> bool:
-        """Ends trial `number` with the result of `twin`, unless that was cut off and has none."""
+        """End trial `number` with the result of `twin`; return False where that was cut off and has none."""
         known = self.store.record(twin)
         if known.fate == "interrupted":
             return False
@@ -253,53 +263,31 @@ class Coordinator:
 
     # Confirmations
 
-    def _resume_confirmations(self) -> None:
-        """Queues the seeds that an interrupted run still owed."""
-        for record in self._records:
-            if self._owes_seeds(record):
-                self._queue_confirmation(record)
-
-    def _owes_seeds(self, record: TrialRecord) -> bool:
-        """Whether its confirmation has begun, is not whole, and may still meet the target."""
-        figure = record.confirmed
-        return figure is not None and figure.num_seeds < self.settings.num_seeds and not self._is_hopeless(figure)
-
-    def _is_hopeless(self, figure: ConfirmedFigure) -> bool:
-        """Whether further seeds would be trained in vain; a person who asks for a confirmation gets all of them."""
-        target, seeds = self.settings.target, self.settings.num_seeds
-        return (
-            target is not None
-            and not self._only_confirms
-            and is_hopeless(figure, target, seeds, self._images_known.num_test)
-        )
-
     def _plan_confirmations(self) -> None:
-        """Queues the next network to confirm, one at a time."""
+        """Begin the next confirmation, unless there is one already."""
         if self._is_confirming():
             return
         s, chosen = self.settings, None
+        records = [record for record in self._records if record.number not in self._confirmations.given_up]
         if s.target is None:
             if not self._unfinished() and not self._may_start_trial():
-                front = validation_front(self._open_records())[-CONFIRMED_OF_FRONT:]
-                chosen = next((r for r in front if r.confirmed is None), None)
+                front = validation_front(records)[-CONFIRMED_OF_FRONT:]
+                chosen = next((record for record in front if record.confirmed is None), None)
         elif self._may_deserve_confirmation:
-            chosen = next_to_confirm(self._open_records(), s, s.target, self._images_known.num_validation)
+            chosen = next_to_confirm(records, s, s.target, self._num_validation)
             self._may_deserve_confirmation = chosen is not None
         if chosen is not None:
-            self._queue_confirmation(chosen)
+            self._begin_confirmation(chosen)
 
     def _is_confirming(self) -> bool:
-        return bool(self._confirm_jobs) or any(r.job.confirms for r in self._unfinished())
+        return self._confirmations.is_waiting or any(r.job.confirms for r in self._unfinished())
 
-    def _open_records(self) -> list[TrialRecord]:
-        return [record for record in self._records if record.number not in self._given_up]
-
-    def _queue_confirmation(self, record: TrialRecord) -> None:
+    def _begin_confirmation(self, record: TrialRecord) -> None:
+        self._confirmations.begin(record)
         self._say(
             f"confirming trial {record.number}: {record.num_params:,} parameters, validation "
             f"{record.validation_accuracy:.2f} %"
         )
-        self._confirm_jobs.extend(confirmation_jobs(self.store, self.space, self.settings, record))
 
     # What workers report
 
@@ -319,15 +307,15 @@ class Coordinator:
         if event.what.network:
             keep_network(self.store.folder, number, seed, event.what.network)
         del self._running[event.key]
-        if event.what.reason and self._blame_machine(running, event.what):
+        if event.what.reason and self._retry(running, event.what):
             return
         if seed is None:
             self._finish_trial(running, event.what)
         else:
             self._finish_confirmation(running, event.what, seed)
 
-    def _blame_machine(self, running: Running, end: Finished) -> bool:
-        """Whether it is trained again, since the machine has failed and not the network."""
+    def _retry(self, running: RunningJob, end: Finished) -> bool:
+        """Return whether a job that has failed is trained again, since the machine may be to blame."""
         deaths = running.deaths + (end.cause == "worker")
         # After two deaths it runs alone: it may have been another training on the device that killed the worker.
         again = {
@@ -337,12 +325,13 @@ class Coordinator:
         }[end.cause]
         if again:
             alone = running.job.alone or end.cause == "memory" or deaths == MOST_DEATHS - 1
-            self._say(f"{_what(running.job.key)} is trained again{', alone' * alone}: {end.reason}")
+            how = "again, alone" if alone else "again"
+            self._say(f"{_describe(running.job)} is trained {how}: {end.reason}")
             job = replace(running.job, alone=alone)
             self._again.append(replace(running, job=job, epochs=[], seconds_before=running.seconds, deaths=deaths))
         return again
 
-    def _finish_trial(self, running: Running, end: Finished) -> None:
+    def _finish_trial(self, running: RunningJob, end: Finished) -> None:
         number = running.job.key[0]
         if end.reason:
             self._say(f"trial {number} failed: {end.reason}")
@@ -351,12 +340,11 @@ class Coordinator:
             self.store.finish(number, "completed", running.seconds, last_epochs_mean(running.accuracies))
             self._may_deserve_confirmation = True
 
-    def _finish_confirmation(self, running: Running, end: Finished, seed: int) -> None:
+    def _finish_confirmation(self, running: RunningJob, end: Finished, seed: int) -> None:
         number, s = running.job.key[0], self.settings
         self._may_deserve_confirmation = True
         if end.reason:
-            self._given_up.add(number)
-            self._confirm_jobs.clear()
+            self._confirmations.give_up(number)
             self._say(f"confirmation of trial {number} failed: {end.reason}")
             return
         place = confirmation_seeds(s, number).index(seed) if seed in confirmation_seeds(s, number) else 0
@@ -366,10 +354,7 @@ class Coordinator:
         assert figure is not None
         seeds = f"{figure.num_seeds} of {s.num_seeds} seeds"
         self._say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
-        if self._is_hopeless(figure):
-            self._confirm_jobs.clear()
-        elif self._owes_seeds(record) and not self._is_confirming() and number not in self._given_up:
-            self._queue_confirmation(record)  # one seed made it seem in vain, and the next did not
+        self._confirmations.update(record)
         before = self._met
         self._aim_below_best()
         if self._met and self._met.digest != (before and before.digest):
@@ -382,30 +367,5 @@ class Coordinator:
         self.sampler.below = worthwhile_below(self._met.num_params) if self._met else None
 
 
-def _what(key: JobKey) -> str:
-    return f"trial {key[0]}" if key[1] is None else f"a confirmation of trial {key[0]}"
-
-
-def confirmation_jobs(store: SearchStore, space: Space, settings: StudySettings, record: TrialRecord) -> list[Job]:
-    """The trainings that a confirmation of `record` still needs, each with a fresh seed.
-
-    Raises:
-        TrainingError: the trial's genes describe no network any more.
-    """
-    found = candidate(space, record.genes)
-    if found is None or not settings.budget.admits(found.costs):
-        raise TrainingError(f"trial {record.number} is not a network of this space and budget")
-    recipe = trial_recipe(space, settings, record.genes)
-    done = {confirmation.seed for confirmation in record.confirmations}
-    seeds = confirmation_seeds(settings, record.number)
-    return [Job((record.number, seed), found.architecture, recipe, seed) for seed in seeds if seed not in done]
-
-
-def confirmation_seeds(settings: StudySettings, number: int) -> list[int]:
-    """The seeds of trial `number`'s confirmation, in the order in which they are trained."""
-    return [_seed(settings.seed, number, f"confirmation {place}") for place in range(settings.num_seeds)]
-
-
-def _seed(study_seed: int, number: int, what: str) -> int:
-    """A seed of its own for every training of a study, the same on every machine."""
-    return random.Random(f"{study_seed}:{number}:{what}").randrange(2**31)
+def _describe(job: Job) -> str:
+    return f"a confirmation of trial {job.key[0]}" if job.confirms else f"trial {job.key[0]}"

@@ -1,4 +1,4 @@
-"""How a search stands: what is in training, and what those see who watch it."""
+"""The state of a search at one moment, and the interface of what shows it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nas.workers.messages import Job
 
 
 @dataclass
-class Running:
-    """A training that a worker is busy with."""
+class RunningJob:
+    """A job that a worker has, and what it has reported of it."""
 
     job: Job
     num_params: int
@@ -23,21 +23,21 @@ class Running:
 
     @property
     def accuracies(self) -> tuple[float, ...]:
-        """Percent, one an epoch."""
+        """Return the accuracies of the epochs so far, percent."""
         return tuple(epoch.accuracy for epoch in self.epochs)
 
     @property
     def seconds(self) -> float:
-        """Of training so far."""
+        """Return the seconds of training so far."""
         return self.seconds_before + sum(epoch.seconds for epoch in self.epochs)
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The search at one moment, for whoever watches."""
+    """The search at one moment."""
 
     records: list[TrialRecord]
-    running: list[Running]
+    running: list[RunningJob]
     settings: StudySettings
     seconds: float  # since this run of the search began
     images: int  # trained on since then
@@ -50,10 +50,10 @@ class Watcher(Protocol):
     """Shows a search while it runs."""
 
     def update(self, snapshot: Snapshot) -> None:
-        """Called often; shows what it likes of it."""
+        """Show the search as it is now. Called often, and the search waits for it."""
 
     def say(self, text: str) -> None:
-        """A line worth keeping."""
+        """Show a line that is worth keeping."""
 
     def end(self) -> None:
-        """Called once, when the search has ended."""
+        """Show the end. Called once, when the search has ended."""

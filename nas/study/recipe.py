@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 
 from nas.arch import Recipe
@@ -18,3 +19,8 @@ def trial_recipe(space: Space, settings: StudySettings, genes: Genes) -> Recipe:
 def study_epochs(space: Space, settings: StudySettings) -> int:
     """Return the epochs of every training of the study."""
     return trial_recipe(space, settings, space.plain_genes).epochs
+
+
+def training_seed(study_seed: int, number: int, what: str) -> int:
+    """Return the seed of one training of a study, such as "trial", for trial `number`; the same on every machine."""
+    return random.Random(f"{study_seed}:{number}:{what}").randrange(2**31)

@@ -17,7 +17,7 @@ from nas.study.ledger import fates, format_duration
 from nas.study.records import TrialRecord
 
 if TYPE_CHECKING:
-    from nas.coordinator.snapshot import Running, Snapshot
+    from nas.coordinator.snapshot import RunningJob, Snapshot
 
 LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
 DRAW_EVERY = 0.5  # seconds between two tables on one
@@ -120,7 +120,7 @@ def _front_row(record: TrialRecord) -> tuple[str, ...]:
     return f"{record.num_params:,}", f"{record.validation_accuracy:.2f}", test, seeds, str(record.number)
 
 
-def _running(running: list[Running]) -> Table:
+def _running(running: list[RunningJob]) -> Table:
     table = Table(title="running", title_justify="left", box=None, pad_edge=False)
     for column in ("trial", "parameters", "epoch", "accuracy %", ""):
         table.add_column(column, justify="right")

@@ -1,7 +1,8 @@
-"""Workers on a Ray cluster: an actor around a `Trainer` each, on whatever machine has a core or a GPU for it.
+"""Workers on a Ray cluster. Each is an actor with a `Trainer`, on any machine that has a core or a GPU for it.
 
-Ray places the actors, carries orders and news, and tells when an actor is gone; what is trained where, and again, is
-decided by the coordinator, as with workers of this machine. This module loads Ray only when a cluster is asked for.
+Ray places the actors, carries orders and news, and tells when an actor is gone. The coordinator decides what is trained
+where, and what is trained again, as it does with workers of this machine. Ray is loaded only when a cluster is asked
+for.
 """
 
 from __future__ import annotations
@@ -28,32 +29,38 @@ from nas.train.device import find_device, use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.interrupt import Interrupts
 from nas.workers.messages import Finished, News, Orders
-from nas.workers.ray_connection import RayConnection, connected, first_line
+from nas.workers.ray_connection import connect, first_line
 from nas.workers.worker import Worker, WorkerDied
 
 if TYPE_CHECKING:
     import numpy as np
 
 START_SECONDS = 60.0  # for the first worker to be ready, and for another when all are gone
+_BESIDE_THE_PACKAGE = ("search_spaces", "studies")  # in a checkout; a wheel has them within
 _IMAGE_SETS = ("train", "validation", "whole_train", "test")  # the fields of Parts that are sent
 
 
 def check_cluster(address: str, device: str) -> None:
-    """Finds what is wrong with a request before anything is started.
+    """Check a request before anything is started.
 
     Raises:
         UsageError: Ray is not installed, or the address is of another kind.
         DeviceError: the device is not one that Ray hands out.
     """
     if find_spec("ray") is None:
-        raise UsageError("--cluster needs Ray, which is not installed; pip install 'nas-budget[ray]'")
+        raise UsageError("`cluster` needs Ray, which is not installed; pip install 'nas-budget[ray]'")
+    if address == "local":
+        raise UsageError(
+            "`cluster` 'local': there is no such cluster; leave `cluster` out to train on this machine, or start one "
+            "here with `ray start --head` and give 'auto'"
+        )
     if "://" in address or not address:
         raise UsageError(
-            f"--cluster {address!r}: give HOST:PORT, auto or local; a machine outside of the cluster joins it with: "
+            f"`cluster` {address!r}: give HOST:PORT or auto; a machine outside of the cluster joins it with: "
             f"ray start --address=HOST:PORT"
         )
     if device not in ("auto", "cpu", "cuda"):
-        raise DeviceError(f"--device {device}: a cluster hands out its GPUs itself; use auto, cpu or cuda")
+        raise DeviceError(f"`device` {device}: a cluster hands out its GPUs itself; use auto, cpu or cuda")
 
 
 @contextlib.contextmanager
@@ -66,10 +73,10 @@ def cluster_workers(
     interrupts: Interrupts,
     say: Callable[[str], None],
 ) -> Iterator[list[ClusterWorker]]:
-    """The workers of a cluster, of which one at least has started; they end with the body, as does a Ray started here.
+    """Yield the workers of a cluster, of which one at least has started; they end with the body.
 
     Args:
-        address: HOST:PORT, 'auto', or 'local' to start one.
+        address: HOST:PORT, or 'auto'.
         device: of the cluster's machines, 'cpu' or 'cuda'; 'auto' is its GPUs where it has any.
         workers: by default one a core, or one a GPU; more share them.
         trials_per_device: trainings at once of a worker, as `Trainer` takes it.
@@ -81,9 +88,8 @@ def cluster_workers(
         NasError: there is no such cluster, or it cannot do the job.
         KeyboardInterrupt: a signal came while waiting.
     """
-    object_bytes = sum(tensor.nbytes for name in _IMAGE_SETS for tensor in _tensors(getattr(parts, name)))
-    with connected(address, object_bytes) as connection:
-        cluster = _Cluster(connection, device, workers, trials_per_device, parts, interrupts)
+    with connect(address) as ray:
+        cluster = _Cluster(ray, device, workers, trials_per_device, parts, interrupts)
         try:
             for _ in range(cluster.num_workers):
                 cluster.workers.append(ClusterWorker(cluster))
@@ -96,7 +102,7 @@ def cluster_workers(
 
 
 class ClusterWorker(Worker):
-    """Trains in an actor. One call is under way as long as there are jobs; it hears of orders when it returns."""
+    """Trains in an actor. While there are jobs, a call to it is under way; it hears of new orders by the next call."""
 
     def __init__(self, cluster: _Cluster) -> None:
         super().__init__(cluster.trials_per_device, joins_seeds=cluster.resource == "GPU")
@@ -112,7 +118,7 @@ class ClusterWorker(Worker):
 
     @property
     def has_started(self) -> bool:
-        """Whether the actor is ready.
+        """Return whether the actor is ready.
 
         Raises:
             StudyError: its machine cannot do the job.
@@ -130,7 +136,7 @@ class ClusterWorker(Worker):
 
     @classmethod
     def ready(cls, workers: Sequence[Self], timeout: float) -> Sequence[Self]:
-        """Those whose call has returned, or whose actor has died."""
+        """Return those whose call has returned, or whose actor has died."""
         by_call = {worker._call: worker for worker in workers}
         ray = workers[0]._ray
         if ray.wait(list(by_call), timeout=timeout)[0]:
@@ -138,7 +144,7 @@ class ClusterWorker(Worker):
         return []
 
     def close(self) -> None:
-        """Ends the actor."""
+        """End the actor."""
         self._ray.kill(self._actor)
 
     def _send(self, orders: Orders) -> None:
@@ -171,19 +177,18 @@ class ClusterWorker(Worker):
 
 
 class _Cluster:
-    """A Ray to which this process is connected, and what its actors share."""
+    """A Ray cluster to which this process is connected, and what its actors share."""
 
     def __init__(
         self,
-        connection: RayConnection,
+        ray: Any,
         device: str,
         workers: int | None,
         trials_per_device: int | None,
         parts: Parts,
         interrupts: Interrupts,
     ) -> None:
-        self.connection = connection
-        self.ray = ray = connection.ray
+        self.ray = ray
         self.workers: list[ClusterWorker] = []
         self.trials_per_device = trials_per_device
         self._interrupts = interrupts
@@ -192,7 +197,7 @@ class _Cluster:
         use_gpus = device == "cuda" or (device == "auto" and gpus > 0)
         self.resource, total = ("GPU", gpus) if use_gpus else ("CPU", cpus)
         if total == 0:
-            raise StudyError(f"the Ray cluster has no {self.resource}; use another --device")
+            raise StudyError(f"the Ray cluster has no {self.resource}; use another `device`")
         self.num_workers = workers or total
         self.share = 1 / math.ceil(self.num_workers / total)
         room = {"num_gpus": self.share, "num_cpus": 0} if use_gpus else {"num_cpus": self.share}
@@ -202,12 +207,12 @@ class _Cluster:
         self._data = ray.put((images, asdict(parts.policy), parts.class_names))
 
     def start_actor(self) -> tuple[Any, Any]:
-        """A new actor, wherever and whenever there is room, and the future of its being ready."""
+        """Ask for a new actor; return it, and a future of what is wrong with it, which is there when it is ready."""
         actor = self._actor_class.remote()
         return actor, actor.start.remote(nas_version(), self._data, self.resource == "GPU", self.trials_per_device)
 
     def wait_for_a_worker(self) -> None:
-        """Returns when there is one that is ready; with others at work, at once.
+        """Wait until some worker is ready.
 
         Raises:
             StudyError: there is none, and none comes.
@@ -217,7 +222,6 @@ class _Cluster:
         while not any(worker.has_started for worker in self.workers):
             if self._interrupts.requested:
                 raise KeyboardInterrupt
-            self.connection.require()
             if time.monotonic() > deadline:
                 raise StudyError(
                     f"no worker could be started on the Ray cluster within {START_SECONDS:g} s: each needs "
@@ -228,11 +232,14 @@ class _Cluster:
 
 
 def _actor_class() -> type:
-    """The actor. Within a function Ray sends its text along, so that it can say that its machine has no nas."""
+    """Return the class of the actors.
+
+    Ray sends the code of a class that was made in a function, so that an actor can say that its machine has no nas.
+    """
 
     class TrainerActor:
         def start(self, expected: str, data: Any, on_gpu: bool, trials_per_device: int | None) -> str:
-            """What is wrong, if anything."""
+            """Return what is wrong, if anything."""
             import socket
 
             try:
@@ -258,7 +265,7 @@ def trainer_of_actor(
     on_gpu: bool,
     trials_per_device: int | None,
 ) -> Trainer:
-    """What an actor runs, on its own machine; `images` are arrays in shared memory that cannot be written.
+    """Return the trainer of an actor, on the actor's own machine. `images` are read-only arrays in shared memory.
 
     Raises:
         StudyError: the coordinator has another version of nas, by which the same architecture may train otherwise.
@@ -269,8 +276,8 @@ def trainer_of_actor(
     device = find_device("cuda" if on_gpu else "cpu")
     use_one_thread(device)
     parts = {name: ImageSet(_tensor(pixels), _tensor(labels)) for name, (pixels, labels) in images.items()}
-    known = Parts(**parts, policy=AugmentationPolicy(**policy), class_names=class_names)
-    return Trainer(known, device, trials_per_device)
+    all_parts = Parts(**parts, policy=AugmentationPolicy(**policy), class_names=class_names)
+    return Trainer(all_parts, device, trials_per_device)
 
 
 def _tensors(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
@@ -284,9 +291,16 @@ def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:
 
 
 def nas_version() -> str:
-    """The version of this nas and of its sources, which change between two releases too."""
+    """Return the version of this nas with a digest of its files, which change between two releases too."""
+    return f"{versions()['nas']} ({digest_files(Path(__file__).parents[1])[:8]})"
+
+
+def digest_files(root: Path) -> str:
+    """Return the SHA-256 of the files of a package, by their names: of kernels.c as of Python's."""
     content = hashlib.sha256()
-    root = Path(__file__).parents[1]
-    for file in sorted(root.rglob("*.py")):
-        content.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
-    return f"{versions()['nas']} ({content.hexdigest()[:8]})"
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root)
+        if path.is_file() and "__pycache__" not in name.parts and name.parts[0] not in _BESIDE_THE_PACKAGE:
+            data = path.read_bytes()
+            content.update(f"{name.as_posix()}\n{len(data)}\n".encode() + data)
+    return content.hexdigest()

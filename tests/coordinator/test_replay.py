@@ -35,9 +35,10 @@ from nas.errors import DataError, StudyError
 from nas.space import draw_network, load_space
 from nas.storage.address import address_of
 from nas.storage.study_store import Store
-from nas.study.decision_log import Asked, Began, DecisionLog, Interrupted, Reported, read_log, versions
+from nas.study.decision_log import Asked, Began, DecisionLog, Interrupted, Reported, read_log
 from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings
+from nas.train.software import describe_software
 
 SETTINGS = StudySettings(
     2000, dataset="digits", space="tiny_digits", epochs=3, max_trials=24, target=60.0, num_seeds=1, seed=3
@@ -215,7 +216,7 @@ def test_a_trial_of_a_worker_process_is_trained_again_in_this_one(searched: Stud
         database.execute(seed, database.execute("select trial_id from trials where number = 0").fetchone())
     text = str(retrain(folder, 0, load_dataset("digits")))
     assert text.startswith("trial 0: the accuracies of 3 epochs differ by up to ")
-    assert f"; then {versions()}; now {versions()}, on one thread of this CPU" in text
+    assert f"; then {describe_software()}; now {describe_software()}, on one thread of this CPU" in text
 
 
 def test_the_command_says_what_it_found(searched: StudyFolder, folder: StudyFolder) -> None:

@@ -196,4 +196,5 @@ def test_a_search_keeps_the_figure_fresh_while_it_runs(folder: StudyFolder, monk
 
     search(folder, replace(folder.settings(), max_trials=32), Machine("cpu", 1), [Watching(look)])
     assert shown[-1][1] > shown[0][1]
-    assert all(before == completed for (_, completed), (before, _) in itertools.pairwise(shown))
+    assert shown[-1][0] > shown[0][0]
+    assert all(before <= completed for (_, completed), (before, _) in itertools.pairwise(shown))  # it may lag behind

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,10 +16,11 @@ from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.data.split import Parts
 from nas.model.build import build
+from nas.model.trained_network import TrainedNetwork, read_trained_network
 from nas.train.epoch import Epoch
 from nas.workers import device_trainer as trainer_module
 from nas.workers.device_trainer import Trainer
-from nas.workers.messages import Event, Finished, Job, JobKey, Orders
+from nas.workers.messages import Finished, Job, JobEvent, JobKey, Orders
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=3, batch_size=32, augmentation=1.0, learning_rate=0.01)
@@ -35,7 +36,14 @@ def _images(count: int, seed: int) -> ImageSet:
 
 @pytest.fixture(scope="module")
 def parts() -> Parts:
-    return Parts(_images(900, 0), _images(300, 1), _images(1_200, 2), _images(250, 3), AugmentationPolicy(rotation=5.0))
+    return Parts(
+        _images(900, 0),
+        _images(300, 1),
+        _images(1_200, 2),
+        _images(250, 3),
+        AugmentationPolicy(rotation=5.0),
+        tuple("abcd"),
+    )
 
 
 def _job(number: int, width: int = 4, seed: int | None = None, recipe: Recipe = RECIPE, dropout: float = 0.2) -> Job:
@@ -44,8 +52,8 @@ def _job(number: int, width: int = 4, seed: int | None = None, recipe: Recipe = 
 
 
 def _run(
-    trainer: Trainer, jobs: list[Job], on_epoch: Callable[[Event, Epoch], Orders] = lambda *_: Orders()
-) -> list[Event]:
+    trainer: Trainer, jobs: list[Job], on_epoch: Callable[[JobEvent, Epoch], Orders] = lambda *_: Orders()
+) -> list[JobEvent]:
     """All that is told of `jobs`, begun together; `on_epoch` gives orders."""
     told, orders = [], Orders(start=tuple(jobs))
     while orders.start or not trainer.is_idle:
@@ -58,32 +66,36 @@ def _run(
     return told
 
 
-def _epochs(told: list[Event], key: JobKey) -> list[tuple[int, float, float]]:
+def _epochs(told: list[JobEvent], key: JobKey) -> list[tuple[int, float, float]]:
     whats = [event.what for event in told if event.key == key]
     return [(what.number, what.train_loss, what.accuracy) for what in whats if isinstance(what, Epoch)]
 
 
-def _end(told: list[Event], key: JobKey) -> Finished:
+def _end(told: list[JobEvent], key: JobKey) -> Finished:
     *_, last = [event.what for event in told if event.key == key]
     assert isinstance(last, Finished)
     return last
 
 
-def _weights(told: list[Event], key: JobKey) -> dict[str, Tensor]:
+def _network(told: list[JobEvent], key: JobKey, tmp_path: Path) -> TrainedNetwork:
     end = _end(told, key)
     assert end.reason == ""
-    weights: dict[str, Tensor] = torch.load(io.BytesIO(end.weights), weights_only=True)
-    return weights
+    (tmp_path / "network").write_bytes(end.network)
+    return read_trained_network(tmp_path / "network")
 
 
-def test_jobs_in_turn_give_what_each_gives_alone(parts: Parts) -> None:
+def _weights(told: list[JobEvent], key: JobKey, tmp_path: Path) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in _network(told, key, tmp_path).weights.items()}
+
+
+def test_jobs_in_turn_give_what_each_gives_alone(parts: Parts, tmp_path: Path) -> None:
     jobs = [_job(0), _job(1, width=6), _job(2, seed=77)]  # the last one reads the test set
     together = _run(Trainer(parts, CPU, trials_per_device=3), jobs)
     for job in jobs:
         alone = _run(Trainer(parts, CPU), [job])
         assert _epochs(together, job.key) == _epochs(alone, job.key)
         assert [number for number, _, _ in _epochs(alone, job.key)] == [1, 2, 3]
-        ours, expected = _weights(together, job.key), _weights(alone, job.key)
+        ours, expected = _weights(together, job.key, tmp_path), _weights(alone, job.key, tmp_path)
         assert ours.keys() == expected.keys()
         assert all(torch.equal(ours[name], expected[name]) for name in expected)
     firsts = [event.key for event in together if isinstance(event.what, Epoch) and event.what.number == 1]
@@ -92,21 +104,24 @@ def test_jobs_in_turn_give_what_each_gives_alone(parts: Parts) -> None:
     assert right == pytest.approx(round(right), abs=1e-6)
 
 
-def test_the_last_epoch_brings_the_weights_of_the_whole_training(parts: Parts) -> None:
+def test_the_last_epoch_brings_the_weights_of_the_whole_training(parts: Parts, tmp_path: Path) -> None:
     told = _run(Trainer(parts, CPU), [_job(0)])
     network = build_of(_job(0))
-    network.load_state_dict(_weights(told, (0, None)))
+    network.load_state_dict(_weights(told, (0, None), tmp_path))
     assert isinstance(told[-2].what, Epoch)
     assert told[-1].what == _end(told, (0, None))
     assert told[-2].what.accuracy > 50  # the bright line is learned
+    kept = _network(told, (0, None), tmp_path)
+    assert (kept.architecture, kept.recipe) == (_job(0).architecture, RECIPE)
+    assert (len(kept.mean), len(kept.std), kept.class_names) == (1, 1, ("a", "b", "c", "d"))
 
 
 def build_of(job: Job) -> nn.Module:
-    return trainer_module._network(job)
+    return trainer_module._build_network(job)
 
 
 def test_one_is_stopped_while_the_other_goes_on(parts: Parts) -> None:
-    def stop_the_first(event: Event, epoch: Epoch) -> Orders:
+    def stop_the_first(event: JobEvent, epoch: Epoch) -> Orders:
         return Orders(stop=((0, None),)) if event.key == (0, None) else Orders()
 
     trainer = Trainer(parts, CPU, trials_per_device=2)
@@ -140,7 +155,7 @@ SGD = replace(RECIPE, optimizer="sgd", learning_rate=0.02)
 SEEDS = [_job(5, seed=seed, recipe=SGD, dropout=0.0) for seed in (11, 22, 33)]
 
 
-def test_seeds_of_one_network_are_one_training_where_asked(parts: Parts) -> None:
+def test_seeds_of_one_network_are_one_training_where_asked(parts: Parts, tmp_path: Path) -> None:
     trainer = Trainer(parts, CPU, joins_seeds=True)
     trainer.exchange(Orders(start=(*SEEDS, replace(SEEDS[0], key=(6, None)), _job(7, width=6, seed=1))), seconds=0)
     assert [training.num_seeds for training in trainer._together._trainings] == [3, 1, 1]
@@ -152,8 +167,8 @@ def test_seeds_of_one_network_are_one_training_where_asked(parts: Parts) -> None
             assert ours[0] == single[0]
             assert ours[1] == pytest.approx(single[1], rel=1e-5)
             assert ours[2] == pytest.approx(single[2], abs=0.5)
-        weights = _weights(together, job.key)
-        for name, expected in _weights(alone, job.key).items():
+        weights = _weights(together, job.key, tmp_path)
+        for name, expected in _weights(alone, job.key, tmp_path).items():
             torch.testing.assert_close(weights[name], expected, rtol=1e-4, atol=1e-5)
         accuracies.add(_epochs(together, job.key)[0][1])
     assert len(accuracies) == 3  # each its own
@@ -169,7 +184,7 @@ def test_on_the_cpu_and_alone_seeds_are_trained_one_by_one(parts: Parts) -> None
 
 
 def test_a_seed_of_several_may_be_dropped(parts: Parts) -> None:
-    def stop_the_second(event: Event, epoch: Epoch) -> Orders:
+    def stop_the_second(event: JobEvent, epoch: Epoch) -> Orders:
         return Orders(stop=((5, 22),)) if event.key == (5, 22) else Orders()
 
     trainer = Trainer(parts, CPU, joins_seeds=True)
@@ -244,6 +259,6 @@ def test_a_loss_that_is_not_finite_ends_its_own_job(parts: Parts) -> None:
     absurd = _job(0, recipe=replace(RECIPE, optimizer="sgd", learning_rate=1e30))
     told = _run(Trainer(parts, CPU, trials_per_device=2), [absurd, _job(1)])
     end = _end(told, (0, None))
-    assert (end.cause, end.weights) == ("training", b"")
+    assert (end.cause, end.network) == ("training", b"")
     assert "the loss is nan in epoch 1" in end.reason
     assert _end(told, (1, None)).reason == ""

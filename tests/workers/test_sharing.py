@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
-from nas.workers.local import Pool, ProcessWorker, local_workers
 from torch import Tensor, nn
 from watching import Watching
 
@@ -30,7 +29,9 @@ from nas.train.device_sharing import SharedDevice
 from nas.train.epoch import Epoch
 from nas.workers import device_trainer as trainer_module
 from nas.workers.interrupt import Interrupts
-from nas.workers.messages import Event, Finished, Job
+from nas.workers.messages import Finished, Job, JobEvent
+from nas.workers.pool import WorkerPool
+from nas.workers.process import ProcessWorker, local_workers
 
 if TYPE_CHECKING:
     from conftest import Nas
@@ -114,7 +115,7 @@ def _jobs(count: int, epochs: int) -> list[Job]:
 
 def test_all_trainings_of_a_process_that_dies_are_returned_and_a_new_one_takes_them() -> None:
     parts = parts_of(load_dataset("digits"), 0)
-    pool = Pool(local_workers(parts, [CPU, CPU], 2, Interrupts()))
+    pool = WorkerPool(local_workers(parts, [CPU, CPU], 2, Interrupts()))
     try:
         worker, other = pool.workers
         assert isinstance(worker, ProcessWorker)
@@ -126,20 +127,20 @@ def test_all_trainings_of_a_process_that_dies_are_returned_and_a_new_one_takes_t
             seen |= {event.key[0] for _, event in pool.events(1.0) if isinstance(event.what, Epoch)}
         assert worker._process.pid is not None
         os.kill(worker._process.pid, signal.SIGKILL)
-        ended: list[Event] = []
+        ended: list[JobEvent] = []
         while not ended:
             ended = [event for _, event in pool.events(1.0) if isinstance(event.what, Finished)]
         died = Finished("the worker process died (exit code -9)", "worker")
-        assert ended == [Event((0, None), died), Event((1, None), died)]
+        assert ended == [JobEvent((0, None), died), JobEvent((1, None), died)]
         assert (worker.jobs, worker.room) == ({}, 2)
 
         worker.submit(*_jobs(1, epochs=2))
-        told: list[Event] = []
+        told: list[JobEvent] = []
         while worker.jobs:
             told += [event for _, event in pool.events(1.0)]
         assert [type(event.what) for event in told] == [Epoch, Epoch, Finished]
         assert isinstance(told[-1].what, Finished)
-        assert told[-1].what.weights
+        assert told[-1].what.network
         assert other.jobs == {}
     finally:
         pool.close()
@@ -148,7 +149,7 @@ def test_all_trainings_of_a_process_that_dies_are_returned_and_a_new_one_takes_t
 def test_nothing_more_is_heard_of_a_job_that_was_stopped() -> None:
     parts = parts_of(load_dataset("digits"), 0)
     (worker,) = local_workers(parts, [CPU], 2, Interrupts())
-    pool = Pool([worker])
+    pool = WorkerPool([worker])
     endless, short = _jobs(2, epochs=10_000)
     worker.submit(endless, replace(short, recipe=replace(short.recipe, epochs=3)))
     told: list[tuple[int, type]] = []
@@ -187,6 +188,6 @@ def test_the_command_trains_two_trials_in_each_of_two_processes(nas: Nas) -> Non
     assert "up to 2 trainings share a device" in ended.err
     trials = ended.json["trials"]
     assert sum(trials.get(fate, 0) for fate in ("completed", "stopped")) == 6
-    weights = list((nas.cwd / "studies/shared/run/weights").glob("trial_?.pt"))
-    assert len(weights) == trials["completed"]
-    assert not list((nas.cwd / "studies/shared/run/weights").glob("*.partial"))
+    networks = list((nas.cwd / "studies/shared/run/networks").glob("trial_?.safetensors"))
+    assert len(networks) == trials["completed"]
+    assert not list((nas.cwd / "studies/shared/run/networks").glob("*.partial"))

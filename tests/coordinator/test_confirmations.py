@@ -1,0 +1,126 @@
+"""Confirmations: which seeds are trained, of which network, and when no more of them are."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.storages import InMemoryStorage
+from simulated_searches import SETTINGS, SPACE, rising, run_search
+from watching import Watching
+
+from nas.arch import costs_of, lower
+from nas.coordinator.snapshot import Snapshot
+from nas.space import least_network, most_network
+from nas.study.answer import smallest_met
+from nas.workers.messages import Finished, Job
+from nas.workers.simulated import SimulatedTraining, Simulation
+
+
+def test_seeds_that_a_network_is_not_owed_take_none_from_the_others(tmp_path: Path) -> None:
+    """Three met the target with one seed. Of three seeds, those of the largest disappoint."""
+    settings, storage, disappoint = replace(SETTINGS, target=20.0), InMemoryStorage(), set[int]()
+
+    def train(job: Job, attempt: int) -> SimulatedTraining:
+        accuracy = 0.0 if costs_of(lower(job.architecture)).num_params in disappoint else 20.0
+        return SimulatedTraining((accuracy,) * 3)
+
+    store = run_search(tmp_path, Simulation(train), settings, storage)
+    confirmed = sorted((r for r in store.records() if r.confirmations), key=lambda r: r.num_params)
+    assert len(confirmed) == 3
+    disappoint.add(confirmed[-1].num_params)
+    settings = replace(settings, num_seeds=3)
+    store = run_search(tmp_path, Simulation(train), settings, storage)
+    assert [len(store.record(r.number).confirmations) for r in confirmed] == [3, 3, 2]
+    answer = smallest_met(store.records(), settings)
+    assert answer is not None
+    assert answer.number == confirmed[0].number
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_seed_that_fails_takes_none_from_the_others(order: int, tmp_path: Path) -> None:
+    """Of two networks that were met with one seed, the first or the second fails when it gets more of them."""
+    settings, storage, failing = replace(SETTINGS, target=20.0, max_trials=2), InMemoryStorage(), set[int]()
+
+    def train(job: Job, attempt: int) -> SimulatedTraining:
+        if job.confirms and job.key[0] in failing:
+            return SimulatedTraining((20.0,), end=Finished("the loss is nan"))
+        return SimulatedTraining((20.0,) * 3)
+
+    store = run_search(tmp_path, Simulation(train), settings, storage)
+    fails, other = [r.number for r in store.records() if r.confirmations][::order]
+    failing.add(fails)
+    watching = Watching()
+    store = run_search(tmp_path, Simulation(train), replace(settings, num_seeds=3), storage, watching)
+    assert [len(store.record(number).confirmations) for number in (fails, other)] == [1, 3]
+    assert watching.said.count(f"confirmation of trial {fails} failed: the loss is nan") == 1
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "trained"),
+    [
+        ([14.0, 14.0, 20.0], 2),  # the third would have to come to 32
+        ([14.0, 26.0, 20.0], 3),  # the second makes good what the first did
+        ([19.0, 20.0, 21.0], 3),
+    ],
+)
+def test_seeds_are_trained_while_they_may_meet_the_target(
+    tmp_path: Path, accuracies: list[float], trained: int
+) -> None:
+    """Two at once, so that the second goes on when the first has disappointed."""
+    left = iter(accuracies)
+
+    def train(job: Job, attempt: int) -> SimulatedTraining:
+        return SimulatedTraining((next(left),) * 3) if job.confirms else rising()
+
+    simulation = Simulation(train, trials_per_device=2)
+    settings = replace(SETTINGS, target=20.0, max_trials=1, num_seeds=3)
+    (record,) = run_search(tmp_path, simulation, settings).records()
+    assert sorted(c.figure for c in record.confirmations) == sorted(accuracies[:trained])
+
+
+def test_a_worker_that_joins_seeds_gets_those_of_one_network_at_a_time(tmp_path: Path) -> None:
+    """After a resume several networks wait for seeds; those of one train as one, and each network takes a worker."""
+    settings, storage = replace(SETTINGS, target=20.0), InMemoryStorage()
+    store = run_search(tmp_path, Simulation(_meet), settings, storage)
+    confirmed = [r.number for r in store.records() if r.confirmations]
+    assert len(confirmed) == 3
+    simulation, held = Simulation(_meet, workers=2, joins_seeds=True), list[set[int]]()
+
+    def look(snapshot: Snapshot) -> None:
+        held.extend({number for number, _ in worker.jobs} for worker in simulation.workers)
+
+    settings = replace(settings, num_seeds=4)
+    store = run_search(tmp_path, simulation, settings, storage, Watching(look))
+    assert [len(store.record(number).confirmations) for number in confirmed] == [4, 4, 4]
+    assert max(len(trials) for trials in held) == 1
+    assert [run.next - run.seconds for run in simulation.runs] == [0.0] * 6 + [3.0] * 3  # when they began
+
+
+def _meet(job: Job, attempt: int) -> SimulatedTraining:
+    return SimulatedTraining((20.0,) * 3)
+
+
+def test_who_asks_for_a_confirmation_gets_all_seeds(tmp_path: Path) -> None:
+    """However they come out: the search itself gives up after the first one."""
+    settings, storage = replace(SETTINGS, target=20.0, max_trials=1, num_seeds=3), InMemoryStorage()
+
+    def train(job: Job, attempt: int) -> SimulatedTraining:
+        return SimulatedTraining((0.0 if job.confirms else 20.0,) * 3)
+
+    (record,) = run_search(tmp_path, Simulation(train), settings, storage).records()
+    assert len(record.confirmations) == 1
+    store = run_search(tmp_path, Simulation(train), settings, storage, task=lambda c: c.confirm(0))
+    assert len(store.record(0).confirmations) == 3
+
+
+def test_the_front_is_confirmed_where_the_last_trial_ends_at_once(tmp_path: Path) -> None:
+    """A network over the budget that somebody has enqueued is refused, and nothing is left to train."""
+    storage = InMemoryStorage()
+    study = optuna.create_study(study_name="simulated", storage=storage, direction="maximize")
+    for network in (least_network(SPACE), most_network(SPACE)):
+        study.enqueue_trial(network.genes)
+    store = run_search(tmp_path, Simulation(rising), replace(SETTINGS, max_trials=2), storage)
+    assert [(r.fate, len(r.confirmations)) for r in store.records()] == [("completed", 1), ("failed", 0)]

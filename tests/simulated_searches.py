@@ -1,0 +1,56 @@
+"""Searches in the space `tiny_digits` whose trainings are simulated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from optuna.storages import BaseStorage, InMemoryStorage
+from watching import Watching
+
+from nas.arch import Input
+from nas.coordinator.coordinator import Coordinator
+from nas.coordinator.snapshot import Watcher
+from nas.data.known import KNOWN_DATASETS
+from nas.space import load_space
+from nas.storage.study_store import SearchStore
+from nas.strategy.optuna_pruner import ParetoPruner
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
+from nas.study.folder import StudyFolder, StudyImages
+from nas.study.settings import StudySettings
+from nas.workers.pool import WorkerPool
+from nas.workers.simulated import SimulatedTraining, Simulation
+
+SPACE = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, max_trials=3, num_seeds=1)
+IMAGES = StudyImages(Input(1, 8, 8), tuple("0123456789"), 1_200, 360, 360)
+
+
+def rising(*arguments: object) -> SimulatedTraining:
+    """10 %, 20 % and 30 %."""
+    return SimulatedTraining((10.0, 20.0, 30.0), images=100)
+
+
+def open_search(
+    path: Path, simulation: Simulation, settings: StudySettings, storage: BaseStorage, watcher: Watcher, epochs: int
+) -> Coordinator:
+    """Return the search that begins the study in `storage`, or resumes it; its trainings have `epochs`."""
+    sampler = BudgetSampler(SPACE, settings.budget, settings.seed, has_target=settings.target is not None)
+    folder, distributions = StudyFolder(path, "simulated"), distributions_of(SPACE)
+    store = SearchStore(folder, distributions, sampler, ParetoPruner(SPACE, epochs), storage)
+    pool, interrupts, clock = WorkerPool(simulation.workers), simulation.interrupts, simulation.clock
+    return Coordinator(store, sampler, settings, IMAGES, pool, [watcher], interrupts, clock)
+
+
+def run_search(
+    path: Path,
+    simulation: Simulation,
+    settings: StudySettings = SETTINGS,
+    storage: BaseStorage | None = None,
+    watching: Watcher | None = None,
+    task: Callable[[Coordinator], None] = Coordinator.run,
+) -> SearchStore:
+    """Run a search to its end. It stops no trial early: to the pruner, trainings have one epoch."""
+    search = open_search(path, simulation, settings, storage or InMemoryStorage(), watching or Watching(), epochs=1)
+    task(search)
+    return search.store
