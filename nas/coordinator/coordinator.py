@@ -347,7 +347,7 @@ class Coordinator:
             self._confirmations.give_up(number)
             self._say(f"confirmation of trial {number} failed: {end.reason}")
             return
-        place = confirmation_seeds(s, number).index(seed) if seed in confirmation_seeds(s, number) else 0
+        place = confirmation_seeds(s, number).index(seed)
         self.store.add_confirmation(number, Confirmation(seed, running.accuracies, running.seconds, place))
         record = self.store.record(number)
         figure = record.confirmed
