@@ -122,13 +122,13 @@ def search(
         if folder.exists:
             upgrade(folder, dataset)
         address = storage or address_of(folder)
-        with address.coordinating(folder.name) as opened:
+        with address.coordinating(folder.stored_name) as opened:
             if start:
                 for watcher, line in itertools.product(watchers, start.lines()):
                     watcher.say(line)
                 # Before the folder: a study that exists has them, and needs no look at where they are from.
                 with address.errors(folder.name):
-                    start.enqueue(opened, folder.name)
+                    start.enqueue(opened, folder.stored_name)
             folder.create(document, space_text)
             return _coordinate(folder, document, space, parts, machine, watchers, Coordinator.run, opened)
 
@@ -146,7 +146,7 @@ def confirm(
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
     parts, before = parts_of(dataset, settings.seed), folder.document()
     document = StudyDocument(settings, before.fingerprints, images=_images_of(dataset, parts))
-    with locked(folder.lock_file, folder.name), address_of(folder).coordinating(folder.name) as opened:
+    with locked(folder.lock_file, folder.name), address_of(folder).coordinating(folder.stored_name) as opened:
         upgrade(folder, dataset)
         return _coordinate(folder, document, space, parts, machine, watchers, lambda c: c.confirm(number), opened)
 

@@ -124,7 +124,7 @@ class _Again:
         self._pruner = ParetoPruner(space, study_epochs(space, settings))
         self._sampler = BudgetSampler(space, settings.budget, settings.seed, run.began.has_target)
         curves = {waiting.trial: waiting.curve for waiting in run.began.waiting}
-        found = rebuild_study(folder.name, stored[: run.began.trials], curves)
+        found = rebuild_study(folder.stored_name, stored[: run.began.trials], curves)
         self._store = SearchStore(folder, distributions_of(space), self._sampler, self._pruner, found)
         self._running: set[int] = set()
         self._derived: set[int] = set()

@@ -48,8 +48,8 @@ class Store:
         self.storage = storage or address.open(folder.name)
         with address.errors(folder.name):
             _require_study(self.storage, folder)
-            self.study = optuna.load_study(study_name=folder.name, storage=self.storage)
-            self.study_id = self.storage.get_study_id_from_name(folder.name)
+            self.study = optuna.load_study(study_name=folder.stored_name, storage=self.storage)
+            self.study_id = self.storage.get_study_id_from_name(folder.stored_name)
 
     def records(self) -> list[TrialRecord]:
         """Return every trial, by number.
@@ -136,7 +136,7 @@ class SearchStore(Store):
         note(began)
 
     def _open(self) -> Began:
-        name = self.folder.name
+        name = self.folder.stored_name
         identity = self.folder.document().identity if self.folder.exists else ""
         if has_networks(self.folder):
             _require_study(self.storage, self.folder)
@@ -370,7 +370,7 @@ class SearchStore(Store):
 
 def _require_study(storage: Storage, folder: StudyFolder) -> None:
     try:
-        storage.get_study_id_from_name(folder.name)
+        storage.get_study_id_from_name(folder.stored_name)
     except KeyError:
         raise StudyError(
             f"{address_of(folder)} holds no study {folder.name!r}; restore it, or remove {folder.path} to start anew"

@@ -49,6 +49,7 @@ class StudyDocument:
     identity: str = ""  # of the folder, wherever it is copied: a shared storage may hold other studies of its name
     storage: str | None = None  # the address, without a password; None for SQLite in the folder
     images: StudyImages | None = None  # None in studies of version 0.1, until they are searched again
+    stored_name: str = ""  # of the study in its storage: that of its folder when it was created; empty in version 0.1
 
 
 class StudyFolder:
@@ -99,6 +100,11 @@ class StudyFolder:
         """Whether the study was created."""
         return self.settings_file.is_file()
 
+    @property
+    def stored_name(self) -> str:
+        """The study's name in its storage, which stays when the folder is renamed."""
+        return (self.document().stored_name if self.exists else "") or self.name
+
     def require(self) -> None:
         """Refuses a study that does not exist, naming those that do.
 
@@ -140,7 +146,7 @@ class StudyFolder:
             StudyError: the folder cannot be written, or the study exists with other settings, space or data.
         """
         self.compare(document.settings, document.fingerprints)
-        document = replace(document, identity=uuid.uuid4().hex)
+        document = replace(document, identity=uuid.uuid4().hex, stored_name=self.stored_name)
         if self.exists:
             before = self.document()
             document = replace(document, identity=before.identity, storage=before.storage)

@@ -41,3 +41,15 @@ def test_a_study_of_a_folder_is_looked_at_without_the_folder(nas: Nas) -> None:
     refused = nas("export", "own", "-o", "net.int8.pt")
     assert refused.rc == 1
     assert "there is no folder" in refused.err
+
+
+def test_a_study_may_be_renamed(nas: Nas) -> None:
+    small = ("--dataset", "digits", "--max-params", 400, "--space", "tiny_digits", "--epochs", 1, "--seeds", 1)
+    before = nas("search", *small, "--trials", 2, "--workers", 1, "--name", "before", "--json")
+    assert before.rc == 0, before.err
+    (nas.cwd / "studies/before").rename(nas.cwd / "studies/after")
+    assert nas("status", "after", "--json").json == before.json | {"study": "after"}
+    resumed = nas("search", "--name", "after", "--trials", 3, "--workers", 1, "--json")
+    assert resumed.rc == 0, resumed.err
+    assert sum(resumed.json["trials"].values()) == 3
+    assert nas("replay", "after").rc == 0

@@ -30,7 +30,8 @@ def folder(tmp_path: Path) -> StudyFolder:
 
 def test_what_is_written_is_read(folder: StudyFolder) -> None:
     found = folder.document()
-    assert replace(found, identity="") == DOCUMENT
+    assert replace(found, identity="", stored_name="") == DOCUMENT
+    assert found.stored_name == "a"
     assert len(found.identity) == 32
     assert folder.space_file.read_text() == "the space"
 
