@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ settings.load_profile("any_machine")
 
 COMMAND = Path(sys.executable).with_name("nas")  # not resolved: a virtual environment's python is a link
 DIGITS = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", "2000")
+COMPILED = Path(tempfile.gettempdir()) / f"nas-tests-kernels-{os.getuid()}"
 NOWHERE = "http://127.0.0.1:9"  # refuses at once
 NO_NETWORK = {key: NOWHERE for name in ("http_proxy", "https_proxy", "all_proxy") for key in (name, name.upper())}
 
@@ -48,6 +50,12 @@ class Nas:
 
     def __init__(self, cwd: Path, home: Path) -> None:
         self.cwd = cwd
+        # One for all tests: compiling the kernels takes longer than most of them.
+        cache = home / ".cache" / "nas"
+        cache.mkdir(parents=True, exist_ok=True)
+        COMPILED.mkdir(exist_ok=True)
+        if not (cache / "native").exists():
+            (cache / "native").symlink_to(COMPILED)
         removed = ("NAS_", "no_proxy", "NO_PROXY", "PYTHONPATH", "PYTHONUNBUFFERED")
         kept = {key: value for key, value in os.environ.items() if not key.startswith(removed)}
         self._environment = kept | {

@@ -126,3 +126,9 @@ def test_a_reader_that_has_seen_enough_is_no_error(lines: int, nas: Nas) -> None
     process.stderr.close()
     process.wait()
     assert err == ""
+
+
+def test_python_m_nas_is_the_command() -> None:
+    ended = subprocess.run([sys.executable, "-m", "nas", "--help"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0
+    assert "nas search --max-params 8000 --target 99.4" in ended.stdout
