@@ -86,7 +86,7 @@ class Study:
         return load_network(self.folder, self._trial(trial), self._data_dir)
 
     def export(self, path: str | os.PathLike[str], trial: int | None = None) -> dict[str, Any]:
-        """Writes that network to `path`, in the format that its name asks for; returns what the file claims.
+        """Write that network to `path`, in the format that its name asks for; return what the file claims.
 
         `.py` is a module that needs nothing but torch, its weights beside it; `nas export --help` lists the others.
 
@@ -99,7 +99,7 @@ class Study:
         return export(self.folder, self._trial(trial), Path(path), self._data_dir)
 
     def report(self, output: str | os.PathLike[str] | None = None) -> Path:
-        """Writes the report's files to the folder `output`, by default the study's own; returns the page.
+        """Write the report's files to the folder `output`, by default the study's own; return the page.
 
         Raises:
             StudyError: the folder cannot be written.
@@ -156,7 +156,7 @@ def search(
     storage: str | None = None,
     **renamed: Any,
 ) -> Study:
-    """Finds the smallest networks that do the job, within a hard budget of parameters; see `nas search --help`.
+    """Find the smallest networks that do the job, within a hard budget of parameters; see `nas search --help`.
 
     The same name again resumes a study, where what is left out is as before. An interrupt (Ctrl-C, or the stop button
     of a notebook) raises KeyboardInterrupt once all that was found is kept; the same call goes on from there.

@@ -65,7 +65,7 @@ class Machine:
     cluster: str | None = None  # a Ray cluster: HOST:PORT or 'auto'; None: this machine alone
 
     def check(self) -> None:
-        """Finds what is wrong before any data are read.
+        """Find what is wrong before any data are read.
 
         Raises:
             DeviceError: there is no such device.

@@ -132,7 +132,7 @@ def search(
     studies: Studies = DEFAULT_STUDIES,
     as_json: AsJson = False,
 ) -> None:
-    """Finds the smallest networks that do the job, within a hard parameter budget.
+    """Find the smallest networks that do the job, within a hard parameter budget.
 
     Ends at --trials or --time. The answer to --target is the smallest network whose confirmation meets it, so the
     search goes on below the first, unless --stop-at-first is given. Exit code 0 when done, 3 when the target was not
@@ -239,7 +239,7 @@ def report(
     studies: Studies = DEFAULT_STUDIES,
     as_json: AsJson = False,
 ) -> None:
-    """Writes report.html, a page to look at offline; front.json, front.svg and front.png; every trial as trials.csv."""
+    """Write report.html, a page to look at offline; front.json, front.svg and front.png; every trial as trials.csv."""
     from nas.report.files import write_report
 
     folder, _, records = _open(name, studies)
@@ -259,7 +259,7 @@ def dashboard(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback interface.")] = 8080,
     studies: Studies = DEFAULT_STUDIES,
 ) -> None:
-    """Serves the study in optuna-dashboard, on this machine alone. Ctrl-C ends it."""
+    """Serve the study in optuna-dashboard, on this machine alone. Ctrl-C ends it."""
     from nas.dashboard.server import serve
 
     folder, _, _ = _open(name, studies)
@@ -280,7 +280,7 @@ def confirm(
     studies: Studies = DEFAULT_STUDIES,
     as_json: AsJson = False,
 ) -> None:
-    """Trains a network again from scratch with fresh seeds on the whole training set, and reads the test set."""
+    """Train a network again from scratch with fresh seeds on the whole training set, and read the test set."""
     from nas.app.look import find_trial
     from nas.app.search import Machine
     from nas.app.search import confirm as run_confirm
@@ -308,7 +308,7 @@ def replay(
     studies: Studies = DEFAULT_STUDIES,
     as_json: AsJson = False,
 ) -> None:
-    """Derives every draw and every early stop of a search again, from its seed and its log; trains nothing."""
+    """Derive every draw and every early stop of a search again, from its seed and its log; train nothing."""
     folder, _, _ = _open(name, studies)
     if trial is None:
         from nas.coordinator.replay import replay as run_replay
@@ -333,6 +333,6 @@ def _print_again(text: str, result: dict[str, Any], is_same: bool, as_json: bool
 
 
 def add_to(app: typer.Typer) -> None:
-    """Adds these commands to the top level."""
+    """Add these commands to the top level."""
     for command in (search, status, report, dashboard, confirm, replay):
         app.command(command.__name__)(command)

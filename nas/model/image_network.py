@@ -41,7 +41,7 @@ class ImageNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, K)."""
+        """Return logits (N, K)."""
         logits: Tensor = self.net(normalize(images, self.mean, self.std))
         return logits
 

@@ -322,7 +322,7 @@ class SearchStore(Store):
                     raise
 
     def _adopt_enqueued(self) -> None:
-        """Takes over what somebody has enqueued in the storage meanwhile."""
+        """Take over what somebody has enqueued in the storage meanwhile."""
         known = len(self._copy.get_trials(deepcopy=False))
         if self._find(known) is None:
             return  # nothing is new; to read all that is there would cost more than the trial

@@ -98,7 +98,7 @@ class DecisionLog:
         self._unwritten = b""
 
     def add(self, event: Began | Event) -> None:
-        """Writes one line; it is with the system, and survives this process, when the call returns."""
+        """Write one line; it is with the system, and survives this process, when the call returns."""
         line = json.dumps(encode(event), separators=(",", ":"))
         # A line that the run before has left half written ends here.
         self._unwritten += f"\n{line}\n".encode() if isinstance(event, Began) else f"{line}\n".encode()

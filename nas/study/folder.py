@@ -106,7 +106,7 @@ class StudyFolder:
         return (self.document().stored_name if self.exists else "") or self.name
 
     def require(self) -> None:
-        """Refuses a study that does not exist, naming those that do.
+        """Refuse a study that does not exist, naming those that do.
 
         Raises:
             StudyError: it does not exist.
@@ -140,7 +140,7 @@ class StudyFolder:
         raise StudyError(f"{self.settings_file} is damaged: {problem}; restore it, or remove {self.path} to start anew")
 
     def create(self, document: StudyDocument, space_text: str) -> None:
-        """Writes the document and the frozen space; of an existing study, what a resume may change.
+        """Write the document and the frozen space; of an existing study, what a resume may change.
 
         Raises:
             StudyError: the folder cannot be written, or the study exists with other settings, space or data.
@@ -161,7 +161,7 @@ class StudyFolder:
             raise StudyError(f"cannot write {self.run}: {error.strerror}; give another `studies` folder") from None
 
     def compare(self, settings: StudySettings, fingerprints: Fingerprints) -> None:
-        """Refuses to go on with an existing study as another than it was.
+        """Refuse to go on with an existing study as another than it was.
 
         Raises:
             StudyError: its settings, its space or its data are others.

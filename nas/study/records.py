@@ -94,7 +94,7 @@ class ConfirmedFigure:
         return max(max(c.test_accuracy) for c in self.confirmations)
 
     def consistent(self, target: float) -> bool:
-        """Whether every seed's every one of the last epochs is at least `target`."""
+        """Return whether each of the last `LAST_EPOCHS` epochs of every seed reaches `target`."""
         return all(min(c.test_accuracy[-LAST_EPOCHS:]) >= target for c in self.confirmations)
 
 
@@ -110,5 +110,5 @@ def standard_error(accuracy: float, num_images: int) -> float:
 
 
 def test_readings(records: list[TrialRecord]) -> int:
-    """Trainings after which the test set was read."""
+    """Return how many trainings have read the test set."""
     return sum(len(record.confirmations) for record in records)

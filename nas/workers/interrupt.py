@@ -26,7 +26,7 @@ class Interrupts:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Takes over SIGINT and SIGTERM for the body, unless another thread than the main one runs it."""
+        """Take over SIGINT and SIGTERM for the body, unless another thread than the main one runs it."""
         ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
         before = {number: signal.signal(number, self._handle) for number in ours}
         try:
@@ -37,7 +37,7 @@ class Interrupts:
 
     @contextmanager
     def raising(self) -> Iterator[None]:
-        """Lets a signal cut the body short.
+        """Let a signal cut the body short.
 
         Raises:
             KeyboardInterrupt: a signal came, before the body or within it.
