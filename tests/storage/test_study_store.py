@@ -64,7 +64,7 @@ def test_a_second_coordinator_is_refused(nas: Nas) -> None:
     first.communicate()
     assert second.rc == 1
     assert f"study 'a' is being worked on by process {first.pid} on" in second.err
-    assert "wait for that or stop it, or give this search another `name`" in second.err
+    assert "wait for that or stop it, or give this search another --name" in second.err
     with locked(lock, "a"):  # it died with its process
         pass
 
