@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.app.old_studies import upgrade
-from nas.app.search import study_dataset
+from nas.app.study_data import study_dataset
 from nas.data.images import ImageSet
 from nas.data.load import load_dataset
 from nas.data.split import parts_of

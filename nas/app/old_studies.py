@@ -11,15 +11,14 @@ from pathlib import Path
 
 import torch
 
+from nas.app.study_data import images_of, study_dataset
 from nas.arch import Input
 from nas.data.images import Dataset
-from nas.data.load import load_dataset
 from nas.data.split import parts_of
-from nas.errors import StudyError
 from nas.model.trained_network import TrainedNetwork
 from nas.space import candidate, load_space
 from nas.storage.study_store import Store
-from nas.study.folder import StudyFolder, StudyImages
+from nas.study.folder import StudyFolder
 from nas.study.networks import keep_network, network_file
 from nas.study.recipe import trial_recipe
 from nas.train.prepared_data import compute_normalization
@@ -40,10 +39,7 @@ def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path 
     if document.images is not None:
         return
     settings = document.settings
-    if dataset is None:
-        dataset = load_dataset(settings.dataset, data_dir, settings.image_size, settings.color)
-    if dataset.fingerprint != document.fingerprints.data:
-        raise StudyError(f"the images of {settings.dataset!r} are not those that study {folder.name!r} was made with")
+    dataset = dataset or study_dataset(folder, data_dir)
     parts = parts_of(dataset, settings.seed)
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
     of_trials = compute_normalization(parts.train.images)
@@ -63,6 +59,5 @@ def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path 
             weights = {name: tensor.numpy() for name, tensor in state.items()}
             network = TrainedNetwork(found.architecture, recipe, weights, mean, std, dataset.classes)
             keep_network(folder, record.number, seed, network.to_bytes())
-    counts = (len(part) for part in (parts.train, parts.validation, parts.test))
-    images = StudyImages(Input(*dataset.image_shape), dataset.classes, *counts)
+    images = images_of(dataset, parts)
     folder.create(replace(document, images=images), folder.space_file.read_text())

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 
 from nas.app.old_studies import upgrade
+from nas.app.study_data import images_of, study_dataset
 from nas.arch import Input
 from nas.coordinator.background import BackgroundWatcher
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
 from nas.coordinator.warm_start import warm_start
 from nas.dashboard.content import DashboardWatcher
-from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.data.split import Parts, parts_of
@@ -30,7 +30,7 @@ from nas.storage.study_store import SearchStore
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.decision_log import DecisionLog
-from nas.study.folder import Fingerprints, StudyDocument, StudyFolder, StudyImages
+from nas.study.folder import Fingerprints, StudyDocument, StudyFolder
 from nas.study.recipe import study_epochs
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
@@ -114,7 +114,7 @@ def search(
     parts = parts_of(dataset, settings.seed)
     fingerprints = Fingerprints(space.digest, dataset.fingerprint)
     document = StudyDocument(
-        settings, fingerprints, storage=storage.url if storage else None, images=_images_of(dataset, parts)
+        settings, fingerprints, storage=storage.url if storage else None, images=images_of(dataset, parts)
     )
     start = warm_start(settings, space, folder.path.parent) if settings.warm_start and not folder.exists else None
     with locked(folder.lock_file, folder.name):
@@ -145,25 +145,10 @@ def confirm(
     dataset = study_dataset(folder, machine.data_dir)
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
     parts, before = parts_of(dataset, settings.seed), folder.document()
-    document = StudyDocument(settings, before.fingerprints, images=_images_of(dataset, parts))
+    document = StudyDocument(settings, before.fingerprints, images=images_of(dataset, parts))
     with locked(folder.lock_file, folder.name), address_of(folder).coordinating(folder.stored_name) as opened:
         upgrade(folder, dataset)
         return _coordinate(folder, document, space, parts, machine, watchers, lambda c: c.confirm(number), opened)
-
-
-def study_dataset(folder: StudyFolder, data_dir: Path | None) -> Dataset:
-    """Return the images of an existing study.
-
-    Raises:
-        DataError: they are not there.
-        StudyError: they have changed.
-    """
-    document = folder.document()
-    s = document.settings
-    dataset = load_dataset(s.dataset, data_dir, s.image_size, s.color)
-    if dataset.fingerprint != document.fingerprints.data:
-        raise StudyError(f"the images of {s.dataset!r} are not those that study {folder.name!r} was made with")
-    return dataset
 
 
 def devices_of_workers(device: torch.device, workers: int | None) -> list[torch.device]:
@@ -177,11 +162,6 @@ def devices_of_workers(device: torch.device, workers: int | None) -> list[torch.
         devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     count = workers or (len(devices) if device.type == "cuda" else available_cores())
     return list(itertools.islice(itertools.cycle(devices), count))
-
-
-def _images_of(dataset: Dataset, parts: Parts) -> StudyImages:
-    counts = (len(part) for part in (parts.train, parts.validation, parts.test))
-    return StudyImages(Input(*dataset.image_shape), dataset.classes, *counts)
 
 
 def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:

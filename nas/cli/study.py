@@ -316,7 +316,7 @@ def replay(
         replayed = run_replay(folder)
         _print_again(str(replayed), asdict(replayed), replayed.difference is None, as_json)
     else:
-        from nas.app.search import study_dataset
+        from nas.app.study_data import study_dataset
         from nas.coordinator.retrain import retrain
 
         retrained = retrain(folder, trial, study_dataset(folder, data_dir))
