@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forked_command import run_forked
 from hypothesis import HealthCheck, settings
 
 # How fast examples are drawn depends on what else the machine does.
@@ -67,9 +68,16 @@ class Nas:
         }
 
     def __call__(self, *arguments: object, env: dict[str, str] | None = None, timeout: float = 120) -> Finished:
-        """Runs to the end. A traceback is never what a user should see."""
-        process = self.start(*arguments, env=env)
-        return self.finish(process, timeout)
+        """Runs to the end. A traceback is never what a user should see.
+
+        What the interpreter itself reads as it starts is heeded by a command that is started anew.
+        """
+        environment = env or {}
+        if any(name.startswith(("PYTHON", "LANG", "LC_")) for name in environment):
+            return self.finish(self.start(*arguments, env=env), timeout)
+        finished = Finished(*run_forked([*map(str, arguments)], self.cwd, self._environment | environment, timeout))
+        assert "Traceback" not in finished.err, finished.err
+        return finished
 
     def start(self, *arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
         """Starts the command in a session of its own."""
