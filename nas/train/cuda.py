@@ -97,26 +97,34 @@ class CudaDevice(Device):
     def _capture(self, function: Callable[[], Result], generators: Sequence[torch.Generator]) -> Captured[Result]:
         # Not `torch.cuda.graph`, which waits for the whole device and empties the cache. Each graph keeps a memory pool
         # of its own: one pool for several would be smaller, but a replay of one may overwrite what another returned.
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         _register(graph, generators)
         drawn_from = [*generators, *([self._default] if self._default else [])]
         states = [generator.get_state() for generator in drawn_from]
         try:
-            graph.capture_begin(capture_error_mode="thread_local")
+            graph.capture_begin(pool, capture_error_mode="thread_local")
             try:
                 result = function()
             finally:
                 graph.capture_end()
         except BaseException:
-            # A capture that fails leaves its generators waiting for its end for ever.
-            for generator, state in zip(drawn_from, states, strict=True):
-                fresh = self.generator()
-                fresh.set_state(state)
-                generator.graphsafe_set_state(fresh)
-            if self._default is not None:
-                self._torchs_generator().graphsafe_set_state(self._default)
+            self._clean_up(pool, drawn_from, states)
             raise
         return Captured(graph.replay, result)
+
+    def _clean_up(self, pool: tuple[int, int], generators: Sequence[torch.Generator], states: Sequence[Tensor]) -> None:
+        """Undo what a capture that fails leaves behind: torch's allocator and the generators wait for its end for ever.
+
+        The one would refuse to empty its cache, the others to draw.
+        """
+        with contextlib.suppress(RuntimeError):  # it got as far as that itself
+            torch._C._cuda_endAllocateToPool(self.torch_device.index, pool)
+        for generator, state in zip(generators, states, strict=True):
+            fresh = self.generator()
+            fresh.set_state(state)
+            generator.graphsafe_set_state(fresh)
+        if self._default is not None:
+            self._torchs_generator().graphsafe_set_state(self._default)
 
     def memory(self) -> Memory:
         """Return how much memory is taken."""
