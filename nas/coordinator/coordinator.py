@@ -66,6 +66,7 @@ class Coordinator:
         self._only_confirms = False
         self._images = 0
         self._sharing = 1  # most trainings that a worker had at once
+        self._noted = {""}  # of workers' devices
         self._refused = 0
         self._duplicates = 0
         self._storage_failed: float | None = None  # when, by the clock
@@ -119,6 +120,9 @@ class Coordinator:
         for worker, event in self.pool.events(REFRESH_SECONDS):
             self._handle(worker, event)
         self._storage_failed = None
+        for note in {worker.note: None for worker in self.pool.workers if worker.note not in self._noted}:
+            self._noted.add(note)
+            self._say(note)
         snapshot = self.snapshot()
         for watcher in self.watchers:
             watcher.update(snapshot)

@@ -6,15 +6,18 @@ so the device computes steps of all of them at once. How many share it follows f
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import torch
 
 from nas.errors import NasError, OutOfMemoryError
-from nas.train.engine import Training
+from nas.train.device import Device, device_of
+from nas.train.engine import POLL_SECONDS, Training
 from nas.train.epoch import Epoch
 
 MOST_TRAININGS = 16  # on one device: one thread queues the work of all of them
+MOST_KEPT = 2  # times what the trainings need, of memory that trainings that are gone have left
 MEMORY_SHARE = 0.85  # of what is available; the next training may be larger than those seen so far
 
 
@@ -34,14 +37,16 @@ def count_fitting(bytes_each: int, bytes_available: int) -> int:
 class SharedDevice:
     """A device and the trainings that share it. Each seed of a batch counts as one training."""
 
-    def __init__(self, device: torch.device, trials_per_device: int | None = None) -> None:
+    def __init__(self, device: torch.device | Device, trials_per_device: int | None = None) -> None:
         """`trials_per_device` sets how many may share it; by default measured memory decides (on the CPU: one)."""
-        self._device = device
+        self._device = device_of(device)
         self._trainings: list[Training] = []
         self._by_memory = trials_per_device is None
         self._most = trials_per_device or MOST_TRAININGS
         self.bytes_each = 0  # device memory of one training, the most seen; 0 before the first epoch and on the CPU
-        self._bytes_before = torch.cuda.memory_reserved(device) if device.type == "cuda" else 0
+        memory = self._device.memory()
+        self._bytes_before = memory.reserved if memory else 0
+        self._keeps_old_memory = False  # whether the device may hold memory of trainings that are gone
 
     def add(self, training: Training) -> None:
         """Add a training; it runs from the next call of `advance` on."""
@@ -51,9 +56,16 @@ class SharedDevice:
         """Stop a training for good and free its memory."""
         self._trainings.remove(training)
         training.close()
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()  # what was cached for its stream is of no use to other streams
-            torch.cuda.reset_peak_memory_stats(self._device)
+        self._keeps_old_memory = True
+        memory = self._device.memory()
+        # Emptying the cache waits for all that is queued, so it is not done each time.
+        if memory and memory.reserved - self._bytes_before > MOST_KEPT * self.bytes_each * (self.num_seeds + 1):
+            self._free_cache()
+
+    def _free_cache(self) -> None:
+        self._device.empty_cache()
+        self._device.reset_peak()
+        self._keeps_old_memory = False
 
     def advance(self) -> list[Report]:
         """Advance each training by one turn, and drop those that are done or met an error.
@@ -64,12 +76,12 @@ class SharedDevice:
         Raises:
             RuntimeError: the device can compute nothing more in this process, whatever is asked of it.
         """
-        reports = []
+        reports: list[Report] = []
         for training in tuple(self._trainings):
             try:
                 epochs = training.advance()
             except (NasError, RuntimeError) as error:
-                if _breaks_device(error):
+                if not isinstance(error, NasError) and not self._device.still_works():
                     raise
                 if isinstance(error, OutOfMemoryError):
                     self.admit_fewer(self.num_seeds)
@@ -82,6 +94,10 @@ class SharedDevice:
                 self._measure()
             if training.is_done or isinstance(reports[-1].what, Exception):
                 self.drop(training)
+                if isinstance(reports[-1].what, OutOfMemoryError):
+                    self._free_cache()
+        if self._trainings and all(training.is_waiting for training in self._trainings):
+            time.sleep(POLL_SECONDS)
         return reports
 
     @property
@@ -98,11 +114,11 @@ class SharedDevice:
         """
         if not self._by_memory:
             return self._most
-        if self._device.type == "cpu" or not self.bytes_each:
+        memory = self._device.memory()
+        if memory is None or not self.bytes_each:
             return 1
-        free, _ = torch.cuda.mem_get_info(self._device)
-        ours = torch.cuda.memory_reserved(self._device) - self._bytes_before
-        return min(count_fitting(self.bytes_each, free + ours), self._most)
+        ours = memory.reserved - self._bytes_before
+        return min(count_fitting(self.bytes_each, memory.free + ours), self._most)
 
     def admit_fewer(self, tried: int) -> None:
         """Admit fewer than the number that ran out of memory from now on; one alone says nothing about several."""
@@ -110,11 +126,6 @@ class SharedDevice:
             self._most = min(self._most, tried - 1)
 
     def _measure(self) -> None:
-        if self._device.type == "cuda":
-            most = torch.cuda.max_memory_reserved(self._device) - self._bytes_before
-            self.bytes_each = max(self.bytes_each, most // self.num_seeds)
-
-
-def _breaks_device(error: Exception) -> bool:
-    """Return whether it is an error of CUDA itself, after which every further call of the process fails."""
-    return not isinstance(error, NasError) and "CUDA error" in str(error)
+        memory = self._device.memory()
+        if memory and not self._keeps_old_memory:
+            self.bytes_each = max(self.bytes_each, (memory.peak - self._bytes_before) // self.num_seeds)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,19 +22,15 @@ from nas.arch import Recipe
 from nas.errors import OutOfMemoryError, TrainingError
 from nas.train.augment import augment
 from nas.train.cpu_kernels import fuse
-from nas.train.cuda_graphs import HostCopy, TrainingStream
+from nas.train.device import Event
 from nas.train.epoch import Epoch
+from nas.train.memory_errors import is_out_of_memory
 from nas.train.optimizer import learning_rate_at, make_optimizer
 from nas.train.prepared_data import PreparedData
 from nas.train.seed_batch import join_networks, write_back
+from nas.train.streams import TrainingStream
 
-# Images evaluated at once: on a CPU few enough for their maps to stay in cache, on a GPU enough to keep it busy.
-EVALUATION_BATCH = {"cpu": 200, "cuda": 2_000}
-# Images augmented at once, and how far a training gets in one turn: on a CPU few enough to stay in cache, on a GPU
-# enough to hide the cost of the many small operations.
-CHUNK = {"cpu": 512, "cuda": 4_096}
-# How maps lie in memory. A GPU's kernels for channels last are those of half precision.
-LAYOUT = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}
+MOST_TURNS_QUEUED = 2  # of a training: what is queued is computed, though the training be stopped meanwhile
 POLL_SECONDS = 1e-4  # between two looks at whether a GPU is done
 
 _Result = TypeVar("_Result")
@@ -75,19 +72,22 @@ class Training:
     ) -> None:
         """`graphs=False` trains without CUDA graphs, for comparison. Raises OutOfMemoryError."""
         self.is_done = False
+        self.is_waiting = False  # whether the last turn found that the device is still at work on those before
         self.num_seeds = len(seeds)
         self._recipe = recipe
         self._device = data.device
-        dropout = [torch.Generator(data.device).manual_seed(seed) for seed in seeds]
+        dropout = [data.device.generator().manual_seed(seed) for seed in seeds]
         # The dropout of one network draws from torch's default generator, which the stream replaces by that seed's. In
         # a batch each seed draws from its own generator, and nothing from the one of the stream.
-        generator = dropout[0] if len(seeds) == 1 else torch.Generator(data.device)
-        self._stream = TrainingStream(data.device, generator, graphs)
-        with self._stream.active():
+        generator = dropout[0] if len(seeds) == 1 else data.device.generator()
+        self._stream: TrainingStream | None = None
+        stream = self._run(lambda: TrainingStream(data.device, generator, graphs))
+        with stream.active():
             state = self._run(lambda: _TrainingState(networks, recipe, data, seeds, dropout))
+        self._stream = stream
         # Nothing else refers to the state, nor the state to this object: closing or deleting this object frees the
         # memory at once.
-        self._turns = _take_turns(state, self._stream)
+        self._turns = _take_turns(state, stream)
 
     def advance(self) -> tuple[Epoch, ...] | None:
         """Take one turn: queue some steps, or look whether the epoch has ended.
@@ -101,48 +101,44 @@ class Training:
             TrainingError: the loss of an epoch is not finite.
             OutOfMemoryError: the device has too little memory left.
         """
+        assert self._stream is not None
         with self._stream.active():
-            epochs = self._run(lambda: next(self._turns))
-        if epochs is not None and epochs[0].number == self._recipe.epochs:
+            turn = self._run(lambda: next(self._turns))
+        self.is_waiting = turn == "waiting"
+        if isinstance(turn, str):
+            return None
+        if turn[0].number == self._recipe.epochs:
             self.is_done = True
             self.close()
-        return epochs
+        return turn
 
     def close(self) -> None:
         """Free what the training holds on the device. It can take no further turn."""
         self._turns.close()
+        if self._stream is not None:
+            self._stream.close()  # not before its graphs are gone: with one goes what torch keeps for its stream
+        self._stream = None
 
     def epochs(self) -> Iterator[tuple[Epoch, ...]]:
         """Advance to the end and yield the epochs, one for each seed."""
         while not self.is_done:
             if (epochs := self.advance()) is not None:
                 yield epochs
+            elif self.is_waiting:
+                time.sleep(POLL_SECONDS)
 
     def _run(self, call: Callable[[], _Result]) -> _Result:
         """Return `call()`, with OutOfMemoryError in place of the many errors that say so."""
         try:
             return call()
         except (RuntimeError, MemoryError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
         # Raised outside of the handler, since the traceback would keep the tensors alive that used up the memory.
         raise OutOfMemoryError(
             f"{self._device} has too little memory for this training beside what else it holds; run fewer at once, or "
             f"lower batch_size = {self._recipe.batch_size}"
         )
-
-
-def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether it is about memory, or came from an error that is: ending a graph after one raises another."""
-    while error is not None:
-        if (
-            isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            or "out of memory" in str(error)
-            or "allocate memory" in str(error)
-        ):
-            return True
-        error = error.__context__
-    return False
 
 
 class _TrainingState:
@@ -160,34 +156,30 @@ class _TrainingState:
         seeds: Sequence[int],
         dropout: Sequence[torch.Generator],
     ) -> None:
-        device = data.device
-        if device.type == "cuda":
-            # Ten bits of mantissa would change the augmentation's coordinates and what is trained, to speed up
-            # products that take no time in networks this small; half precision likewise.
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        device, where = data.device, data.device.torch_device
         self.recipe, self.data, self.dropout = recipe, data, dropout
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]  # order and augmentation
-        self._layout = LAYOUT[device.type]
+        self.generators = [device.generator().manual_seed(seed) for seed in seeds]  # order and augmentation
         for network in networks:
-            network.to(device, memory_format=self._layout)  # type: ignore[call-overload]
+            network.to(where, memory_format=device.layout)  # type: ignore[call-overload]
         self._networks = networks
-        self._network = networks[0] if len(networks) == 1 else join_networks(networks, dropout)
+        self._network = networks[0] if len(networks) == 1 else join_networks(networks, dropout, device)
         memo = {id(generator): generator for generator in dropout}
         # The network that is evaluated and kept: the moving average, or the trained one itself.
         self._result = copy.deepcopy(self._network, memo) if recipe.averaging else self._network
-        self._fast_network, self._fast_result = _fuse_on_cpu(self._network), _fuse_on_cpu(self._result)
+        faster = _fuse if device.uses_kernels else lambda network: network
+        self._fast_network, self._fast_result = faster(self._network), faster(self._result)
         self._optimizer = make_optimizer(self._network.parameters(), recipe)
         pairs = zip(self._network.state_dict().values(), self._result.state_dict().values(), strict=True)
         floats = [(current, average) for current, average in pairs if current.is_floating_point()]
         self._current, self._averages = [current for current, _ in floats], [average for _, average in floats]
-        self.losses = torch.zeros(len(seeds), device=device)
-        self.correct = torch.zeros(len(seeds), dtype=torch.int64, device=device)
+        self.losses = torch.zeros(len(seeds), device=where)
+        self.correct = torch.zeros(len(seeds), dtype=torch.int64, device=where)
 
     def start_epoch(self) -> Tensor:
         """Return the order of the images, int64 (images, S)."""
         self._fast_network.train()
         self.losses.zero_()
-        count, device = len(self.data.train), self.data.device
+        count, device = len(self.data.train), self.data.device.torch_device
         return torch.stack([torch.randperm(count, generator=g, device=device) for g in self.generators], dim=1)
 
     def inputs(self, order: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,7 +189,7 @@ class _TrainingState:
             images = augment(data.scale(data.train.images[indices]), data.policy, self.recipe.augmentation, generator)
             parts.append(data.normalize(images))
         joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return joined.contiguous(memory_format=self._layout), data.train.labels[order]
+        return joined.contiguous(memory_format=data.device.layout), data.train.labels[order]
 
     def step(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> None:
         """Take one step on (N, S*C, H, W) and (N, S) with a row of `_rates_of_steps`."""
@@ -238,26 +230,29 @@ class _TrainingState:
             network.eval()
 
 
-def _fuse_on_cpu(network: nn.Module) -> nn.Module:
-    """Return a faster network with the same tensors where there are kernels (float32 on the CPU), else `network`."""
+def _fuse(network: nn.Module) -> nn.Module:
+    """Return a faster network with the same tensors where the kernels know their type, else `network`."""
     tensor = next(network.parameters(), None)
-    on_cpu = tensor is not None and tensor.device.type == "cpu" and tensor.dtype is torch.float32
-    return fuse(network) if on_cpu else network
+    return fuse(network) if tensor is not None and tensor.dtype is torch.float32 else network
 
 
-def _take_turns(state: _TrainingState, stream: TrainingStream) -> Generator[tuple[Epoch, ...] | None]:
-    """Take one turn of the training at each `next`; yield None, or an Epoch for each seed."""
-    recipe, data = state.recipe, state.data
+_Turn = tuple[Epoch, ...] | Literal["queued", "waiting"]
+
+
+def _take_turns(state: _TrainingState, stream: TrainingStream) -> Generator[_Turn]:
+    """Take one turn of the training at each `next`; yield what it was, or an Epoch for each seed."""
+    recipe, data, device = state.recipe, state.data, state.data.device
+    ends = deque([Event()], maxlen=MOST_TURNS_QUEUED)  # of the last turns
     inputs = stream.make_graphed(state.inputs, state.generators)
     step = stream.make_graphed(state.step, state.dropout)
     count_correct = stream.make_graphed(state.count_correct)
     batch = min(recipe.batch_size, len(data.train))
     steps = len(data.train) // batch
-    turn = max(CHUNK[data.device.type] // batch, 1)  # steps
+    turn = max(device.chunk // batch, 1)  # steps
     for number in range(1, recipe.epochs + 1):
         started = time.perf_counter()
         order = state.start_epoch()
-        rates = _rates_of_steps(recipe, range((number - 1) * steps, number * steps), steps).to(data.device)
+        rates = _rates_of_steps(recipe, range((number - 1) * steps, number * steps), steps).to(device.torch_device)
         for first in range(0, steps, turn):
             last = min(first + turn, steps)
             images, labels = inputs(order[first * batch : last * batch])
@@ -265,16 +260,19 @@ def _take_turns(state: _TrainingState, stream: TrainingStream) -> Generator[tupl
                 torch.split(images, batch), torch.split(labels, batch), rates[first:last], strict=True
             ):
                 step(*arguments)
-            yield None
+            ends.append(device.record())
+            yield "queued"
+            while not ends[0].is_done():
+                yield "waiting"
         count_correct()
         if number == recipe.epochs:
             state.finish()
         state.set_evaluation_mode()
-        results = HostCopy(torch.cat([state.losses.double() / steps, state.correct.double()]))
-        while not results.is_ready():
-            time.sleep(POLL_SECONDS)
-            yield None
-        losses, correct = results.values().view(2, -1).tolist()
+        results = device.copy_to_host(torch.cat([state.losses.double() / steps, state.correct.double()]))
+        end = device.record()
+        while not end.is_done():
+            yield "waiting"
+        losses, correct = results.view(2, -1).tolist()
         for loss in losses:
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -307,12 +305,13 @@ def evaluate(network: nn.Module, data: PreparedData) -> float:
 
 def _count_correct(network: nn.Module, data: PreparedData, seeds: int) -> Tensor:
     """Return how many images of `data.evaluation` each seed classifies correctly, int64 (S,)."""
-    correct = torch.zeros(seeds, dtype=torch.int64, device=data.device)
-    batch, layout = EVALUATION_BATCH[data.device.type], LAYOUT[data.device.type]
+    device = data.device
+    correct = torch.zeros(seeds, dtype=torch.int64, device=device.torch_device)
+    batch = device.evaluation_batch
     parts = zip(torch.split(data.evaluation.images, batch), torch.split(data.evaluation.labels, batch), strict=True)
     for images, labels in parts:
         inputs = data.normalize(data.scale(images))
-        inputs = (inputs if seeds == 1 else inputs.repeat(1, seeds, 1, 1)).contiguous(memory_format=layout)
+        inputs = (inputs if seeds == 1 else inputs.repeat(1, seeds, 1, 1)).contiguous(memory_format=device.layout)
         logits = network(inputs).reshape(len(labels), seeds, -1)
         correct += (logits.argmax(dim=2) == labels.unsqueeze(1)).sum(dim=0)
     return correct

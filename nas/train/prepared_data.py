@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
+from nas.train.device import Device, device_of
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,7 @@ class PreparedData:
     mean: Tensor  # (C, 1, 1), of images scaled to 0..1
     std: Tensor  # (C, 1, 1)
     policy: AugmentationPolicy
-
-    @property
-    def device(self) -> torch.device:
-        """The device of all images."""
-        return self.train.images.device
+    device: Device  # of all these
 
     def scale(self, images: Tensor) -> Tensor:
         """Return uint8 images (N, C, H, W) as floats in 0..1, same shape."""
@@ -39,16 +36,21 @@ class PreparedData:
         return (images - self.mean) / self.std
 
 
-def prepare(train: ImageSet, evaluation: ImageSet, policy: AugmentationPolicy, device: torch.device) -> PreparedData:
+def prepare(
+    train: ImageSet, evaluation: ImageSet, policy: AugmentationPolicy, device: torch.device | Device
+) -> PreparedData:
     """Copy both parts to `device`. The normalization comes from `train` alone."""
+    device = device_of(device)
+    where = device.torch_device
     mean, std = compute_normalization(train.images)
     shape = (-1, 1, 1)
     return PreparedData(
-        train=ImageSet(train.images.to(device), train.labels.to(device)),
-        evaluation=ImageSet(evaluation.images.to(device), evaluation.labels.to(device)),
-        mean=torch.tensor(mean).view(shape).to(device),
-        std=torch.tensor(std).view(shape).to(device),
+        train=ImageSet(train.images.to(where), train.labels.to(where)),
+        evaluation=ImageSet(evaluation.images.to(where), evaluation.labels.to(where)),
+        mean=torch.tensor(mean).view(shape).to(where),
+        std=torch.tensor(std).view(shape).to(where),
         policy=policy,
+        device=device,
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.train.cuda_graphs import use_generator
+from nas.train.device import Device
 
 # Layers that work element by element, or channel by channel without weights.
 _UNCHANGED = (
@@ -30,7 +30,7 @@ _UNCHANGED = (
 )
 
 
-def join_networks(networks: Sequence[nn.Module], dropout: Sequence[torch.Generator]) -> nn.Module:
+def join_networks(networks: Sequence[nn.Module], dropout: Sequence[torch.Generator], device: Device) -> nn.Module:
     """Return one module that runs all `networks`: inputs (N, S*C, H, W) to logits (N, S*classes), seed by seed.
 
     It has weights of its own, copied from the networks; `write_back` returns them. Dropout draws for each seed from
@@ -42,7 +42,7 @@ def join_networks(networks: Sequence[nn.Module], dropout: Sequence[torch.Generat
     batch = copy.deepcopy(networks[0])
     leaves = [name for name, module in batch.named_modules() if not list(module.children())]
     for name in leaves:
-        batch.set_submodule(name, _join_layers([network.get_submodule(name) for network in networks], dropout))
+        batch.set_submodule(name, _join_layers([network.get_submodule(name) for network in networks], dropout, device))
     return batch
 
 
@@ -57,10 +57,10 @@ def write_back(batch: nn.Module, networks: Sequence[nn.Module]) -> None:
         network.load_state_dict({name: parts[name][seed].view_as(own[name]) for name in own})
 
 
-def _join_layers(layers: list[nn.Module], dropout: Sequence[torch.Generator]) -> nn.Module:
+def _join_layers(layers: list[nn.Module], dropout: Sequence[torch.Generator], device: Device) -> nn.Module:
     first, count = layers[0], len(layers)
     if isinstance(first, nn.Dropout | nn.Dropout2d):
-        return _SeedDropout(first, dropout)
+        return _SeedDropout(first, dropout, device)
     if isinstance(first, nn.Linear):
         joined: nn.Module = _SeedLinear(first, count)
     elif isinstance(first, nn.PReLU):
@@ -116,10 +116,11 @@ class _SeedPReLU(nn.Module):
 class _SeedDropout(nn.Module):
     """(N, S*C, H, W) to the same; masks drawn seed by seed."""
 
-    def __init__(self, layer: nn.Dropout | nn.Dropout2d, generators: Sequence[torch.Generator]) -> None:
+    def __init__(self, layer: nn.Dropout | nn.Dropout2d, generators: Sequence[torch.Generator], device: Device) -> None:
         super().__init__()
         self._layer = layer
         self._generators = generators
+        self._device = device
 
     def forward(self, x: Tensor) -> Tensor:
         """Draw the masks of all seeds, then multiply once."""
@@ -131,6 +132,6 @@ class _SeedDropout(nn.Module):
         ones = torch.ones(own.shape, dtype=x.dtype, device=x.device).contiguous(memory_format=layout)
         masks = []
         for generator in self._generators:
-            with use_generator(generator):
+            with self._device.default_generator(generator):
                 masks.append(self._layer(ones))
         return x * torch.cat(masks, dim=1)

@@ -14,8 +14,10 @@ from nas.data.split import Parts
 from nas.errors import NasError, OutOfMemoryError
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
+from nas.train.device import Device, device_of
 from nas.train.device_sharing import Report, SharedDevice
 from nas.train.engine import Training
+from nas.train.memory_errors import is_out_of_memory
 from nas.train.prepared_data import PreparedData, prepare
 from nas.workers.messages import Finished, Job, JobEvent, JobKey, News, Orders
 
@@ -42,9 +44,9 @@ class Trainer:
     def __init__(
         self,
         parts: Parts,
-        device: torch.device,
+        device: torch.device | Device,
         trials_per_device: int | None = None,
-        joins_seeds: bool | None = None,
+        joins_seeds: bool = False,
     ) -> None:
         """Prepare for jobs on `device`.
 
@@ -52,16 +54,14 @@ class Trainer:
             parts: the images.
             device: where to train.
             trials_per_device: how many jobs share the device; by default what its memory holds, and one on the CPU.
-            joins_seeds: whether to train the seeds of one confirmation as one batch; by default on CUDA alone, since on
-                the CPU that is slower than one after the other.
+            joins_seeds: whether to train the seeds of one confirmation as one batch. On the CPU that is slower than one
+                after the other.
         """
-        if device.type == "cuda":
-            torch.cuda.set_device(device)  # or what names no device would take memory on the first one
         self._parts = parts
-        self._device = device
-        self._joins_seeds = joins_seeds_on(device) if joins_seeds is None else joins_seeds
+        self._device = device_of(device)
+        self._joins_seeds = joins_seeds
         self._prepared: dict[bool, PreparedData] = {}
-        self._together = SharedDevice(device, trials_per_device)
+        self._together = SharedDevice(self._device, trials_per_device)
         self._active: dict[JobKey, _ActiveJob] = {}
 
     @property
@@ -85,7 +85,11 @@ class Trainer:
             events = [event for report in self._together.advance() for event in self._events_of(report)]
             if time.monotonic() >= until:
                 break
-        return News(tuple(events), self._together.capacity)
+        return News(tuple(events), self._together.capacity, self._note())
+
+    def _note(self) -> str:
+        problem = self._device.capture_problem
+        return f"{self._device} trains without CUDA graphs, slower: {problem}" if problem else ""
 
     def _group(self, jobs: Iterable[Job]) -> list[list[Job]]:
         """Group jobs that are trained as one: seeds of one network and recipe, where that is faster."""
@@ -104,6 +108,8 @@ class Trainer:
         except (NasError, RuntimeError) as error:
             if isinstance(error, NotImplementedError) and len(jobs) > 1:  # a layer not known for several seeds
                 return [event for job in jobs for event in self._begin([job])]
+            if not isinstance(error, NasError) and not self._device.still_works():
+                raise
             failure = _failure_of(error)
             if failure.cause == "memory":
                 self._together.admit_fewer(self._together.num_seeds + len(jobs))
@@ -150,11 +156,6 @@ class Trainer:
         return self._prepared[confirms]
 
 
-def joins_seeds_on(device: torch.device) -> bool:
-    """Return whether several seeds of one network train faster as one batch on `device`."""
-    return device.type == "cuda"
-
-
 def _build_network(job: Job) -> nn.Module:
     """Return the network of `job`, initialized by its seed."""
     torch.manual_seed(job.seed)
@@ -163,7 +164,7 @@ def _build_network(job: Job) -> nn.Module:
 
 def _failure_of(error: Exception) -> Finished:
     """Return why a job failed, in one line: our own errors speak for themselves, others are named."""
-    memory = isinstance(error, OutOfMemoryError | torch.OutOfMemoryError)
+    memory = isinstance(error, OutOfMemoryError) or is_out_of_memory(error)
     text = str(error)[:200].partition("\n")[0]
     reason = str(error) if isinstance(error, NasError) else f"{type(error).__name__}: {text}"
     return Finished(reason, "memory" if memory else "training")

@@ -63,3 +63,4 @@ class News:
 
     events: tuple[JobEvent, ...]
     capacity: int  # jobs that the device holds at once, as far as is known by now
+    note: str = ""  # what people should know of the device; the same again and again

@@ -16,7 +16,7 @@ import torch.multiprocessing
 
 from nas.data.split import Parts
 from nas.train.device import use_one_thread
-from nas.workers.device_trainer import Trainer, joins_seeds_on
+from nas.workers.device_trainer import Trainer
 from nas.workers.in_process import InProcessWorker
 from nas.workers.interrupt import Interrupts
 from nas.workers.messages import News, Orders
@@ -27,7 +27,7 @@ class ProcessWorker(Worker):
     """Trains in a process of its own, which goes on without waiting for answers."""
 
     def __init__(self, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
-        super().__init__(trials_per_device, joins_seeds_on(device))
+        super().__init__(trials_per_device, joins_seeds=False)
         self._arguments = (parts, device, trials_per_device)
         self._start()
 

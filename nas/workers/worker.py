@@ -25,6 +25,7 @@ class Worker(ABC):
         self.joins_seeds = joins_seeds  # whether the seeds of a confirmation are better submitted all at once
         self._capacity = self._first_capacity = trials_per_device or 1
         self._orders = Orders()
+        self.note = ""  # what people should know of its device
 
     @property
     def has_started(self) -> bool:
@@ -70,6 +71,7 @@ class Worker(ABC):
             self._restart()
             return lost
         self._capacity = news.capacity
+        self.note = news.note
         events = [event for event in news.events if event.key in self.jobs]
         for event in events:
             if isinstance(event.what, Finished):

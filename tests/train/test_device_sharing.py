@@ -16,7 +16,7 @@ from nas.errors import NasError, OutOfMemoryError, TrainingError
 from nas.model.build import build
 from nas.train import cpu_kernels
 from nas.train.cpu_kernels import load_kernels
-from nas.train.cuda_graphs import use_generator
+from nas.train.device import Device
 from nas.train.device_sharing import MOST_TRAININGS, SharedDevice, count_fitting
 from nas.train.engine import Training, _TrainingState, train
 from nas.train.epoch import Epoch
@@ -82,11 +82,11 @@ def test_torchs_own_generator_is_left_as_it_was(data: PreparedData) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_use_generator_goes_on_where_the_generator_stopped() -> None:
+def test_a_default_generator_goes_on_where_the_generator_stopped() -> None:
     generator = torch.Generator().manual_seed(3)
     drawn = []
     for _ in range(2):
-        with use_generator(generator):
+        with Device(CPU).default_generator(generator):
             drawn.append(torch.rand(4))
     assert torch.equal(torch.cat(drawn), torch.rand(8, generator=torch.Generator().manual_seed(3)))
 
@@ -203,17 +203,17 @@ def test_what_ran_out_of_memory_beside_others_lowers_how_many_share(data: Prepar
     assert shared.capacity == 2
 
 
-def test_an_error_of_one_network_ends_it_and_one_of_cuda_is_raised(data: PreparedData) -> None:
+def test_an_error_ends_one_training_and_one_after_which_the_device_does_not_work_is_raised(
+    data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Broken(Hungry):
-        text = "shapes do not fit"
-
         def forward(self, x: Tensor) -> Tensor:
-            raise RuntimeError(self.text)
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     shared = SharedDevice(CPU)
     shared.add(Training([Broken()], RECIPE, data, [0]))
-    assert str(shared.advance()[0].what) == "shapes do not fit"
-    Broken.text = "CUDA error: an illegal memory access was encountered"
+    assert str(shared.advance()[0].what) == "CUDA error: an illegal memory access was encountered"
+    monkeypatch.setattr(Device, "still_works", lambda self: False)
     shared.add(Training([Broken()], RECIPE, data, [0]))
     with pytest.raises(RuntimeError, match="illegal memory access"):
         shared.advance()

@@ -13,6 +13,7 @@ from nas.arch.description import Activation, Order
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.model.build import build
+from nas.train.device import Device
 from nas.train.engine import Training
 from nas.train.epoch import Epoch
 from nas.train.prepared_data import PreparedData, prepare
@@ -129,4 +130,4 @@ def test_networks_of_a_batch_are_left_alone_until_its_last_epoch() -> None:
 def test_a_layer_without_a_form_for_several_seeds_is_named() -> None:
     layers = [nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)) for _ in range(2)]
     with pytest.raises(NotImplementedError, match="GroupNorm is not known for several seeds; train them one by one"):
-        join_networks(layers, [torch.Generator(), torch.Generator()])
+        join_networks(layers, [torch.Generator(), torch.Generator()], Device(torch.device("cpu")))
