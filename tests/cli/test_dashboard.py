@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from conftest import Nas
 
 if TYPE_CHECKING:
     from conftest import Study
@@ -36,17 +38,25 @@ def read(url: str) -> bytes:
     return content
 
 
-def test_the_dashboard_is_served_on_the_loopback_until_ctrl_c(study_copy: Study) -> None:
-    process = study_copy.nas.start("dashboard", "small", "--port", 0)
+@pytest.fixture(scope="module")
+def served(digits_study: Study, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a study in our dashboard, which ends quietly at Ctrl-C."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    shutil.copytree(digits_study.path.parent, folder / "studies")
+    nas = Nas(folder, folder / "home")
+    process = nas.start("dashboard", "small", "--port", 0)
     try:
-        address = address_of(process)
-        assert b"<html" in read(f"{address}/dashboard").lower()
-        assert b'"small"' in read(f"{address}/api/studies")
+        yield address_of(process)
     finally:
         process.send_signal(signal.SIGINT)
-        ended = study_copy.nas.finish(process, 20)
+        ended = nas.finish(process, 20)
     assert ended.rc in (0, 130)
     assert ended.out == ended.err == ""
+
+
+def test_the_dashboard_is_served_on_the_loopback(served: str) -> None:
+    assert b"<html" in read(f"{served}/dashboard").lower()
+    assert b'"small"' in read(f"{served}/api/studies")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -89,23 +99,15 @@ def test_a_port_that_is_taken_is_named(digits_study: Study) -> None:
         ("PATCH", "/api/studies/1", b"{}"),
     ],
 )
-def test_the_dashboard_changes_nothing(method: str, path: str, body: bytes, study_copy: Study) -> None:
-    process = study_copy.nas.start("dashboard", "small", "--port", 0)
-    try:
-        address = address_of(process)
-        before = json.loads(read(f"{address}/api/studies/1"))
-        request = urllib.request.Request(f"{address}{path}", body, {"Content-Type": "application/json"}, method=method)
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
-        assert refused.value.code == 405
-        assert "nas dashboard only shows a study" in json.loads(refused.value.read())["reason"]
-        assert json.loads(read(f"{address}/api/studies/1")) == before
-        assert [study["study_name"] for study in json.loads(read(f"{address}/api/studies"))["study_summaries"]] == [
-            "small"
-        ]
-    finally:
-        process.send_signal(signal.SIGINT)
-        study_copy.nas.finish(process, 20)
+def test_the_dashboard_changes_nothing(method: str, path: str, body: bytes, served: str) -> None:
+    before = json.loads(read(f"{served}/api/studies/1"))
+    request = urllib.request.Request(f"{served}{path}", body, {"Content-Type": "application/json"}, method=method)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60)
+    assert refused.value.code == 405
+    assert "nas dashboard only shows a study" in json.loads(refused.value.read())["reason"]
+    assert json.loads(read(f"{served}/api/studies/1")) == before
+    assert [study["study_name"] for study in json.loads(read(f"{served}/api/studies"))["study_summaries"]] == ["small"]
 
 
 @contextlib.contextmanager
@@ -131,23 +133,18 @@ def plain_dashboard(study: Study) -> Iterator[str]:
 
 
 @pytest.fixture(params=["nas dashboard", "optuna-dashboard"])
-def address(request: pytest.FixtureRequest, study_copy: Study) -> Iterator[str]:
+def address(request: pytest.FixtureRequest, served: str, study_copy: Study) -> Iterator[str]:
     """Of the study in a dashboard, ours or Optuna's own."""
-    if request.param == "optuna-dashboard":
-        with plain_dashboard(study_copy) as address:
-            yield address
+    if request.param == "nas dashboard":
+        yield served
         return
-    process = study_copy.nas.start("dashboard", "small", "--port", 0)
-    try:
-        yield address_of(process)
-    finally:
-        process.send_signal(signal.SIGINT)
-        study_copy.nas.finish(process, 20)
+    with plain_dashboard(study_copy) as address:
+        yield address
 
 
-def test_any_dashboard_shows_what_was_found(address: str, study_copy: Study) -> None:
+def test_any_dashboard_shows_what_was_found(address: str, digits_study: Study) -> None:
     study = json.loads(read(f"{address}/api/studies/1"))
-    result = study_copy.search.json
+    result = digits_study.search.json
     assert result["answer"] in study["note"]["body"]
     (figure,) = study["plotly_graph_objects"]
     assert figure["id"] == "front"
