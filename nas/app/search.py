@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 
 from nas.app.old_studies import upgrade
 from nas.app.study_data import images_of, study_dataset
+from nas.app.time_spent import TimeSpent
 from nas.arch import Input
 from nas.coordinator.background import BackgroundWatcher
 from nas.coordinator.coordinator import Coordinator
@@ -90,14 +92,17 @@ def search(
     machine: Machine,
     watchers: Sequence[Watcher],
     storage: StorageAddress | None = None,
+    began: float | None = None,
 ) -> Outcome:
     """Run a new study, or resume the one of that name, until it ends or is interrupted (Ctrl-C, SIGTERM).
 
     Its trials are kept in `storage`: by default where it was created, and for a new one in a file of its folder.
+    The time that `max_seconds` bounds is counted from `began` on, by the monotonic clock; by default from now on.
 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
+    began = time.monotonic() if began is None else began
     machine.check()
     if folder.exists and storage and storage != address_of(folder):
         raise StudyError(
@@ -130,7 +135,9 @@ def search(
                 with address.errors(folder.name):
                     start.enqueue(opened, folder.stored_name)
             folder.create(document, space_text)
-            return _coordinate(folder, document, space, parts, machine, watchers, Coordinator.run, opened)
+            spent = TimeSpent(folder.time_file, began)
+            all_watchers = [*watchers, spent]
+            return _coordinate(folder, document, space, parts, machine, all_watchers, Coordinator.run, opened, spent)
 
 
 def confirm(
@@ -191,6 +198,7 @@ def _coordinate(
     watchers: Sequence[Watcher],
     task: Callable[[Coordinator], None],
     storage: Storage,
+    spent: TimeSpent | None = None,
 ) -> Outcome:
     settings, images = document.settings, document.images
     assert images is not None
@@ -203,7 +211,12 @@ def _coordinate(
     with interrupts.active():
         try:
             with _workers(machine, parts, interrupts, watchers) as workers:
-                task(Coordinator(store, sampler, settings, images, WorkerPool(workers), watchers, interrupts))
+                seconds_before = spent.seconds if spent else 0.0
+                pool = WorkerPool(workers)
+                search = Coordinator(
+                    store, sampler, settings, images, pool, watchers, interrupts, seconds_before=seconds_before
+                )
+                task(search)
         except KeyboardInterrupt:
             pass  # while it waited for workers; the signal is remembered in `interrupts`
         except StorageError:

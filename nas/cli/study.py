@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -99,7 +100,12 @@ def search(
     ] = None,
     max_seconds: Annotated[
         float | None,
-        typer.Option("--time", parser=_seconds, metavar="DURATION", help="Start no trial after this: 90s, 30m, 1.5h."),
+        typer.Option(
+            "--time",
+            parser=_seconds,
+            metavar="DURATION",
+            help="End after this, all runs of the study together: 90s, 30m, 1.5h.",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a training.  [default: the space's]")] = None,
     num_seeds: Annotated[
@@ -138,7 +144,7 @@ def search(
     search goes on below the first, unless --stop-at-first is given. Exit code 0 when done, 3 when the target was not
     confirmed, 130 when interrupted; the same command again goes on from there.
     """
-    arguments = locals()
+    arguments, began = locals(), time.monotonic()
     from nas.app.search import Machine
     from nas.app.search import search as run_search
     from nas.storage.address import StorageAddress
@@ -153,7 +159,7 @@ def search(
     print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)
     with SearchView() as view:
         machine = Machine(device, workers, data_dir, trials_per_device, cluster)
-        outcome = run_search(folder, settings, machine, [view], address)
+        outcome = run_search(folder, settings, machine, [view], address, began)
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         print(f"interrupted; resume with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)

@@ -91,6 +91,11 @@ class StudyFolder:
         return self.run / "log.jsonl"
 
     @property
+    def time_file(self) -> Path:
+        """The seconds that all runs of the search have taken."""
+        return self.run / "seconds"
+
+    @property
     def database_file(self) -> Path:
         """The SQLite database that holds the trials, unless the study keeps them elsewhere."""
         return self.run / "study.db"

@@ -92,7 +92,7 @@ def _clock(snapshot: Snapshot) -> str:
     s = snapshot.settings
     left = []
     if s.max_seconds is not None:
-        left.append(max(s.max_seconds - snapshot.seconds, 0.0))
+        left.append(max(s.max_seconds - snapshot.seconds_before - snapshot.seconds, 0.0))
     done = sum(r.fate in ("completed", "stopped", "failed") for r in snapshot.records)
     fresh = done - snapshot.trials_at_start
     if s.trials_limit is not None and fresh > 0:
