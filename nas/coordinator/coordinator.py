@@ -291,7 +291,8 @@ class Coordinator:
         records = [record for record in self._records if record.number not in self._confirmations.given_up]
         if s.target is None:
             if not self._unfinished() and not self._may_start_trial():
-                front = validation_front(records)[-CONFIRMED_OF_FRONT:]
+                # The most accurate first: it answers the study, and time may end before the others.
+                front = reversed(validation_front(records)[-CONFIRMED_OF_FRONT:])
                 chosen = next((record for record in front if record.confirmed is None), None)
         elif self._may_deserve_confirmation:
             chosen = next_to_confirm(records, s, s.target, self._num_validation)
