@@ -20,6 +20,7 @@ from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
 from nas.coordinator.warm_start import warm_start
 from nas.dashboard.content import DashboardWatcher
+from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.data.split import Parts, parts_of
@@ -116,6 +117,7 @@ def search(
     dataset = load_dataset(settings.dataset, machine.data_dir, settings.image_size, settings.color)
     space, space_text = _open_space(folder, settings, Input(*dataset.image_shape), dataset.num_classes)
     require_reachable(space, settings.budget)
+    _require_above_chance(settings, dataset)
     parts = parts_of(dataset, settings.seed)
     fingerprints = Fingerprints(space.digest, dataset.fingerprint)
     document = StudyDocument(
@@ -169,6 +171,23 @@ def devices_of_workers(device: torch.device, workers: int | None) -> list[torch.
         devices = [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
     count = workers or (len(devices) if device.type == "cuda" else available_cores())
     return list(itertools.islice(itertools.cycle(devices), count))
+
+
+def _require_above_chance(settings: StudySettings, dataset: Dataset) -> None:
+    """Refuse a target that a network which has learnt nothing meets.
+
+    Raises:
+        UsageError: it is at most the share of the most frequent class.
+    """
+    if settings.target is None:
+        return
+    labels = dataset.train.labels
+    chance = 100 * float(labels.bincount().max()) / len(labels)
+    if settings.target <= chance:
+        raise UsageError(
+            f"`target` {settings.target:g} %: to answer {settings.dataset!r} with its most frequent class is right in "
+            f"{chance:.1f} % already; give a higher one"
+        )
 
 
 def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:

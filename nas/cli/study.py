@@ -26,6 +26,7 @@ from nas.cli.options import (
     complete_space,
     complete_study,
     complete_warm_start,
+    parse_count,
     print_json,
 )
 from nas.errors import StudyError
@@ -49,7 +50,10 @@ def _seconds(text: str) -> float:
 
 def search(
     max_params: Annotated[
-        int | None, typer.Option(min=1, help="The hard budget: most parameters of any network.")
+        int | None,
+        typer.Option(
+            parser=parse_count, metavar="COUNT", help="The hard budget: most parameters of any network: 8000, 8k."
+        ),
     ] = None,
     target: Annotated[
         float | None, typer.Option(min=0, max=100, help="Test accuracy in percent; the smallest network with it wins.")
@@ -95,7 +99,10 @@ def search(
     max_trials: Annotated[
         int | None,
         typer.Option(
-            "--trials", min=1, help="End at this many finished trials.  [default: 100 unless --time is given]"
+            "--trials",
+            parser=parse_count,
+            metavar="COUNT",
+            help="End at this many finished trials.  [default: 100 unless --time is given]",
         ),
     ] = None,
     max_seconds: Annotated[
@@ -111,9 +118,14 @@ def search(
     num_seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Trainings of a confirmation.  [default: 3]")
     ] = None,
-    max_macs: Annotated[int | None, typer.Option(min=1, help="Also limit multiply-accumulates an image.")] = None,
+    max_macs: Annotated[
+        int | None, typer.Option(parser=parse_count, metavar="COUNT", help="Also limit multiply-accumulates an image.")
+    ] = None,
     max_activation_bytes: Annotated[
-        int | None, typer.Option(min=1, help="Also limit the peak bytes of activations (float32, one image).")
+        int | None,
+        typer.Option(
+            parser=parse_count, metavar="COUNT", help="Also limit the peak bytes of activations (float32, one image)."
+        ),
     ] = None,
     image_size: Annotated[int | None, typer.Option(min=4, help="Resize to this many pixels; folders only.")] = None,
     color: Annotated[

@@ -43,6 +43,9 @@ def resolve_settings(
     if "max_params" not in plain:
         raise UsageError("`max_params` is missing; for example: nas search --max-params 8000 --target 99.4")
     settings = decode(StudySettings, plain, "this search")
+    if settings.target is not None and settings.target <= 1:
+        percent = f"{100 * settings.target:g}"
+        raise UsageError(f"`target` {settings.target:g}: give it in percent; did you mean {percent}?")
     if name is None:
         data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(settings.dataset).name).strip("-") or "images"
         name = f"{data}-{Path(settings.space).stem}-{settings.max_params}"
