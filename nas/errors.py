@@ -52,6 +52,10 @@ class DeviceError(NasError):
     """A device that this machine does not have."""
 
 
+class MachineError(NasError):
+    """Something is wrong with this machine; it ends the search, and no trial is to blame."""
+
+
 class StudyError(NasError):
     """A study that does not exist, conflicts with the request, or holds nothing to work with."""
 

@@ -28,7 +28,7 @@ from nas.errors import NasError, StudyError, UsageError
 from nas.host import available_cores
 from nas.space import Space, load_space, require_reachable
 from nas.storage.address import Storage, StorageAddress, address_of
-from nas.storage.locks import StorageError, locked
+from nas.storage.locks import HAS_LOCKS, NO_LOCKS, StorageError, locked
 from nas.storage.study_store import SearchStore
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
@@ -198,14 +198,14 @@ def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, cla
     """
     if folder.exists and folder.settings().space == settings.space:
         frozen = folder.space_file
-        own = load_space(str(frozen), images, classes), frozen.read_text()
+        own = load_space(str(frozen), images, classes), frozen.read_text("utf-8")
         try:
             now = load_space(settings.space, images, classes)
         except (NasError, OSError):
             return own
-        return (now, now.source.read_text()) if settings.space.endswith(".toml") else own
+        return (now, now.source.read_text("utf-8")) if settings.space.endswith(".toml") else own
     space = load_space(settings.space, images, classes)
-    return space, space.source.read_text()
+    return space, space.source.read_text("utf-8")
 
 
 def _coordinate(
@@ -229,6 +229,9 @@ def _coordinate(
     interrupts = Interrupts()
     with interrupts.active():
         try:
+            if not HAS_LOCKS:
+                for watcher in watchers:
+                    watcher.say(NO_LOCKS)
             with _workers(machine, parts, interrupts, watchers) as workers:
                 seconds_before = spent.seconds if spent else 0.0
                 pool = WorkerPool(workers)
@@ -253,23 +256,18 @@ def _workers(
     machine: Machine, parts: Parts, interrupts: Interrupts, watchers: Sequence[Watcher]
 ) -> Iterator[Sequence[Worker]]:
     """Yield what trains; closed after the body."""
+
+    def say(text: str) -> None:
+        for watcher in watchers:
+            watcher.say(text)
+
     if machine.cluster is not None:
-
-        def say(text: str) -> None:
-            for watcher in watchers:
-                watcher.say(text)
-
         where = (machine.cluster, machine.device, machine.workers, machine.trials_per_device)
         with cluster_workers(*where, parts, interrupts, say) as workers:
             yield workers
         return
     devices = devices_of_workers(find_device(machine.device), machine.workers)
     if devices[0].type == "cpu" and load_kernels() is None:
-        for watcher in watchers:
-            watcher.say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
-    local = local_workers(parts, devices, machine.trials_per_device, interrupts)
-    try:
+        say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
+    with local_workers(parts, devices, machine.trials_per_device, interrupts, say) as local:
         yield local
-    finally:
-        for worker in local:
-            worker.close()

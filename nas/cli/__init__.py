@@ -9,6 +9,7 @@ import typer
 
 from nas.cli import network, space, study
 from nas.cli.options import with_options
+from nas.cli.plain_output import write_plainly
 from nas.errors import NasError
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ network.add_to(app)
 
 def main() -> None:
     """The entry point: a NasError becomes its text on standard error and an exit code."""
+    write_plainly()
     try:
         try:
             app()

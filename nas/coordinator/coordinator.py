@@ -11,7 +11,7 @@ from nas.arch import recipe_digest
 from nas.coordinator.confirmations import Confirmations, confirmation_seeds
 from nas.coordinator.snapshot import RunningJob, Snapshot, Watcher
 from nas.coordinator.timekeeper import Timekeeper
-from nas.errors import StudyError
+from nas.errors import MachineError, StudyError
 from nas.space import Candidate, candidate
 from nas.storage.study_store import SearchStore
 from nas.strategy.confirming import next_to_confirm, worthwhile_below
@@ -68,6 +68,7 @@ class Coordinator:
         self._may_deserve_confirmation = True  # some trial; not while nothing is new since a look found none
         self._only_confirms = False
         self._images = 0
+        self._has_trained = any(r.validation_curve for r in self._records)  # some training ended an epoch
         self._sharing = 1  # most trainings that a worker had at once
         self._noted = {""}  # of workers' devices
         self._refused = 0
@@ -319,6 +320,7 @@ class Coordinator:
         number, seed = event.key
         if isinstance(event.what, Epoch):
             running.epochs.append(event.what)
+            self._has_trained = True
             self._images += event.what.images
             if seed is None and self.store.report(number, event.what.number, event.what.accuracy):
                 worker.stop(event.key)
@@ -336,9 +338,17 @@ class Coordinator:
             self._finish_confirmation(running, event.what, seed)
 
     def _retry(self, running: RunningJob, end: Finished) -> bool:
-        """Return whether a job that has failed is trained again, since the machine may be to blame."""
+        """Return whether a job that has failed is trained again, since the machine may be to blame.
+
+        Raises:
+            MachineError: it is to blame: any training would fail here.
+        """
+        if end.cause == "machine":
+            raise MachineError(f"{end.reason}; nothing was counted against {_describe(running.job)}")
         deaths = running.deaths + (end.cause == "worker")
         # After two deaths it runs alone: it may have been another training on the device that killed the worker.
+        if deaths >= MOST_DEATHS and not self._has_trained:
+            raise MachineError(f"no training ends its first epoch on this machine: {end.reason}; try `workers` of 1")
         again = {
             "training": False,
             "memory": not running.job.alone,

@@ -158,7 +158,7 @@ class StudyFolder:
         try:
             self.run.mkdir(parents=True, exist_ok=True)
             if not self.exists:
-                self.space_file.write_text(space_text)
+                self.space_file.write_text(space_text, "utf-8")
             partial = self.settings_file.with_suffix(".partial")
             partial.write_text(json.dumps(encode(document), indent=2) + "\n")
             partial.replace(self.settings_file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -68,7 +69,7 @@ def _with_absolute_paths(plain: Mapping[str, Any], folder: Path) -> dict[str, An
 
 def dataset_path(name: str, folder: Path = Path()) -> str:
     """Return the whole path of a person's own images, which start at `folder`; a known name stays as it is."""
-    path = folder / Path(name).expanduser()
+    path = folder / os.path.expanduser(name)  # unlike Path's, it leaves the name of a user who is not known as it is
     return name if name in KNOWN_DATASETS or not path.exists() else str(path.resolve())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
         return SimulatedTraining(tuple(40.0 + job.seed % 50 + epoch for epoch in range(job.recipe.epochs)), images=100)
 
     # A new simulation for each search, as the workers of a search are closed with it.
-    monkeypatch.setattr(search_module, "local_workers", lambda *_: Simulation(train).workers)
+    monkeypatch.setattr(search_module, "local_workers", lambda *_: nullcontext(Simulation(train).workers))
 
 
 simulated = pytest.mark.usefixtures("_simulated")

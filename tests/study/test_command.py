@@ -37,7 +37,8 @@ def number(least: int, most: int) -> st.SearchStrategy[int | None]:
 
 
 # A data set that looks like a person's home folder would be looked up there.
-TEXTS = st.text(min_size=1).filter(lambda text: not text.startswith("~"))
+# No argument of a program holds a zero byte.
+TEXTS = st.text(min_size=1).filter(lambda text: not text.startswith("~") and "\0" not in text)
 STUDIES = st.builds(
     StudySettings,
     max_params=st.integers(1, 1_000_000_000),
