@@ -5,6 +5,7 @@ SQLite writes beside a database even to read it, once it has a write-ahead log. 
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import sqlite3
@@ -12,7 +13,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
-_copies: dict[Path, tuple[object, tempfile.TemporaryDirectory[str]]] = {}  # with the state of what was copied
+_copies: dict[Path, tuple[object, Path]] = {}  # with the state of what was copied, and the folder of the copy
 
 
 def may_write(file: Path) -> bool:
@@ -29,10 +30,13 @@ def readable_copy(file: Path) -> Path:
     """
     state = [(path.stat().st_mtime_ns, path.stat().st_size) for path in (file, _log(file)) if path.exists()]
     if (kept := _copies.get(file)) is None or kept[0] != state:
-        folder = tempfile.TemporaryDirectory(prefix="nas-")
-        _copy(file, Path(folder.name) / file.name)
+        folder = Path(tempfile.mkdtemp(prefix="nas-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        _copy(file, folder / file.name)
         _copies[file] = state, folder
-    return Path(_copies[file][1].name) / file.name
+        if kept:
+            shutil.rmtree(kept[1], ignore_errors=True)
+    return _copies[file][1] / file.name
 
 
 def _copy(file: Path, copy: Path) -> None:

@@ -91,7 +91,8 @@ def _image_sets(parts: Parts) -> dict[str, ImageSet]:
 
 
 def _empty(sets: dict[str, ImageSet]) -> dict[str, Any]:
-    return {key: ImageSet(s.images[:0], s.labels[:0]) for key, s in sets.items()}
+    # New tensors: a view of none of the images would be sent with all of them.
+    return {key: ImageSet(torch.empty_like(s.images[:0]), torch.empty_like(s.labels[:0])) for key, s in sets.items()}
 
 
 def _in_file(parts: Parts) -> ImagesInFile:

@@ -27,6 +27,6 @@ def test_without_locks_a_study_works_and_a_journal_is_refused(tmp_path: Path, mo
     with locked(tmp_path / "lock", "a"):
         pass
     assert (tmp_path / "lock").is_file()
-    with pytest.raises(StorageError, match="a journal needs locks on files, .*; leave `storage` out"):
+    with pytest.raises(StorageError, match=r"a journal needs locks on files, .*; leave `storage` out"):
         StorageAddress.parse(f"journal://{tmp_path}/trials.log").open("a")
     assert not (tmp_path / "trials.log").exists()
