@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
@@ -37,6 +38,9 @@ def main() -> None:
             app()
         finally:
             sys.stdout.flush()  # here, where it can be caught, and not while the interpreter ends
+            # From here on a second Ctrl-C ends the process at once, in place of a traceback from its last breath.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
     except NasError as error:
         print(f"error: {with_options(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
@@ -18,7 +17,7 @@ from nas.data.split import Parts
 from nas.train.device import use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.in_process import InProcessWorker
-from nas.workers.interrupt import Interrupts
+from nas.workers.interrupt import Interrupts, signals_to_handle
 from nas.workers.messages import News, Orders
 from nas.workers.shared_images import ImagesInFile, share
 from nas.workers.worker import Worker, WorkerDied
@@ -74,13 +73,12 @@ class ProcessWorker(Worker):
 
 @contextlib.contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """Have a process that is started in the body ignore SIGINT and SIGTERM from its first instruction on.
+    """Have a process that is started in the body ignore what ends a search from its first instruction on.
 
-    Both may reach the whole process group, and the coordinator alone decides what they mean: if a worker died of one
-    first, its trial would fail. Blocking the signals does not last, since starting a process unblocks them.
+    Such a signal may reach the whole process group, and the coordinator alone decides what it means: if a worker died
+    of one first, its trial would fail. Blocking signals does not last, since starting a process unblocks them.
     """
-    ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ours}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals_to_handle()}
     try:
         yield
     finally:
