@@ -15,7 +15,6 @@ from nas.decode import MAX_FILE_BYTES, decode, encode
 from nas.errors import InvalidError, NasError, StudyError, UsageError
 from nas.study.settings import CHANGEABLE, StudySettings, with_present_names
 
-
 OWN_IMAGES = "images.npz"
 
 
