@@ -348,7 +348,7 @@ class Coordinator:
         deaths = running.deaths + (end.cause == "worker")
         # After two deaths it runs alone: it may have been another training on the device that killed the worker.
         if deaths >= MOST_DEATHS and not self._has_trained:
-            raise MachineError(f"no training ends its first epoch on this machine: {end.reason}; try `workers` of 1")
+            raise MachineError(f"no training ends its first epoch on this machine: {end.reason}; set `workers` to 1")
         again = {
             "training": False,
             "memory": not running.job.alone,
