@@ -12,6 +12,8 @@ from nas.data.load import load_dataset
 from nas.errors import StudyError, UsageError
 from nas.study.folder import StudyFolder
 
+_IMAGES = "images.npz"
+
 
 def keep_images(folder: StudyFolder, parts: Sequence[Any]) -> Path:
     """Return the file in the study's folder that holds the images; write it if the study is new.
@@ -23,7 +25,7 @@ def keep_images(folder: StudyFolder, parts: Sequence[Any]) -> Path:
     if len(parts) != 2:
         raise UsageError(f"`dataset` has {len(parts)} parts where 2 belong: dataset=(train, test)")
     train, test = arrays.image_sets(*parts)
-    file = folder.images_file.absolute()
+    file = (folder.path / _IMAGES).absolute()
     if not folder.exists:
         arrays.save(file, train, test, arrays.class_names(parts[0], int(train.labels.max()) + 1))
     elif not file.is_file() or load_dataset(str(file)).fingerprint != fingerprint(train, test):

@@ -15,8 +15,6 @@ from nas.decode import MAX_FILE_BYTES, decode, encode
 from nas.errors import InvalidError, NasError, StudyError, UsageError
 from nas.study.settings import CHANGEABLE, StudySettings, with_present_names
 
-OWN_IMAGES = "images.npz"
-
 
 @dataclass(frozen=True, slots=True)
 class StudyImages:
@@ -93,11 +91,6 @@ class StudyFolder:
         return self.run / "log.jsonl"
 
     @property
-    def images_file(self) -> Path:
-        """The images that a Python program gave as arrays, where it did."""
-        return self.path / OWN_IMAGES
-
-    @property
     def time_file(self) -> Path:
         """The seconds that all runs of the search have taken."""
         return self.run / "seconds"
@@ -144,20 +137,12 @@ class StudyFolder:
                 plain = json.loads(file.read(MAX_FILE_BYTES))
             if isinstance(plain, dict) and isinstance(plain.get("settings"), dict):
                 plain["settings"] = with_present_names(plain["settings"])
-            return self._with_own_images(decode(StudyDocument, plain, str(self.settings_file)))
+            return decode(StudyDocument, plain, str(self.settings_file))
         except InvalidError as error:
             problem = "; ".join(error.problems)
         except (OSError, ValueError, RecursionError, NasError) as error:
             problem = str(error)
         raise StudyError(f"{self.settings_file} is damaged: {problem}; restore it, or remove {self.path} to start anew")
-
-    def _with_own_images(self, document: StudyDocument) -> StudyDocument:
-        """Return a document that names images in this folder by where the folder is now: it may have been moved."""
-        named = Path(document.settings.dataset)
-        is_own = named.name == OWN_IMAGES and named.parent.name in (self.name, document.stored_name)
-        if not is_own or not self.images_file.is_file():
-            return document
-        return replace(document, settings=replace(document.settings, dataset=str(self.images_file.absolute())))
 
     def create(self, document: StudyDocument, space_text: str) -> None:
         """Write the document and the frozen space; of an existing study, what a resume may change.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,28 +83,3 @@ def test_a_study_that_does_not_exist_names_those_that_do(folder: StudyFolder) ->
         StudyFolder(studies, "b").require()
     with pytest.raises(StudyError, match=r"there is none in .*elsewhere yet"):
         StudyFolder(studies / "elsewhere", "b").require()
-
-
-@pytest.mark.parametrize("name", ["study", "renamed"])
-def test_images_of_its_own_are_where_the_folder_is_now(name: str, tmp_path: Path) -> None:
-    """A study of arrays keeps them; wherever it is moved or copied to, they are meant by what its settings name."""
-    before = StudyFolder(tmp_path / "here", "study")
-    before.path.mkdir(parents=True)
-    before.images_file.write_bytes(b"arrays")
-    settings = StudySettings(900, dataset=str(before.images_file))
-    before.create(StudyDocument(settings, Fingerprints("0" * 16, "1" * 16)), "")
-    assert before.settings() == settings
-    after = StudyFolder(tmp_path / "there", name)
-    shutil.copytree(before.path, after.path)
-    assert after.settings().dataset == str(after.images_file)
-    after.images_file.unlink()  # then the old place is named, where they may still be
-    assert after.settings().dataset == str(before.images_file)
-
-
-def test_a_persons_own_file_of_that_name_stays_where_it_is(tmp_path: Path) -> None:
-    folder = StudyFolder(tmp_path, "study")
-    folder.path.mkdir()
-    folder.images_file.write_bytes(b"others")
-    settings = StudySettings(900, dataset="/data/images.npz")
-    folder.create(StudyDocument(settings, Fingerprints("0" * 16, "1" * 16)), "")
-    assert folder.settings().dataset == "/data/images.npz"
