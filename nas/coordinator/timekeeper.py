@@ -61,8 +61,9 @@ class Timekeeper:
         """Return what to say when a run begins; empty where the study has no limit."""
         if not self.plan(()).is_limited:
             return ""
-        used = f"; {format_duration(self.seconds_before)} of it were used before" if self.seconds_before >= 1 else ""
-        return f"{self.plan(records)}{used}"
+        plan = self.plan(records)
+        left = f"; {format_duration(max(plan.limit - self.spent, 0.0))} are left" if self.seconds_before >= 1 else ""
+        return f"{plan}{left}"
 
     def closing(self) -> str:
         """Return what to say when the time is used up; empty before that."""

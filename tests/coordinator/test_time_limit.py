@@ -44,6 +44,17 @@ def test_what_is_kept_for_confirmations_is_said_first(tmp_path: Path) -> None:
     watching = Watching()
     run_search(tmp_path, Simulation(training), replace(TIMED, max_seconds=90.0), watching=watching)
     assert watching.said[0] == "of 1m30s, 30s are kept for confirmations"
+    again = Watching()
+    open_search(
+        tmp_path,
+        Simulation(training),
+        replace(TIMED, max_seconds=90.0),
+        InMemoryStorage(),
+        again,
+        1,
+        seconds_before=70.0,
+    ).run()
+    assert again.said[0] == "of 1m30s, 30s are kept for confirmations; 20s are left"
 
 
 def test_a_training_that_runs_when_the_time_is_over_waits_for_more(tmp_path: Path) -> None:
