@@ -339,7 +339,7 @@ def search(task: Task, report: Report) -> None:
     """The main command, to the first network that meets the target, in a process of its own."""
     arguments = ["--max-params", "8000", "--target", "99.4", "--stop-at-first"]
     if task.quick:
-        arguments = ["--dataset", "digits", "--space", "tiny_digits", "--max-params", "2000", "--target", "5"]
+        arguments = ["--dataset", "digits", "--space", "tiny_digits", "--max-params", "2000", "--target", "11"]
         arguments += ["--epochs", "2", "--trials", "4", "--seeds", "2", "--workers", "1", "--stop-at-first"]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "nas", "search", *arguments, "--device", str(task.device.torch_device)]

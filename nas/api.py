@@ -10,6 +10,7 @@ network = study.network()
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -173,7 +174,7 @@ def search(
             'reference', for the published networks; the path of an architecture file (TOML).
         name: of the study; by default made of data, space and budget.
         max_trials: finished trials at which the search ends.
-        max_seconds: after which no trial is started.
+        max_seconds: after which the search ends, counted over all its runs and with its confirmations.
         epochs: of a training.
         num_seeds: trainings of a confirmation.
         seed: of the study.
@@ -194,7 +195,7 @@ def search(
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
         KeyboardInterrupt: the search was interrupted.
     """
-    arguments = locals().copy()
+    arguments, began = locals().copy(), time.monotonic()
     import torch
 
     from nas.app.search import Machine
@@ -221,7 +222,7 @@ def search(
     try:
         # A caller's own random numbers and threads are none of the search's business.
         with torch.random.fork_rng(devices=[]), SearchView() as view:
-            outcome = run_search(folder, settings, machine, [view], address)
+            outcome = run_search(folder, settings, machine, [view], address, began)
     finally:
         torch.set_num_threads(threads)
     if outcome.interrupted:

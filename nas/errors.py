@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -51,6 +52,10 @@ class DeviceError(NasError):
     """A device that this machine does not have."""
 
 
+class MachineError(NasError):
+    """Something is wrong with this machine; it ends the search, and no trial is to blame."""
+
+
 class StudyError(NasError):
     """A study that does not exist, conflicts with the request, or holds nothing to work with."""
 
@@ -71,10 +76,59 @@ class VerificationError(NasError):
     """An exported module that cannot be loaded or read."""
 
 
+# What others call it: a name written without separators, and what it may be here.
+_OTHER_NAMES = {
+    "lr": ("learning_rate",),
+    "wd": ("weight_decay",),
+    "bs": ("batch_size",),
+    "batch": ("batch_size",),
+    "swish": ("silu",),
+    "hswish": ("hardswish",),
+    "linear": ("none",),
+    "identity": ("none",),
+    "depthwise": ("separable",),
+    "depthwiseseparable": ("separable",),
+    "dwconv": ("separable",),
+    "standard": ("plain",),
+    "normal": ("plain",),
+    "conv": ("block",),
+    "conv2d": ("block",),
+    "pointwise": ("transition",),
+    "maxpool": ("pool", "max"),
+    "avgpool": ("pool", "average"),
+    "avg": ("average",),
+    "mean": ("average",),
+    "bn": ("batch", "norm"),
+    "batchnorm": ("batch", "norm"),
+    "filters": ("width",),
+    "channels": ("width",),
+    "kernelsize": ("kernel",),
+    "onecyclelr": ("one_cycle",),
+    "steplr": ("step",),
+    "ema": ("averaging",),
+    "fmnist": ("fashion_mnist",),
+    "emnist": ("emnist_letters",),
+}
+
+
 def near_misses(name: str, known: Iterable[str]) -> str:
-    """'did you mean …?' for a mistyped `name`, or the list of what is known; for the end of an error text."""
+    """'did you mean …?' for a mistyped `name`, or the list of what is known; for the end of an error text.
+
+    Of dotted names those of the same section are compared, by what follows the dot alone. Capitals and separators make
+    no difference.
+    """
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    section, _, leaf = name.rpartition(".")
+    beside = [k for k in known if k.rpartition(".")[0] == section] or known
+    plain = {_plain(k.rpartition(".")[2]): k for k in beside}
+    wanted = [_plain(other) for other in _OTHER_NAMES.get(_plain(leaf), ())]
+    close = [plain[w] for w in (_plain(leaf), *wanted) if w in plain][:1]
+    close = close or [k for p, k in plain.items() if len(_plain(leaf)) >= 3 and _plain(leaf) in p]
+    close = close or [plain[c] for c in difflib.get_close_matches(_plain(leaf), plain, n=3, cutoff=0.65)]
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
     return "known: " + ", ".join(known)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

@@ -65,13 +65,27 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
+def free_shared_memory() -> int | None:
+    """Return the bytes that processes may still share through /dev/shm; None where the system has no such limit."""
+    try:
+        found = os.statvfs("/dev/shm")
+    except (AttributeError, OSError):  # Windows and macOS share by other means
+        return None
+    return found.f_bavail * found.f_frsize
+
+
+def machine_name() -> str:
+    """Return what this machine calls itself in a network."""
+    return platform.node() or "this machine"
+
+
 def cache_folder() -> Path:
     """Return the folder of downloaded, unpacked and compiled files: $XDG_CACHE_HOME/nas, or ~/.cache/nas.
 
     For a user without a home folder it is one in the system's folder of temporary files.
 
     Raises:
-        UsageError: the user has no home folder, and that temporary folder belongs to another user.
+        UsageError: the user has no home folder, and that temporary folder belongs to another user or cannot be made.
     """
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "nas"
@@ -80,10 +94,15 @@ def cache_folder() -> Path:
 
 
 def _temporary_cache() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"nas-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    # Compiled code is loaded from there, and everybody could have made that folder.
-    if folder.lstat().st_uid != os.getuid():
-        raise UsageError(f"{folder} belongs to another user; set XDG_CACHE_HOME to a folder of your own")
-    return folder
+    user = os.getuid() if hasattr(os, "getuid") else 0  # Windows has none, and says so of its files too
+    folder = Path(tempfile.gettempdir()) / f"nas-{user}"
+    try:
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        # Compiled code is loaded from there, and everybody could have made that folder.
+        if folder.lstat().st_uid == user:
+            return folder
+        problem = "belongs to another user"
+    except OSError as error:
+        problem = f"cannot be made ({error.strerror})"
+    raise UsageError(f"{folder} {problem}; set XDG_CACHE_HOME to a folder of your own")

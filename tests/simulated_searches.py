@@ -32,14 +32,20 @@ def rising(*arguments: object) -> SimulatedTraining:
 
 
 def open_search(
-    path: Path, simulation: Simulation, settings: StudySettings, storage: BaseStorage, watcher: Watcher, epochs: int
+    path: Path,
+    simulation: Simulation,
+    settings: StudySettings,
+    storage: BaseStorage,
+    watcher: Watcher,
+    epochs: int,
+    seconds_before: float = 0.0,
 ) -> Coordinator:
     """Return the search that begins the study in `storage`, or resumes it; its trainings have `epochs`."""
     sampler = BudgetSampler(SPACE, settings.budget, settings.seed, has_target=settings.target is not None)
     folder, distributions = StudyFolder(path, "simulated"), distributions_of(SPACE)
     store = SearchStore(folder, distributions, sampler, ParetoPruner(SPACE, epochs), storage)
     pool, interrupts, clock = WorkerPool(simulation.workers), simulation.interrupts, simulation.clock
-    return Coordinator(store, sampler, settings, IMAGES, pool, [watcher], interrupts, clock)
+    return Coordinator(store, sampler, settings, IMAGES, pool, [watcher], interrupts, clock, seconds_before)
 
 
 def run_search(

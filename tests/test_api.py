@@ -196,6 +196,6 @@ def test_the_example_runs(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "% of all digits" in out
-    assert out.splitlines()[-1].endswith("is the most accurate confirmed network within 500.")
+    assert out.splitlines()[-1].endswith("is the most accurate in validation within 500.")
     assert (tmp_path / "first_steps.py").is_file()
     assert (tmp_path / "studies/first-steps/report.html").is_file()

@@ -60,4 +60,4 @@ def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path 
             network = TrainedNetwork(found.architecture, recipe, weights, mean, std, dataset.classes)
             keep_network(folder, record.number, seed, network.to_bytes())
     images = images_of(dataset, parts)
-    folder.create(replace(document, images=images), folder.space_file.read_text())
+    folder.create(replace(document, images=images), folder.space_file.read_text("utf-8"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ import torch
 
 from nas.app.old_studies import upgrade
 from nas.app.study_data import images_of, study_dataset
+from nas.app.time_spent import TimeSpent
 from nas.arch import Input
 from nas.coordinator.background import BackgroundWatcher
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
 from nas.coordinator.warm_start import warm_start
 from nas.dashboard.content import DashboardWatcher
+from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.data.split import Parts, parts_of
@@ -25,7 +28,7 @@ from nas.errors import NasError, StudyError, UsageError
 from nas.host import available_cores
 from nas.space import Space, load_space, require_reachable
 from nas.storage.address import Storage, StorageAddress, address_of
-from nas.storage.locks import StorageError, locked
+from nas.storage.locks import HAS_LOCKS, NO_LOCKS, StorageError, locked
 from nas.storage.study_store import SearchStore
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
@@ -90,14 +93,17 @@ def search(
     machine: Machine,
     watchers: Sequence[Watcher],
     storage: StorageAddress | None = None,
+    began: float | None = None,
 ) -> Outcome:
     """Run a new study, or resume the one of that name, until it ends or is interrupted (Ctrl-C, SIGTERM).
 
     Its trials are kept in `storage`: by default where it was created, and for a new one in a file of its folder.
+    The time that `max_seconds` bounds is counted from `began` on, by the monotonic clock; by default from now on.
 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
+    began = time.monotonic() if began is None else began
     machine.check()
     if folder.exists and storage and storage != address_of(folder):
         raise StudyError(
@@ -111,6 +117,7 @@ def search(
     dataset = load_dataset(settings.dataset, machine.data_dir, settings.image_size, settings.color)
     space, space_text = _open_space(folder, settings, Input(*dataset.image_shape), dataset.num_classes)
     require_reachable(space, settings.budget)
+    _require_above_chance(settings, dataset)
     parts = parts_of(dataset, settings.seed)
     fingerprints = Fingerprints(space.digest, dataset.fingerprint)
     document = StudyDocument(
@@ -130,7 +137,9 @@ def search(
                 with address.errors(folder.name):
                     start.enqueue(opened, folder.stored_name)
             folder.create(document, space_text)
-            return _coordinate(folder, document, space, parts, machine, watchers, Coordinator.run, opened)
+            spent = TimeSpent(folder.time_file, began)
+            all_watchers = [*watchers, spent]
+            return _coordinate(folder, document, space, parts, machine, all_watchers, Coordinator.run, opened, spent)
 
 
 def confirm(
@@ -164,6 +173,23 @@ def devices_of_workers(device: torch.device, workers: int | None) -> list[torch.
     return list(itertools.islice(itertools.cycle(devices), count))
 
 
+def _require_above_chance(settings: StudySettings, dataset: Dataset) -> None:
+    """Refuse a target that a network which has learnt nothing meets.
+
+    Raises:
+        UsageError: it is at most the share of the most frequent class.
+    """
+    if settings.target is None:
+        return
+    labels = dataset.train.labels
+    chance = 100 * float(labels.bincount().max()) / len(labels)
+    if settings.target <= chance:
+        raise UsageError(
+            f"`target` {settings.target:g} %: to answer {settings.dataset!r} with its most frequent class is right in "
+            f"{chance:.1f} % already; give a higher one"
+        )
+
+
 def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:
     """Return the space and its text.
 
@@ -172,14 +198,14 @@ def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, cla
     """
     if folder.exists and folder.settings().space == settings.space:
         frozen = folder.space_file
-        own = load_space(str(frozen), images, classes), frozen.read_text()
+        own = load_space(str(frozen), images, classes), frozen.read_text("utf-8")
         try:
             now = load_space(settings.space, images, classes)
         except (NasError, OSError):
             return own
-        return (now, now.source.read_text()) if settings.space.endswith(".toml") else own
+        return (now, now.source.read_text("utf-8")) if settings.space.endswith(".toml") else own
     space = load_space(settings.space, images, classes)
-    return space, space.source.read_text()
+    return space, space.source.read_text("utf-8")
 
 
 def _coordinate(
@@ -191,6 +217,7 @@ def _coordinate(
     watchers: Sequence[Watcher],
     task: Callable[[Coordinator], None],
     storage: Storage,
+    spent: TimeSpent | None = None,
 ) -> Outcome:
     settings, images = document.settings, document.images
     assert images is not None
@@ -202,8 +229,16 @@ def _coordinate(
     interrupts = Interrupts()
     with interrupts.active():
         try:
+            if not HAS_LOCKS:
+                for watcher in watchers:
+                    watcher.say(NO_LOCKS)
             with _workers(machine, parts, interrupts, watchers) as workers:
-                task(Coordinator(store, sampler, settings, images, WorkerPool(workers), watchers, interrupts))
+                seconds_before = spent.seconds if spent else 0.0
+                pool = WorkerPool(workers)
+                search = Coordinator(
+                    store, sampler, settings, images, pool, watchers, interrupts, seconds_before=seconds_before
+                )
+                task(search)
         except KeyboardInterrupt:
             pass  # while it waited for workers; the signal is remembered in `interrupts`
         except StorageError:
@@ -221,23 +256,18 @@ def _workers(
     machine: Machine, parts: Parts, interrupts: Interrupts, watchers: Sequence[Watcher]
 ) -> Iterator[Sequence[Worker]]:
     """Yield what trains; closed after the body."""
+
+    def say(text: str) -> None:
+        for watcher in watchers:
+            watcher.say(text)
+
     if machine.cluster is not None:
-
-        def say(text: str) -> None:
-            for watcher in watchers:
-                watcher.say(text)
-
         where = (machine.cluster, machine.device, machine.workers, machine.trials_per_device)
         with cluster_workers(*where, parts, interrupts, say) as workers:
             yield workers
         return
     devices = devices_of_workers(find_device(machine.device), machine.workers)
     if devices[0].type == "cpu" and load_kernels() is None:
-        for watcher in watchers:
-            watcher.say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
-    local = local_workers(parts, devices, machine.trials_per_device, interrupts)
-    try:
+        say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
+    with local_workers(parts, devices, machine.trials_per_device, interrupts, say) as local:
         yield local
-    finally:
-        for worker in local:
-            worker.close()

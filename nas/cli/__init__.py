@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import typer
 
 from nas.cli import network, space, study
 from nas.cli.options import with_options
+from nas.cli.plain_output import write_plainly
 from nas.errors import NasError
 
 app = typer.Typer(
@@ -30,11 +32,15 @@ network.add_to(app)
 
 def main() -> None:
     """The entry point: a NasError becomes its text on standard error and an exit code."""
+    write_plainly()
     try:
         try:
             app()
         finally:
             sys.stdout.flush()  # here, where it can be caught, and not while the interpreter ends
+            # From here on a second Ctrl-C ends the process at once, in place of a traceback from its last breath.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
     except NasError as error:
         print(f"error: {with_options(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -119,11 +119,14 @@ def train(
 
 
 def _training_text(described: ArchitectureFile, result: dict[str, Any]) -> str:
+    from nas.study.records import last_epochs_text
+
     where = "test" if result["trained_on"] == "train" else "validation"
     curve = result[f"{where}_accuracy"]
     return (
-        f"{described.name}: {result['num_params']:,} parameters, {where} accuracy {result['figure']:.2f} % (mean of "
-        f"the last 3 epochs), best epoch {max(curve):.2f} %, {result['images_per_second']:,} images a second"
+        f"{described.name}: {result['num_params']:,} parameters, {where} accuracy {result['figure']:.2f} % "
+        f"(mean of {last_epochs_text(len(curve))}), best epoch {max(curve):.2f} %, "
+        f"{result['images_per_second']:,} images a second"
     )
 
 

@@ -6,6 +6,7 @@ import glob
 import json
 import re
 from dataclasses import fields
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,17 @@ _NAMES = {field.name for field in fields(StudySettings)} | _ARGUMENTS | {"trial"
 def with_options(text: str) -> str:
     """Return an error text in which settings and arguments, named in backticks, are options of the command line."""
     return re.sub(r"`([a-z_]+)`", lambda match: option_of(match[1]) if match[1] in _NAMES else match[0], text)
+
+
+def parse_count(text: str) -> int:
+    """Return the number that is written as '8000', '8,000', '8_000', '8k' or '1.5M'."""
+    match = re.fullmatch(r"(\d{1,3}(?:,\d{3})+|\d[\d_]*(?:\.\d+)?)([kKmMgG]?)", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no number of at least 1; write 8000, 8,000, 8k or 1.5M")
+    number = Decimal(re.sub("[,_]", "", match[1])) * {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}[match[2].lower()]
+    if number < 1 or number != int(number):
+        raise typer.BadParameter(f"{text!r} is {number.normalize():f}; give a whole number of at least 1")
+    return int(number)
 
 
 def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:

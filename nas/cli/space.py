@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nas.arch import Budget, Input, outline
-from nas.cli.options import AsJson, complete_known_dataset, complete_space, print_json
+from nas.cli.options import AsJson, complete_known_dataset, complete_space, parse_count, print_json
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import DataError, near_misses
 from nas.space import (
@@ -105,10 +105,18 @@ def _ends(found: Candidate) -> dict[str, Any]:
 def sample(
     name: SpaceName,
     count: Annotated[int, typer.Option("-n", min=1, max=1_000_000, help="How many networks.")] = 5,
-    max_params: Annotated[int, typer.Option("--max-params", min=1, help="The hard budget.")] = 8000,
-    max_macs: Annotated[int | None, typer.Option("--max-macs", min=1, help="Multiply-accumulates an image.")] = None,
+    max_params: Annotated[
+        int, typer.Option("--max-params", parser=parse_count, metavar="COUNT", help="The hard budget.")
+    ] = 8000,
+    max_macs: Annotated[
+        int | None,
+        typer.Option("--max-macs", parser=parse_count, metavar="COUNT", help="Multiply-accumulates an image."),
+    ] = None,
     max_activation_bytes: Annotated[
-        int | None, typer.Option("--max-activation-bytes", min=1, help="Peak bytes of activations, float32.")
+        int | None,
+        typer.Option(
+            "--max-activation-bytes", parser=parse_count, metavar="COUNT", help="Peak bytes of activations, float32."
+        ),
     ] = None,
     dataset: Dataset = "mnist",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,

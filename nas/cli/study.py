@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ from nas.cli.options import (
     complete_space,
     complete_study,
     complete_warm_start,
+    parse_count,
     print_json,
 )
 from nas.errors import StudyError
@@ -48,7 +50,10 @@ def _seconds(text: str) -> float:
 
 def search(
     max_params: Annotated[
-        int | None, typer.Option(min=1, help="The hard budget: most parameters of any network.")
+        int | None,
+        typer.Option(
+            parser=parse_count, metavar="COUNT", help="The hard budget: most parameters of any network: 8000, 8k."
+        ),
     ] = None,
     target: Annotated[
         float | None, typer.Option(min=0, max=100, help="Test accuracy in percent; the smallest network with it wins.")
@@ -94,20 +99,33 @@ def search(
     max_trials: Annotated[
         int | None,
         typer.Option(
-            "--trials", min=1, help="End at this many finished trials.  [default: 100 unless --time is given]"
+            "--trials",
+            parser=parse_count,
+            metavar="COUNT",
+            help="End at this many finished trials.  [default: 100 unless --time is given]",
         ),
     ] = None,
     max_seconds: Annotated[
         float | None,
-        typer.Option("--time", parser=_seconds, metavar="DURATION", help="Start no trial after this: 90s, 30m, 1.5h."),
+        typer.Option(
+            "--time",
+            parser=_seconds,
+            metavar="DURATION",
+            help="End after this, all runs of the study together: 90s, 30m, 1.5h.",
+        ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a training.  [default: the space's]")] = None,
     num_seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Trainings of a confirmation.  [default: 3]")
     ] = None,
-    max_macs: Annotated[int | None, typer.Option(min=1, help="Also limit multiply-accumulates an image.")] = None,
+    max_macs: Annotated[
+        int | None, typer.Option(parser=parse_count, metavar="COUNT", help="Also limit multiply-accumulates an image.")
+    ] = None,
     max_activation_bytes: Annotated[
-        int | None, typer.Option(min=1, help="Also limit the peak bytes of activations (float32, one image).")
+        int | None,
+        typer.Option(
+            parser=parse_count, metavar="COUNT", help="Also limit the peak bytes of activations (float32, one image)."
+        ),
     ] = None,
     image_size: Annotated[int | None, typer.Option(min=4, help="Resize to this many pixels; folders only.")] = None,
     color: Annotated[
@@ -138,7 +156,7 @@ def search(
     search goes on below the first, unless --stop-at-first is given. Exit code 0 when done, 3 when the target was not
     confirmed, 130 when interrupted; the same command again goes on from there.
     """
-    arguments = locals()
+    arguments, began = locals(), time.monotonic()
     from nas.app.search import Machine
     from nas.app.search import search as run_search
     from nas.storage.address import StorageAddress
@@ -153,7 +171,7 @@ def search(
     print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)
     with SearchView() as view:
         machine = Machine(device, workers, data_dir, trials_per_device, cluster)
-        outcome = run_search(folder, settings, machine, [view], address)
+        outcome = run_search(folder, settings, machine, [view], address, began)
     _print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         print(f"interrupted; resume with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from nas.arch import recipe_digest
 from nas.coordinator.confirmations import Confirmations, confirmation_seeds
 from nas.coordinator.snapshot import RunningJob, Snapshot, Watcher
-from nas.errors import StudyError
+from nas.coordinator.timekeeper import Timekeeper
+from nas.errors import MachineError, StudyError
 from nas.space import Candidate, candidate
 from nas.storage.study_store import SearchStore
 from nas.strategy.confirming import next_to_confirm, worthwhile_below
@@ -19,7 +20,7 @@ from nas.study.answer import smallest_met, target_met_text
 from nas.study.folder import StudyImages
 from nas.study.front import validation_front
 from nas.study.networks import keep_network
-from nas.study.recipe import training_seed, trial_recipe
+from nas.study.recipe import study_epochs, training_seed, trial_recipe
 from nas.study.records import Confirmation, TrialRecord, last_epochs_mean
 from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
@@ -48,6 +49,7 @@ class Coordinator:
         watchers: Sequence[Watcher],
         interrupts: Interrupts,
         clock: Callable[[], float] = time.monotonic,
+        seconds_before: float = 0.0,  # of the time that `max_seconds` bounds
     ) -> None:
         self.store = store
         self.space = sampler.space
@@ -58,13 +60,15 @@ class Coordinator:
         self._num_validation = images.num_validation
         self._interrupts = interrupts
         self._clock = clock
-        self._started = clock()
+        epochs, num_workers = study_epochs(self.space, settings), max(len(pool.workers), 1)
+        self._time = Timekeeper(settings, images, epochs, self._most_confirmed, num_workers, clock, seconds_before)
         self._running: dict[JobKey, RunningJob] = {}
         self._again: deque[RunningJob] = deque()  # their workers died, or ran out of memory
         self._confirmations = Confirmations(self.space, settings, images.num_test)
         self._may_deserve_confirmation = True  # some trial; not while nothing is new since a look found none
         self._only_confirms = False
         self._images = 0
+        self._has_trained = any(r.validation_curve for r in self._records)  # some training ended an epoch
         self._sharing = 1  # most trainings that a worker had at once
         self._noted = {""}  # of workers' devices
         self._refused = 0
@@ -80,8 +84,17 @@ class Coordinator:
 
     def run(self) -> None:
         """Search until the trials, the time or, where that is asked for, the first network that meets the target."""
+        if opening := self._time.opening(self._records):
+            self._say(opening)
         self.resume_confirmations()
         self._loop()
+        if closing := self._time.closing():
+            self._say(closing)
+
+    @property
+    def _most_confirmed(self) -> int:
+        """The number of networks for which time is kept: the next one, or those of the front."""
+        return CONFIRMED_OF_FRONT if self.settings.target is None else 1
 
     def confirm(self, number: int) -> None:
         """Train what the confirmation of trial `number` still needs, and nothing else.
@@ -115,7 +128,7 @@ class Coordinator:
     def step(self) -> bool:
         """Hand out jobs, wait for events and handle them; return False where the search has ended."""
         self._hand_out()
-        if not self._running:
+        if not self._running or (self._time.is_over and not self._only_confirms):
             return False
         for worker, event in self.pool.events(REFRESH_SECONDS):
             self._handle(worker, event)
@@ -157,7 +170,8 @@ class Coordinator:
             records=self._records,
             running=list(self._running.values()),
             settings=self.settings,
-            seconds=self._clock() - self._started,
+            seconds=self._time.seconds,
+            seconds_before=self._time.seconds_before,
             images=self._images,
             trials_at_start=self._trials_at_start,
             over_budget=self._refused,
@@ -201,9 +215,7 @@ class Coordinator:
                 self._again.remove(again)
                 return [again]
         while self._only_confirms or not self._target_ends_search():
-            if not self._only_confirms:
-                self._plan_confirmations()
-            if jobs := self._confirmations.next_jobs(joins_seeds):
+            if jobs := self._next_confirmations(joins_seeds):
                 return [RunningJob(job, self.store.record(job.key[0]).num_params, []) for job in jobs]
             if self._only_confirms or not self._may_start_trial():
                 break
@@ -212,8 +224,16 @@ class Coordinator:
                 return [started]
         return []
 
+    def _next_confirmations(self, joins_seeds: bool) -> list[Job]:
+        """Return the next seed of a confirmation, or all of one, that end in time."""
+        if not self._only_confirms:
+            if not self._time.admits_confirmation(self._records):
+                return []
+            self._plan_confirmations()
+        return self._confirmations.next_jobs(joins_seeds)
+
     def _may_start_trial(self) -> bool:
-        if self._duplicates >= MOST_DUPLICATES or self._time_is_up():
+        if self._duplicates >= MOST_DUPLICATES or not self._time.admits_trial(self._records):
             return False
         trials = self.settings.trials_limit
         training = sum(not r.job.confirms for r in self._unfinished())
@@ -221,9 +241,6 @@ class Coordinator:
 
     def _finished_trials(self) -> int:
         return sum(self.store.fates[fate] for fate in ("completed", "stopped", "failed"))
-
-    def _time_is_up(self) -> bool:
-        return self.settings.max_seconds is not None and self._clock() - self._started >= self.settings.max_seconds
 
     def _target_ends_search(self) -> bool:
         return self.settings.stop_at_first and self._met is not None
@@ -275,7 +292,8 @@ class Coordinator:
         records = [record for record in self._records if record.number not in self._confirmations.given_up]
         if s.target is None:
             if not self._unfinished() and not self._may_start_trial():
-                front = validation_front(records)[-CONFIRMED_OF_FRONT:]
+                # The most accurate first: it answers the study, and time may end before the others.
+                front = reversed(validation_front(records)[-CONFIRMED_OF_FRONT:])
                 chosen = next((record for record in front if record.confirmed is None), None)
         elif self._may_deserve_confirmation:
             chosen = next_to_confirm(records, s, s.target, self._num_validation)
@@ -302,6 +320,7 @@ class Coordinator:
         number, seed = event.key
         if isinstance(event.what, Epoch):
             running.epochs.append(event.what)
+            self._has_trained = True
             self._images += event.what.images
             if seed is None and self.store.report(number, event.what.number, event.what.accuracy):
                 worker.stop(event.key)
@@ -319,9 +338,17 @@ class Coordinator:
             self._finish_confirmation(running, event.what, seed)
 
     def _retry(self, running: RunningJob, end: Finished) -> bool:
-        """Return whether a job that has failed is trained again, since the machine may be to blame."""
+        """Return whether a job that has failed is trained again, since the machine may be to blame.
+
+        Raises:
+            MachineError: it is to blame: any training would fail here.
+        """
+        if end.cause == "machine":
+            raise MachineError(f"{end.reason}; nothing was counted against {_describe(running.job)}")
         deaths = running.deaths + (end.cause == "worker")
         # After two deaths it runs alone: it may have been another training on the device that killed the worker.
+        if deaths >= MOST_DEATHS and not self._has_trained:
+            raise MachineError(f"no training ends its first epoch on this machine: {end.reason}; set `workers` to 1")
         again = {
             "training": False,
             "memory": not running.job.alone,

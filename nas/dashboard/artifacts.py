@@ -6,6 +6,7 @@ Their file names say which trial they are of.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 
@@ -27,7 +28,8 @@ _DRAWING_WIDTH = 350  # pixels: about what a card of the dashboard is wide
 def artifact_store(folder: StudyFolder) -> FileSystemArtifactStore:
     """Return where the files of the study's artifacts lie."""
     path = folder.run / "artifacts"
-    path.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):  # where a study may only be read, those show that are there
+        path.mkdir(parents=True, exist_ok=True)
     return FileSystemArtifactStore(str(path))
 
 

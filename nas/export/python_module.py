@@ -45,7 +45,7 @@ def write_python_module(
         class_names=about.class_names,
     )
     torch.save(state_dict_of(network), weights)
-    path.write_text(source)
+    path.write_text(source, "utf-8")
 
 
 @dataclass(frozen=True, slots=True)

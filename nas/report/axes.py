@@ -10,16 +10,25 @@ from dataclasses import dataclass
 from math import log10
 
 from nas.study.front import validation_front
-from nas.study.landmarks import references
+from nas.study.landmarks import Reference, references
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 
 LEAST_ERROR = 0.01  # points; 100 % has no place on a log scale
 _NEAR = 5.0  # times the least error: what is further away may lie outside
+_AROUND = 1.6  # times beyond the study's own networks, where a published one is still near
 _SIZE_DIGITS = (1, 2, 5)  # that labels begin with, on an axis of more than a decade
 _FINE_SIZE_DIGITS = (1, 2, 3, 5)
 _ERRORS = (0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 90)
 _COARSE_ERRORS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 90)
+
+
+# Towards what lies outside: by its row (-1 above, 1 below) and its column (-1 to the left, 1 to the right).
+_ARROWS = {
+    (-1, -1): "↖", (-1, 0): "↑", (-1, 1): "↗",
+    (0, -1): "←", (0, 0): "", (0, 1): "→",
+    (1, -1): "↙", (1, 0): "↓", (1, 1): "↘",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,10 @@ class FrontAxes:
         """Return the share of the height, 0 at the top, where an accuracy in percent lies; above 1 if too weak."""
         return self.errors.share(error_of(accuracy))
 
+    def holds(self, size: float, accuracy: float) -> bool:
+        """Return whether a network lies within the picture."""
+        return 0 <= self.x(size) <= 1 and 0 <= self.y(accuracy) <= 1
+
     def size_labels(self) -> list[int]:
         """Return the numbers of parameters at which the axis is labeled."""
         return [int(size) for size in self.sizes.within(size_ticks(self.sizes))]
@@ -68,20 +81,42 @@ class FrontAxes:
 
 
 def front_axes(records: Sequence[TrialRecord], settings: StudySettings) -> FrontAxes:
-    """Return axes that show what is near the fronts: a few weak trials must not flatten everything else."""
-    published = references(settings.dataset)
+    """Return axes that show what is near the fronts: a few weak trials must not flatten everything else.
+
+    They are chosen by the study's own networks, and widened for published ones that are near those.
+    """
     trained = [r for r in records if r.fate in ("completed", "stopped") and r.validation_curve]
     figures = [r.confirmed for r in records if r.confirmed]
     shown = [*(r.validation_accuracy for r in validation_front(records)), *(f.mean for f in figures)]
-    shown += [reference.best_test_accuracy for reference in published]
-    shown += [settings.target] if settings.target is not None else []
+    published = references(settings.dataset)
+    has_own = bool(shown)
+    if not has_own:
+        shown = [reference.best_test_accuracy for reference in published]
     floor = 100 - _NEAR * error_of(max(shown, default=99.0))
+    shown += [settings.target] if settings.target is not None else []
     for figure in figures:
         # A bar that comes close to 100 % would take most of a log scale.
-        shown += [figure.mean - figure.spread, min(figure.mean + figure.spread, 100 - error_of(figure.mean) / 3)]
+        spread = figure.spread or 0.0
+        shown += [figure.mean - spread, min(figure.mean + spread, 100 - error_of(figure.mean) / 3)]
     errors = [error_of(accuracy) for accuracy in shown if accuracy >= floor] or [1.0, 10.0]
-    sizes = [settings.max_params, *(r.num_params for r in trained), *(p.num_params for p in published)]
+    sizes: list[float] = [settings.max_params, *(r.num_params for r in trained)]
+    near = LogRange(min(sizes) / _AROUND, max(sizes) * _AROUND), LogRange(min(errors) / _AROUND, max(errors) * _AROUND)
+    for reference in published:
+        error = error_of(reference.best_test_accuracy)
+        if not has_own or (near[0].within([reference.num_params]) and near[1].within([error])):
+            sizes.append(reference.num_params)
+            errors.append(error)
     return FrontAxes(LogRange(0.85 * min(sizes), 1.15 * max(sizes)), LogRange(0.8 * min(errors), 1.2 * max(errors)))
+
+
+def far_references(axes: FrontAxes, settings: StudySettings) -> list[tuple[Reference, str]]:
+    """Return the published networks that lie outside the picture, and for each an arrow towards it."""
+    found = []
+    for reference in references(settings.dataset):
+        x, y = axes.x(reference.num_params), axes.y(reference.best_test_accuracy)
+        if arrow := _ARROWS[(y > 1) - (y < 0), (x > 1) - (x < 0)]:
+            found.append((reference, arrow))
+    return found
 
 
 def error_of(accuracy: float) -> float:

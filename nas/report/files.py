@@ -32,7 +32,7 @@ def write_report(folder: StudyFolder, records: Sequence[TrialRecord], output: Pa
     facts = StudyFacts(
         name=folder.name,
         document=document,
-        space_text=folder.space_file.read_text(),
+        space_text=folder.space_file.read_text("utf-8"),
         command=format_search_command(folder.name, settings, folder.path.parent, document.storage),
     )
     picture = front_svg(records, settings)

@@ -9,7 +9,7 @@ from math import log10
 import plotly.graph_objects as go
 
 from nas.report import palette
-from nas.report.axes import LEAST_ERROR, error_of, front_axes, size_ticks
+from nas.report.axes import LEAST_ERROR, error_of, far_references, front_axes, size_ticks
 from nas.report.plotly_axes import empty_figure, show_errors
 from nas.study.front import confirmed_front, validation_front
 from nas.study.landmarks import Reference, references
@@ -45,6 +45,15 @@ def front_figure(records: Sequence[TrialRecord], settings: StudySettings) -> go.
         range=[log10(axes.sizes.least), log10(axes.sizes.most)],
     )
     show_errors(figure, axes.errors)
+    if far := far_references(axes, settings):
+        lines = [f"{escape(n.name)}: {n.num_params:,} parameters, {n.best_test_accuracy:.2f} % {a}" for n, a in far]
+        figure.add_annotation(
+            text="<br>".join(lines),
+            **{"xref": "paper", "x": 1, "xanchor": "right", "yref": "paper", "y": 1, "yanchor": "top"},
+            align="right",
+            showarrow=False,
+            font={"color": palette.REFERENCE, "size": 10},
+        )
     return figure
 
 
@@ -94,8 +103,8 @@ def _confirmed(records: Sequence[TrialRecord]) -> list[go.Scatter]:
         legendgroup="confirmed",
     )
     # A bar that reached 100 % would leave the log scale.
-    upward = [round(min(figure.spread, error_of(figure.mean) - LEAST_ERROR), 3) for _, figure in confirmed]
-    downward = [round(figure.spread, 3) for _, figure in confirmed]
+    upward = [round(min(figure.spread or 0.0, error_of(figure.mean) - LEAST_ERROR), 3) for _, figure in confirmed]
+    downward = [round(figure.spread or 0.0, 3) for _, figure in confirmed]
     points = go.Scatter(
         x=[r.num_params for r, _ in confirmed],
         y=[error_of(figure.mean) for _, figure in confirmed],
@@ -105,10 +114,7 @@ def _confirmed(records: Sequence[TrialRecord]) -> list[go.Scatter]:
         mode="markers",
         marker={"size": 10, "color": palette.CONFIRMED, "line": {"width": 1, "color": "white"}},
         customdata=[r.number for r, _ in confirmed],
-        text=[
-            f"{_hover_text(r)}<br>test {figure.mean:.2f} % ± {figure.spread:.2f} over {figure.num_seeds} seeds"
-            for r, figure in confirmed
-        ],
+        text=[f"{_hover_text(r)}<br>test {figure} over {figure.seeds_text}" for r, figure in confirmed],
         hovertemplate="%{text}<extra></extra>",
     )
     return [stairs, points]

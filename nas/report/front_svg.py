@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from nas.report import palette
-from nas.report.axes import FrontAxes, front_axes
+from nas.report.axes import FrontAxes, far_references, front_axes
 from nas.study.front import confirmed_front, validation_front
 from nas.study.landmarks import Reference, references
 from nas.study.records import TrialRecord
@@ -44,18 +44,20 @@ def front_svg(records: Sequence[TrialRecord], settings: StudySettings) -> str:
     parts.append(_stairs([(pixels.x(size), pixels.y(mean)) for size, mean in front], palette.CONFIRMED, ""))
     for r in records:
         if figure := r.confirmed:
-            x, spread = pixels.x(r.num_params), figure.spread
-            parts.append(_bar(x, pixels.y(figure.mean - spread), pixels.y(figure.mean + spread)))
+            x = pixels.x(r.num_params)
+            if spread := figure.spread:
+                parts.append(_bar(x, pixels.y(figure.mean - spread), pixels.y(figure.mean + spread)))
             text = f"{_trial_text(r)}, test {figure.mean:.2f} %"
             parts.append(_dot(x, pixels.y(figure.mean), 5, palette.CONFIRMED, 1.0, text))
     parts += [_diamond(pixels, reference) for reference in references(settings.dataset)]
+    far = far_references(pixels.axes, settings)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">\n'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n'
         # What is too weak to be shown lies below the plot; a bar that comes close to 100 % goes on above it.
         f'<clipPath id="plot"><rect y="{TOP}" width="{WIDTH}" height="{HEIGHT - TOP - BOTTOM}"/></clipPath>\n'
-        + "\n".join([*_grid(pixels), '<g clip-path="url(#plot)">', *parts, "</g>", *_legend()])
+        + "\n".join([*_grid(pixels), '<g clip-path="url(#plot)">', *parts, "</g>", *_legend(), *_far(far)])
         + "\n</svg>\n"
     )
 
@@ -125,6 +127,19 @@ def _stairs(points: Sequence[tuple[float, float]], color: str, dashes: str) -> s
     (x, y), *rest = points
     path = f"M{x:.1f} {y:.1f}" + "".join(f"H{px:.1f}V{py:.1f}" for px, py in rest)
     return f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.5" stroke-dasharray="{dashes}"/>'
+
+
+def _far(networks: Sequence[tuple[Reference, str]]) -> list[str]:
+    """Return the names of networks outside the plot, in its upper right corner, with arrows towards them."""
+    return [
+        f'<text x="{WIDTH - RIGHT - 6}" y="{TOP + 14 * (line + 1)}" text-anchor="end" font-size="10" '
+        f'fill="{palette.REFERENCE}">{escape(_far_text(network))} {arrow}</text>'
+        for line, (network, arrow) in enumerate(networks)
+    ]
+
+
+def _far_text(network: Reference) -> str:
+    return f"{network.name}: {network.num_params:,} parameters, {network.best_test_accuracy:.2f} %"
 
 
 def _legend() -> list[str]:

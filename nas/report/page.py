@@ -34,7 +34,7 @@ from nas.study.folder import StudyDocument
 from nas.study.front import front_records
 from nas.study.landmarks import references
 from nas.study.ledger import format_duration, seconds_by_fate, warm_started
-from nas.study.records import TrialRecord
+from nas.study.records import LAST_EPOCHS, TrialRecord, last_epochs_text
 from nas.study.tables import test_set_note, trials_table
 
 _NARROW = 350  # pixels of a drawing that fits a phone or a card
@@ -73,6 +73,7 @@ def report_html(facts: StudyFacts, records: Sequence[TrialRecord], architectures
         images=facts.document.images,
         answer=answer_text(records, settings),
         best=best,
+        last_epochs=last_epochs_text(max((len(r.validation_curve) for r in records), default=LAST_EPOCHS)),
         records=records,
         num_finished=sum(r.fate in ("completed", "stopped", "failed") for r in records),
         num_completed=sum(r.fate == "completed" for r in records),

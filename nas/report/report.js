@@ -36,10 +36,11 @@
     element("h3", `Trial ${trial}, ${cell("fate")}`, card);
     if (outlines[trial]) element("div", outlines[trial], card).className = "note";
     const test = cell("test_accuracy");
+    const spread = cell("test_spread") === null ? "" : ` ± ${cell("test_spread").toFixed(2)}`;
     list(
       [
         ["parameters", number.format(cell("num_params"))],
-        test !== null && ["test", `${test.toFixed(2)} % ± ${cell("test_spread").toFixed(2)} (${cell("seeds")} seeds)`],
+        test !== null && ["test", `${test.toFixed(2)} %${spread} (${cell("seeds")} ${cell("seeds") === 1 ? "seed" : "seeds"})`],
         cell("validation_accuracy") !== null && ["validation", `${cell("validation_accuracy").toFixed(2)} %`],
         ["multiply-accumulates", number.format(cell("num_macs"))],
         ["peak activations", `${number.format(cell("peak_activation_bytes"))} bytes`],

@@ -11,7 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError
 from nas.errors import NasError, StudyError, UsageError
 from nas.storage.journal_lock import JournalLock, require_journal
 from nas.storage.locks import BusyError, StorageError, locked
+from nas.storage.read_only import may_write, readable_copy
 from nas.study.folder import StudyFolder
 
 Storage: TypeAlias = BaseStorage  # an opened one, for those who only pass it on
@@ -98,6 +99,8 @@ class StorageAddress:
     def open(self, study: str) -> Storage:
         """Return the storage of `study`, made where there is none. No connection stays open between two uses.
 
+        Of a database that may only be read it is a copy, as it is now.
+
         Raises:
             StorageError: it cannot be opened.
         """
@@ -105,7 +108,11 @@ class StorageAddress:
             if journal := self._journal:
                 require_journal(journal)
                 return JournalStorage(JournalFileBackend(str(journal), JournalLock(journal)))  # type: ignore[arg-type]
-            return get_storage(RDBStorage(self._engine_url, {**self._engine_options(), "poolclass": NullPool}))
+            address = self
+            if self._is_sqlite and self.file and not may_write(self.file):
+                address = replace(self, file=readable_copy(self.file))
+            options = address._engine_options() | {"poolclass": NullPool}
+            return get_storage(RDBStorage(self._engine_url, options))
 
     @contextmanager
     def coordinating(self, study: str) -> Iterator[Storage]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from pathlib import Path
 from typing import BinaryIO
 
-from nas.storage.locks import StorageError
+from nas.storage.locks import HAS_LOCKS, StorageError, lock
 
 _LONGEST_LINE = 1 << 20  # bytes of a journal's first line, which creates a study
 _BEGINNING = b'{"op_code":'  # of every line that Optuna writes
@@ -32,7 +31,7 @@ class JournalLock:
         """
         self._lock = os.open(f"{self._journal}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            lock(self._lock, wait=True)
             with self._journal.open("r+b") as file:
                 _require_beginning(file, self._journal)
                 _cut_torn_line(file)
@@ -52,8 +51,10 @@ def require_journal(path: Path) -> None:
     """Refuse a file that Optuna's journal did not write; one that is empty or not there will become a journal.
 
     Raises:
-        StorageError: the file holds something else.
+        StorageError: the file holds something else, or this system cannot keep writers apart.
     """
+    if not HAS_LOCKS:
+        raise StorageError("a journal needs locks on files, which this system has not; leave `storage` out")
     if path.exists():
         if not path.is_file():
             raise _refusal(path)

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from nas.errors import StudyError
+from nas.host import machine_name
+
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
+HAS_LOCKS = fcntl is not None
+NO_LOCKS = (
+    "this system lacks the locks on files that nas knows (it is made for Linux): nothing keeps a second search off "
+    "this study, so run one at a time"
+)
 
 
 class StorageError(StudyError):
@@ -17,6 +29,17 @@ class StorageError(StudyError):
 
 class BusyError(StorageError):
     """Another coordinator holds the study."""
+
+
+def lock(file: IO[Any] | int, wait: bool) -> None:
+    """Lock an open file, until it is closed; do nothing where the system has no such locks.
+
+    Raises:
+        BlockingIOError: another process has it, and `wait` is false.
+        OSError: the disk has no locks.
+    """
+    if HAS_LOCKS:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager
@@ -29,12 +52,12 @@ def locked(path: Path, name: str) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
+        file = path.open("a+", encoding="utf-8", errors="replace")
     except OSError as error:
         raise StudyError(f"cannot write {path.parent}: {error.strerror}; give another `studies` folder") from None
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file, wait=False)
         except BlockingIOError:
             file.seek(0)
             who = file.read(100).strip() or "another process"
@@ -47,6 +70,6 @@ def locked(path: Path, name: str) -> Iterator[None]:
                 f"cannot lock {path}: {error.strerror}; set `studies` to keep studies on a disk that can"
             ) from None
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.write(f"process {os.getpid()} on {machine_name()}\n")
         file.flush()
         yield

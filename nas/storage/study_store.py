@@ -372,9 +372,13 @@ def _require_study(storage: Storage, folder: StudyFolder) -> None:
     try:
         storage.get_study_id_from_name(folder.stored_name)
     except KeyError:
-        raise StudyError(
-            f"{address_of(folder)} holds no study {folder.name!r}; restore it, or remove {folder.path} to start anew"
-        ) from None
+        if names := optuna.get_all_study_names(storage):
+            advice = (
+                f"it holds {', '.join(map(repr, names))}: give the folder {folder.path} the name of the one it is of"
+            )
+        else:
+            advice = f"restore it, or remove {folder.path} to start anew"
+        raise StudyError(f"{address_of(folder)} holds no study {folder.stored_name!r}; {advice}") from None
 
 
 def _waiting(trial: FrozenTrial) -> Waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas.study.front import validation_front
-from nas.study.records import ConfirmedFigure, TrialRecord
+from nas.study.records import ConfirmedFigure, TrialRecord, last_epochs_text
 from nas.study.settings import StudySettings
 
 
@@ -28,15 +28,17 @@ def is_target_met(records: Sequence[TrialRecord], settings: StudySettings) -> bo
 def best_record(records: Sequence[TrialRecord], settings: StudySettings) -> TrialRecord | None:
     """Return the trial that answers the study; None before a trial has completed.
 
-    It is the smallest that met the target, else the most accurate that was confirmed, else the most accurate in
-    validation; of equally accurate ones the smallest.
+    With a target it is the smallest that met it, else the most accurate that was confirmed. Without one, or where
+    nothing was confirmed, it is the most accurate in validation, by which candidates are chosen: the test set tells its
+    figure, and does not choose it. Of equally accurate ones it is the smallest.
     """
     if met := smallest_met(records, settings):
         return met
     confirmed = [(r.confirmed.mean, -r.num_params, -r.number, r) for r in records if r.confirmed]
-    if confirmed:
+    most_accurate = next(reversed(validation_front(records)), None)
+    if confirmed and (settings.target is not None or most_accurate is None):
         return max(confirmed, key=lambda entry: entry[:3])[3]
-    return next(reversed(validation_front(records)), None)
+    return most_accurate
 
 
 def answer_text(records: Sequence[TrialRecord], settings: StudySettings) -> str:
@@ -50,18 +52,19 @@ def answer_text(records: Sequence[TrialRecord], settings: StudySettings) -> str:
             f"{best.num_params:,} parameters reach {best.validation_accuracy:.2f} % in validation (trial {best.number})"
         )
         if target is None:
-            return f"{text}; nothing is confirmed on the test set yet."
+            return f"{text}, the most accurate within {budget}; it is not confirmed on the test set yet."
         return f"{_not_confirmed(target, budget)}: nothing came near enough to confirm; {text}."
     text = f"{best.num_params:,} parameters reach {figure} on the test set"
     if target is not None and meets_target(figure, settings):
-        consistent = ", in every one of the last 3 epochs of every seed" if figure.consistent(target) else ""
+        epochs = last_epochs_text(figure.num_epochs)
+        consistent = f", in every one of {epochs} of every seed" if figure.consistent(target) else ""
         return (
-            f"{text} ({figure.num_seeds} seeds, mean of the last 3 epochs{consistent}): the target of {target:g} % is "
-            f"met within {budget} by trial {best.number}."
+            f"{text} ({figure.seeds_text}, mean of {epochs}{consistent}): the target of {target:g} % is met within "
+            f"{budget} by trial {best.number}."
         )
-    text = f"{text} ({figure.num_seeds} of {settings.num_seeds} seeds)"
+    text = f"{text} ({figure.num_seeds} of {max(figure.num_seeds, settings.num_seeds)} seeds)"
     if target is None:
-        return f"{text}: trial {best.number} is the most accurate confirmed network within {budget}."
+        return f"{text}: trial {best.number} is the most accurate in validation within {budget}."
     return f"{_not_confirmed(target, budget)}; the best is trial {best.number}: {text}."
 
 

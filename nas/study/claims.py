@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nas.study.folder import StudyDocument
-from nas.study.records import TrialRecord
+from nas.study.records import TrialRecord, last_epochs_text
 from nas.study.settings import StudySettings
 
 
@@ -35,7 +35,7 @@ def claims(document: StudyDocument, record: TrialRecord) -> dict[str, Any]:
     if figure := record.confirmed:
         found |= {
             "test_accuracy": round(figure.mean, 4),
-            "test_spread": round(figure.spread, 4),
+            "test_spread": None if figure.spread is None else round(figure.spread, 4),
             "seeds": figure.num_seeds,
             "weights_test_accuracy": round(figure.confirmations[0].test_accuracy[-1], 4),
         }
@@ -48,8 +48,14 @@ def provenance(study: str, settings: StudySettings, record: TrialRecord) -> str:
     text = f"Trial {record.number} of the nas study '{study}' on {settings.dataset}."
     if figure is None:
         return text + "\n\nNot confirmed: its accuracy is known from the validation images alone."
+    epochs = last_epochs_text(figure.num_epochs)
+    if figure.spread is None:
+        return text + (
+            f"\n\nConfirmed by one training from scratch on the whole training set: the figure is the mean of "
+            f"{epochs}. The weights beside this file are those after its last epoch."
+        )
     return text + (
         f"\n\nConfirmed by {figure.num_seeds} trainings from scratch on the whole training set: the figure is the mean "
-        f"over seeds of the mean of the last 3 epochs, with a spread of {figure.spread:.3f} points. The weights beside "
+        f"over seeds of the mean of {epochs}, with a spread of {figure.spread:.3f} points. The weights beside "
         f"this file are those of the first seed after its last epoch."
     )

@@ -96,19 +96,29 @@ class DecisionLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unwritten = b""
+        self._is_open = False  # whether this run has written to the file
 
     def add(self, event: Began | Event) -> None:
         """Write one line; it is with the system, and survives this process, when the call returns."""
         line = json.dumps(encode(event), separators=(",", ":"))
-        # A line that the run before has left half written ends here.
-        self._unwritten += f"\n{line}\n".encode() if isinstance(event, Began) else f"{line}\n".encode()
+        self._unwritten += f"{line}\n".encode()
         with contextlib.suppress(OSError):
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
             try:
+                if not self._is_open and not _ends_its_last_line(self._path):
+                    self._unwritten = b"\n" + self._unwritten  # of the run before, which left it half written
+                self._is_open = True
                 while self._unwritten:
                     self._unwritten = self._unwritten[os.write(file, self._unwritten) :]
             finally:
                 os.close(file)
+
+
+def _ends_its_last_line(path: Path) -> bool:
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        return file.read(1) in (b"", b"\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,11 @@ class StudyFolder:
         return self.run / "log.jsonl"
 
     @property
+    def time_file(self) -> Path:
+        """The seconds that all runs of the search have taken."""
+        return self.run / "seconds"
+
+    @property
     def database_file(self) -> Path:
         """The SQLite database that holds the trials, unless the study keeps them elsewhere."""
         return self.run / "study.db"
@@ -153,7 +158,7 @@ class StudyFolder:
         try:
             self.run.mkdir(parents=True, exist_ok=True)
             if not self.exists:
-                self.space_file.write_text(space_text)
+                self.space_file.write_text(space_text, "utf-8")
             partial = self.settings_file.with_suffix(".partial")
             partial.write_text(json.dumps(encode(document), indent=2) + "\n")
             partial.replace(self.settings_file)

@@ -80,13 +80,28 @@ class ConfirmedFigure:
         return statistics.fmean(c.figure for c in self.confirmations)
 
     @property
-    def spread(self) -> float:
-        """Standard deviation over seeds (n - 1), in points; 0 for a single seed."""
-        return statistics.stdev(c.figure for c in self.confirmations) if self.num_seeds > 1 else 0.0
+    def spread(self) -> float | None:
+        """Standard deviation over seeds (n - 1), in points; None for a single seed, which says nothing of it."""
+        return statistics.stdev(c.figure for c in self.confirmations) if self.num_seeds > 1 else None
+
+    @property
+    def spread_text(self) -> str:
+        """' ± 0.03', to be put behind the mean; empty for a single seed."""
+        return "" if self.spread is None else f" ± {self.spread:.2f}"
+
+    @property
+    def seeds_text(self) -> str:
+        """'3 seeds', or '1 seed'."""
+        return f"{self.num_seeds} seed{'s' * (self.num_seeds != 1)}"
+
+    @property
+    def num_epochs(self) -> int:
+        """How many epochs its trainings have."""
+        return len(self.confirmations[0].test_accuracy)
 
     def __str__(self) -> str:
-        """'99.48 % ± 0.03'; a single seed has no spread to show."""
-        return f"{self.mean:.2f} %" + (f" ± {self.spread:.2f}" if self.num_seeds > 1 else "")
+        """'99.48 % ± 0.03'."""
+        return f"{self.mean:.2f} %{self.spread_text}"
 
     @property
     def best_epoch(self) -> float:
@@ -101,6 +116,12 @@ class ConfirmedFigure:
 def last_epochs_mean(curve: tuple[float, ...]) -> float:
     """Mean of the last epochs of a curve, or of all where there are fewer."""
     return statistics.fmean(curve[-LAST_EPOCHS:])
+
+
+def last_epochs_text(num_epochs: int) -> str:
+    """Return what a training of `num_epochs` is judged by: 'the last 3 epochs', or as many as there are."""
+    count = min(num_epochs, LAST_EPOCHS)
+    return f"the last {count} epochs" if count > 1 else "the last epoch"
 
 
 def standard_error(accuracy: float, num_images: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import fields
@@ -43,6 +44,9 @@ def resolve_settings(
     if "max_params" not in plain:
         raise UsageError("`max_params` is missing; for example: nas search --max-params 8000 --target 99.4")
     settings = decode(StudySettings, plain, "this search")
+    if settings.target is not None and settings.target <= 1:
+        percent = f"{100 * settings.target:g}"
+        raise UsageError(f"`target` {settings.target:g}: give it in percent; did you mean {percent}?")
     if name is None:
         data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(settings.dataset).name).strip("-") or "images"
         name = f"{data}-{Path(settings.space).stem}-{settings.max_params}"
@@ -65,7 +69,7 @@ def _with_absolute_paths(plain: Mapping[str, Any], folder: Path) -> dict[str, An
 
 def dataset_path(name: str, folder: Path = Path()) -> str:
     """Return the whole path of a person's own images, which start at `folder`; a known name stays as it is."""
-    path = folder / Path(name).expanduser()
+    path = folder / os.path.expanduser(name)  # unlike Path's, it leaves the name of a user who is not known as it is
     return name if name in KNOWN_DATASETS or not path.exists() else str(path.resolve())
 
 

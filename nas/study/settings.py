@@ -34,7 +34,7 @@ class StudySettings:
     target: Annotated[float, Bounds(0.0, 100.0)] | None = None  # percent of the test set
     stop_at_first: bool = False  # end at the first network that meets the target, not at the smallest to be found
     max_trials: Annotated[int, Bounds(1, 1_000_000)] | None = None  # finished trials at which the search ends
-    max_seconds: Annotated[float, Bounds(0.0, 1e9)] | None = None  # after which no trial is started
+    max_seconds: Annotated[float, Bounds(0.0, 1e9)] | None = None  # of all runs together, confirmations included
     num_seeds: Annotated[int, Bounds(1, 100)] = 3  # trainings of a confirmation
 
     @property

@@ -55,7 +55,7 @@ def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
     }
     if figure:
         row["test_accuracy"] = round(figure.mean, 4)
-        row["test_spread"] = round(figure.spread, 4) if figure.num_seeds > 1 else None
+        row["test_spread"] = _rounded(figure.spread)
         row["consistent"] = figure.consistent(target) if target is not None else None
         row["best_epoch"] = round(figure.best_epoch, 4)
     return row
@@ -69,9 +69,7 @@ def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: 
     ]
     for record in front_records(records):
         figure = record.confirmed
-        test = "not confirmed" if figure is None else f"{figure.mean:.2f}"
-        if figure is not None and figure.num_seeds > 1:
-            test += f" ± {figure.spread:.2f}"
+        test = "not confirmed" if figure is None else f"{figure.mean:.2f}{figure.spread_text}"
         every = "" if figure is None or target is None else ("yes" if figure.consistent(target) else "no")
         best = f"{figure.best_epoch:.2f}" if figure else ""
         seeds = str(figure.num_seeds) if figure else ""
@@ -92,7 +90,7 @@ def test_set_note(records: Sequence[TrialRecord]) -> str:
     if not readings:
         return "The test set was not read."
     text = f"The test set was read after {_counted(readings, 'training')} of {_counted(len(confirmed), 'network')}"
-    spreads = [f.spread for f in confirmed if f.num_seeds > 1]
+    spreads = [f.spread for f in confirmed if f.spread is not None]
     if not spreads:
         return (
             f"{text}. With one seed each, how far two runs differ by luck is not known; on 10,000 images at 99.4 % it "
@@ -108,6 +106,10 @@ def test_set_note(records: Sequence[TrialRecord]) -> str:
     # Twice the standard deviation of a difference of two.
     noise = 2 * 2**0.5 * spread
     return f"{text}. Going by the seeds, a difference below about {noise:.2f} points between two single runs is noise."
+
+
+def _rounded(points: float | None) -> float | None:
+    return None if points is None else round(points, 4)
 
 
 def _counted(number: int, noun: str) -> str:
@@ -130,7 +132,7 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
                 "epochs": len(r.validation_curve),
                 "validation_accuracy": round(r.validation_accuracy, 4) if r.validation_curve else None,
                 "test_accuracy": round(r.confirmed.mean, 4) if r.confirmed else None,
-                "test_spread": round(r.confirmed.spread, 4) if r.confirmed else None,
+                "test_spread": _rounded(r.confirmed.spread) if r.confirmed else None,
                 "seeds": r.confirmed.num_seeds if r.confirmed else 0,
                 "train_seconds": r.train_seconds,
                 "digest": r.digest,

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas.report.axes import front_axes
+from nas.report.axes import far_references, front_axes
 from nas.study.front import confirmed_front
 from nas.study.landmarks import references
 from nas.study.records import TrialRecord
@@ -69,7 +69,8 @@ def front_plot(records: Sequence[TrialRecord], settings: StudySettings, marks: M
     for r in completed:
         put(r.num_params, r.validation_accuracy, marks.trial)
     for network in published:
-        put(network.num_params, network.best_test_accuracy, marks.reference)
+        if axes.holds(network.num_params, network.best_test_accuracy):
+            put(network.num_params, network.best_test_accuracy, marks.reference)
     for r, figure in confirmed:
         put(r.num_params, figure.mean, marks.confirmed)
     labels = {row(a): f"{a:g}" for a in axes.accuracy_labels()}
@@ -83,7 +84,10 @@ def front_plot(records: Sequence[TrialRecord], settings: StudySettings, marks: M
         legend.append(f"{marks.reference} published")
     if target is not None:
         legend.append(f"{marks.target} target")
-    return "\n".join([*lines, " " * _MARGIN + "   ".join(legend)])
+    lines.append(" " * _MARGIN + "   ".join(legend))
+    if far := far_references(axes, settings):
+        lines.append(" " * _MARGIN + "outside: " + ", ".join(network.name for network, _ in far))
+    return "\n".join(lines)
 
 
 def _size_labels(labels: Sequence[tuple[int, str]]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from types import TracebackType
@@ -42,14 +43,16 @@ class SearchView:
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._console.is_terminal:
-            self._live.stop()
+            with contextlib.suppress(OSError):
+                self._live.stop()
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the table on a terminal."""
-        if self._console.is_terminal:
-            self._console.print(text, highlight=False)
-        else:
-            print(text, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a terminal that was closed; the search goes on, or hears of it by a signal
+            if self._console.is_terminal:
+                self._console.print(text, highlight=False)
+            else:
+                print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Do nothing: the last table stays until the view is left."""
@@ -59,12 +62,13 @@ class SearchView:
         began = time.monotonic()
         if began < self._next:
             return
-        if self._console.is_terminal:
-            self._live.update(Group(Text(status_line(snapshot)), _front(snapshot), _running(snapshot.running)))
-            self._next = began + max(DRAW_EVERY, (time.monotonic() - began) / MOST_OF_TIME)
-        else:
-            print(status_line(snapshot), file=sys.stderr, flush=True)
-            self._next = began + LINE_EVERY
+        with contextlib.suppress(OSError):
+            if self._console.is_terminal:
+                self._live.update(Group(Text(status_line(snapshot)), _front(snapshot), _running(snapshot.running)))
+            else:
+                print(status_line(snapshot), file=sys.stderr, flush=True)
+        took = time.monotonic() - began
+        self._next = began + (max(DRAW_EVERY, took / MOST_OF_TIME) if self._console.is_terminal else LINE_EVERY)
 
 
 def status_line(snapshot: Snapshot) -> str:
@@ -92,7 +96,7 @@ def _clock(snapshot: Snapshot) -> str:
     s = snapshot.settings
     left = []
     if s.max_seconds is not None:
-        left.append(max(s.max_seconds - snapshot.seconds, 0.0))
+        left.append(max(s.max_seconds - snapshot.seconds_before - snapshot.seconds, 0.0))
     done = sum(r.fate in ("completed", "stopped", "failed") for r in snapshot.records)
     fresh = done - snapshot.trials_at_start
     if s.trials_limit is not None and fresh > 0:

@@ -123,7 +123,7 @@ def _fingerprint(compiler: list[str], version: str) -> str:
     cpu = platform.machine()
     if (cpuinfo := Path("/proc/cpuinfo")).exists():
         cpu += next((line for line in cpuinfo.read_text().splitlines() if line.startswith(("flags", "Features"))), "")
-    made_of = (SOURCE.read_text(), compiler, version, FLAGS, cpu)
+    made_of = (SOURCE.read_text("utf-8"), compiler, version, FLAGS, cpu)
     return hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
 
 

@@ -26,7 +26,7 @@ class Report:
     """The result of a training's turn: an Epoch for each of its seeds, or the error that ended it."""
 
     training: Training
-    what: tuple[Epoch, ...] | NasError | RuntimeError
+    what: tuple[Epoch, ...] | NasError | RuntimeError | OSError
 
 
 def count_fitting(bytes_each: int, bytes_available: int) -> int:
@@ -80,8 +80,8 @@ class SharedDevice:
         for training in tuple(self._trainings):
             try:
                 epochs = training.advance()
-            except (NasError, RuntimeError) as error:
-                if not isinstance(error, NasError) and not self._device.still_works():
+            except (NasError, RuntimeError, OSError) as error:
+                if isinstance(error, RuntimeError) and not self._device.still_works():
                     raise
                 if isinstance(error, OutOfMemoryError):
                     self.admit_fewer(self.num_seeds)

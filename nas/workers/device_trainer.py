@@ -11,7 +11,7 @@ from torch import nn
 
 from nas.arch import lower
 from nas.data.split import Parts
-from nas.errors import NasError, OutOfMemoryError
+from nas.errors import BudgetError, InvalidError, NasError, OutOfMemoryError, TrainingError
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
 from nas.train.device import Device, device_of
@@ -105,7 +105,7 @@ class Trainer:
             data = self._prepare(jobs[0].confirms)
             networks = [_build_network(job) for job in jobs]
             training = Training(networks, jobs[0].recipe, data, [job.seed for job in jobs])
-        except (NasError, RuntimeError) as error:
+        except (NasError, RuntimeError, OSError) as error:
             if isinstance(error, NotImplementedError) and len(jobs) > 1:  # a layer not known for several seeds
                 return [event for job in jobs for event in self._begin([job])]
             if not isinstance(error, NasError) and not self._device.still_works():
@@ -167,4 +167,10 @@ def _failure_of(error: Exception) -> Finished:
     memory = isinstance(error, OutOfMemoryError) or is_out_of_memory(error)
     text = str(error)[:200].partition("\n")[0]
     reason = str(error) if isinstance(error, NasError) else f"{type(error).__name__}: {text}"
-    return Finished(reason, "memory" if memory else "training")
+    if memory:
+        return Finished(reason, "memory")
+    # What a network or its recipe cannot be blamed for: the compiler, the device, the disk, the images.
+    machine = isinstance(error, OSError) or (
+        isinstance(error, NasError) and not isinstance(error, TrainingError | InvalidError | BudgetError)
+    )
+    return Finished(reason, "machine" if machine else "training")

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM without a torn study: a request to stop is honored between two writes, never within one."""
+"""Ctrl-C, SIGTERM and a closed terminal without a torn study: they are honored between two writes, never within one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+STOP_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
+
+def signals_to_handle() -> tuple[signal.Signals, ...]:
+    """Return the signals that end a search: none outside the main thread; not those that `nohup` has ignored."""
+    if threading.current_thread() is not threading.main_thread():
+        return ()
+    return tuple(s for s in STOP_SIGNALS if s != getattr(signal, "SIGHUP", None) or not _is_ignored(s))
+
+
+def _is_ignored(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 class Interrupts:
@@ -26,9 +40,8 @@ class Interrupts:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Take over SIGINT and SIGTERM for the body, unless another thread than the main one runs it."""
-        ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-        before = {number: signal.signal(number, self._handle) for number in ours}
+        """Take over the signals that end a search for the body, unless another thread than the main one runs it."""
+        before = {number: signal.signal(number, self._handle) for number in signals_to_handle()}
         try:
             yield
         finally:

@@ -33,7 +33,8 @@ class Finished:
     """The last message about a job: the trained network, or the reason why it failed."""
 
     reason: str = ""  # empty when it ended well
-    cause: Literal["training", "memory", "worker"] = "training"  # what failed; the last two may be the machine's fault
+    # What failed. Memory and workers may be the machine's fault; "machine" surely is, and would fail any training.
+    cause: Literal["training", "memory", "worker", "machine"] = "training"
     network: bytes = b""  # what `TrainedNetwork.to_bytes` gives; empty when it failed
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
 from typing import Self
@@ -18,15 +17,16 @@ from nas.data.split import Parts
 from nas.train.device import use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.in_process import InProcessWorker
-from nas.workers.interrupt import Interrupts
+from nas.workers.interrupt import Interrupts, signals_to_handle
 from nas.workers.messages import News, Orders
+from nas.workers.shared_images import ImagesInFile, share
 from nas.workers.worker import Worker, WorkerDied
 
 
 class ProcessWorker(Worker):
     """Trains in a process of its own, which goes on without waiting for answers."""
 
-    def __init__(self, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
+    def __init__(self, parts: Parts | ImagesInFile, device: torch.device, trials_per_device: int | None) -> None:
         super().__init__(trials_per_device, joins_seeds=False)
         self._arguments = (parts, device, trials_per_device)
         self._start()
@@ -73,13 +73,12 @@ class ProcessWorker(Worker):
 
 @contextlib.contextmanager
 def _signals_ignored() -> Iterator[None]:
-    """Have a process that is started in the body ignore SIGINT and SIGTERM from its first instruction on.
+    """Have a process that is started in the body ignore what ends a search from its first instruction on.
 
-    Both may reach the whole process group, and the coordinator alone decides what they mean: if a worker died of one
-    first, its trial would fail. Blocking the signals does not last, since starting a process unblocks them.
+    Such a signal may reach the whole process group, and the coordinator alone decides what it means: if a worker died
+    of one first, its trial would fail. Blocking signals does not last, since starting a process unblocks them.
     """
-    ours = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in ours}
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals_to_handle()}
     try:
         yield
     finally:
@@ -102,34 +101,48 @@ def _main_module_hidden() -> Iterator[None]:
         sys.modules["__main__"] = program
 
 
-def _serve(connection: Connection, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
+def _serve(
+    connection: Connection, parts: Parts | ImagesInFile, device: torch.device, trials_per_device: int | None
+) -> None:
     """Train what `connection` orders, until the coordinator is gone or the device can compute nothing more."""
     use_one_thread(device)
-    trainer = Trainer(parts, device, trials_per_device)
+    trainer = Trainer(parts.open() if isinstance(parts, ImagesInFile) else parts, device, trials_per_device)
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone
         while True:
             orders = connection.recv() if trainer.is_idle or connection.poll() else Orders()
             try:
                 news = trainer.exchange(orders)
-            except RuntimeError as error:
+            except (RuntimeError, MemoryError) as error:
                 connection.send(WorkerDied(f"{device} gave up: {str(error)[:200].partition(chr(10))[0]}"))
                 return
             if news.events:
                 connection.send(news)
 
 
+@contextlib.contextmanager
 def local_workers(
-    parts: Parts, devices: Sequence[torch.device], trials_per_device: int | None, interrupts: Interrupts
-) -> list[Worker]:
-    """Return a worker for each of `devices`, which may name one several times.
+    parts: Parts,
+    devices: Sequence[torch.device],
+    trials_per_device: int | None,
+    interrupts: Interrupts,
+    say: Callable[[str], None] = lambda _: None,
+) -> Iterator[Sequence[Worker]]:
+    """Yield a worker for each of `devices`, which may name one several times.
 
     A single CPU worker trains in this process. All others get a process each. They share one copy of the images. A GPU
     then goes on computing while the coordinator decides, and gets a new process after an error that ends one.
     """
     if [device.type for device in devices] == ["cpu"]:
         use_one_thread(devices[0])
-        return [InProcessWorker(Trainer(parts, devices[0], trials_per_device), trials_per_device, interrupts)]
-    for images in (parts.train, parts.validation, parts.whole_train, parts.test):
-        images.images.share_memory_()  # type: ignore[no-untyped-call]
-        images.labels.share_memory_()  # type: ignore[no-untyped-call]
-    return [ProcessWorker(parts, device, trials_per_device) for device in devices]
+        yield [InProcessWorker(Trainer(parts, devices[0], trials_per_device), trials_per_device, interrupts)]
+        return
+    shared, workers = share(parts, say), list[Worker]()
+    try:
+        for device in devices:
+            workers.append(ProcessWorker(shared, device, trials_per_device))
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
+        if isinstance(shared, ImagesInFile):
+            shared.close()

@@ -180,3 +180,35 @@ def test_twenty_kills_of_each_lose_nothing(nas: Nas, address: StorageAddress) ->
     print(json.dumps(report | {"seconds": round(time.monotonic() - began)}))
     assert sum(hits) == kills
     assert killed == kills
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_a_worker_that_is_held_up_for_a_minute_loses_nothing(nas: Nas, address: StorageAddress) -> None:
+    process = start(nas, address, 60)
+    while not finished(address):
+        time.sleep(0.1)
+        assert process.poll() is None
+    stopped, *_ = workers_of(process.pid)
+    os.kill(stopped, signal.SIGSTOP)
+    before = len(finished(address))
+    time.sleep(60)
+    assert process.poll() is None
+    assert len(finished(address)) > before, "the other worker went on"
+    os.kill(stopped, signal.SIGCONT)
+    assert nas.finish(process, 600).rc == 0
+    check(nas, address, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["sqlite"], indirect=True)
+def test_a_study_that_is_moved_between_runs_loses_nothing(nas: Nas, address: StorageAddress) -> None:
+    rng = random.Random(1)
+    for place in ("first", "second", "third"):
+        kill_coordinator(nas, address, 40, rng.uniform(4, 10))
+        elsewhere = nas.cwd.with_name(place)
+        nas.cwd.rename(elsewhere)
+        nas.cwd = elsewhere
+        address = StorageAddress.of_file(nas.cwd / "studies" / NAME / "run/study.db")
+    assert nas.finish(start(nas, address, 40), 600).rc == 0
+    check(nas, address, 40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def _simulated(monkeypatch: pytest.MonkeyPatch) -> None:
         return SimulatedTraining(tuple(40.0 + job.seed % 50 + epoch for epoch in range(job.recipe.epochs)), images=100)
 
     # A new simulation for each search, as the workers of a search are closed with it.
-    monkeypatch.setattr(search_module, "local_workers", lambda *_: Simulation(train).workers)
+    monkeypatch.setattr(search_module, "local_workers", lambda *_: nullcontext(Simulation(train).workers))
 
 
 simulated = pytest.mark.usefixtures("_simulated")
@@ -339,3 +340,11 @@ def test_what_is_enqueued_while_the_search_runs_is_trained(tmp_path: Path) -> No
     assert outcome.records[2].fate in ("completed", "stopped")
     assert [r.number for r in outcome.records] == [0, 1, 2, 3]
     assert Store(folder).records() == outcome.records
+
+
+@pytest.mark.parametrize("target", [2.0, 10.0])
+def test_a_target_that_guessing_meets_is_refused(target: float, tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "chance")
+    with pytest.raises(UsageError, match=rf"`target` {target:g} %: to answer 'digits' .* is right in 10\.\d % already"):
+        _search(folder, replace(SETTINGS, target=target))
+    assert not folder.exists

@@ -103,7 +103,7 @@ PROBLEMS: list[tuple[str, str]] = [
     ),
     (
         BODY.format('{ type = "block", width = 8, norm_act = { activation = "rulu" } }'),
-        "body[0].norm_act.activation: 'rulu' is not known; did you mean 'relu' or 'prelu' or 'silu'?",
+        "body[0].norm_act.activation: 'rulu' is not known; did you mean 'relu' or 'prelu'?",
     ),
     (
         BODY.format('{ type = "block", width = 8, norm_act = { dropout = 1.0 } }'),
@@ -126,7 +126,7 @@ PROBLEMS: list[tuple[str, str]] = [
     (HEADER + 'body = []\nnorm_act = { nrom = "batch" }', "norm_act.nrom: unknown key; did you mean 'norm'?"),
     (
         BODY.format("") + 'head = { kind = "gap" }',
-        "head.kind: 'gap' is not known; did you mean 'gap_conv' or 'conv_gap'?",
+        "head.kind: 'gap' is not known; did you mean 'conv_gap' or 'gap_conv' or 'gap_linear'?",
     ),
     (HEADER + "body = []\nrecipe = { epochs = 0 }", "recipe.epochs: 0 is below 1, the least"),
     (HEADER + "body = []\nrecipe = { learning_rate = nan }", "recipe.learning_rate: nan is not a finite number"),

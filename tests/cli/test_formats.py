@@ -55,7 +55,7 @@ def folder_study(tmp_path_factory: pytest.TempPathFactory) -> Nas:
     make_images(home / "images")
     nas = Nas(home, home / "home")
     where = ("--dataset", "images", "--image-size", 8, "--gray", "--space", "tiny_digits", "--max-params", 1500)
-    small = ("--trials", 2, "--epochs", 2, "--seeds", 1, "--workers", 1, "--target", 10, "--name", "own")
+    small = ("--trials", 2, "--epochs", 2, "--seeds", 1, "--workers", 1, "--name", "own")
     ended = nas("search", *where, *small, timeout=300)
     assert ended.rc == 0, ended.err
     return nas

@@ -71,7 +71,7 @@ def assert_none_alive(session: int) -> None:
     assert alive_in_session(session) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_group_leaves_a_study_that_resumes(number: signal.Signals, nas: Nas) -> None:
     (nas.cwd / "slow.toml").write_text(SLOW)
     study = nas.cwd / "somewhere else/cut"
@@ -117,3 +117,19 @@ def test_a_signal_before_the_first_epoch_ends_it_too(number: signal.Signals, wor
     ended = nas.finish(process, 30)
     assert ended.rc == 130 or (workers == 0 and ended.rc == -number), ended.err
     assert_none_alive(process.pid)
+
+
+@pytest.mark.parametrize("delay", [0.3, 0.7, 1.0, 4.0])
+def test_ctrl_c_twice_at_once_ends_it_without_a_traceback(delay: float, nas: Nas) -> None:
+    """In the first second, while it still imports, or later: what there is then goes on with the same command."""
+    command = ("search", "--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--name", "twice")
+    process = nas.start(*command, "--trials", 400, "--workers", 1)
+    time.sleep(delay)
+    for _ in range(2):
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.05)
+    ended = nas.finish(process, 60)
+    assert ended.rc in (130, -signal.SIGINT), ended.err
+    assert_none_alive(process.pid)
+    assert "RUNNING" not in states(nas.cwd / "studies/twice")

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from optuna.storages import InMemoryStorage
 from simulated_searches import SETTINGS, rising, run_search
 from watching import Watching
 
 from nas.coordinator.coordinator import MOST_DEATHS
 from nas.coordinator.snapshot import Snapshot
+from nas.errors import MachineError
 from nas.workers.messages import Finished, Job, JobKey
 from nas.workers.simulated import LookUp, SimulatedTraining, Simulation
 
@@ -126,3 +128,26 @@ def test_a_search_ends_with_the_time_of_a_simulation(tmp_path: Path) -> None:
     assert simulation.now == 7.0
     assert Counter(r.fate for r in store.records()) == {"completed": 4, "interrupted": 2}
     assert [r.train_seconds for r in store.records()] == [3.0] * 4 + [1.0] * 2
+
+
+@pytest.mark.parametrize("confirms", [False, True])
+def test_a_fault_of_the_machine_ends_the_search_and_uses_up_no_trial(confirms: bool, tmp_path: Path) -> None:
+    def train(job: Job, attempt: int) -> SimulatedTraining:
+        is_hit = job.confirms == confirms and (confirms or job.key[0] == 1)
+        return SimulatedTraining((10.0,), end=Finished("cannot read x.so", "machine")) if is_hit else rising()
+
+    storage = InMemoryStorage()
+    with pytest.raises(MachineError, match=r"cannot read x\.so; nothing was counted against"):
+        run_search(tmp_path, Simulation(train), storage=storage)
+    fates = [r.fate for r in run_search(tmp_path, Simulation(lambda *_: rising()), storage=storage).records()]
+    assert fates == ["completed"] * 3
+
+
+def test_a_machine_on_which_no_training_gets_anywhere_ends_the_search(tmp_path: Path) -> None:
+    simulation = Simulation(lambda job, attempt: SimulatedTraining((), end=Finished(DIED, "worker")))
+    storage = InMemoryStorage()
+    with pytest.raises(MachineError, match=r"no training ends its first epoch on this machine: the worker"):
+        run_search(tmp_path, simulation, storage=storage)
+    assert len(simulation.runs) == MOST_DEATHS
+    store = run_search(tmp_path, Simulation(lambda *_: rising()), storage=storage)
+    assert [r.fate for r in store.records()] == ["completed"] * 3

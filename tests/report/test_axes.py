@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
-from made_up_studies import SETTINGS, made_up_records
+from made_up_studies import FACTS, SETTINGS, made_up_records
 
-from nas.report.axes import FrontAxes, LogRange, error_of, front_axes
+from nas.report.axes import FrontAxes, LogRange, error_of, far_references, front_axes
 from nas.report.front_plotly import front_figure
+from nas.report.front_svg import front_svg
+from nas.report.page import report_html
 from nas.study.records import Confirmation, TrialRecord
 from nas.study.settings import StudySettings
+from nas.terminal.front_plot import front_plot
 
 UNPUBLISHED = StudySettings(8000, dataset="digits")
 
@@ -34,6 +38,49 @@ def test_a_bar_that_comes_close_to_100_percent_does_not_flatten_the_rest() -> No
     mean = (98.0 + 99.98) / 2
     assert axes.errors.least == pytest.approx(0.8 * error_of(mean) / 3, rel=1e-2)
     assert axes.y(mean - 1.4) < 1  # the lower end of the bar, a standard deviation away
+
+
+@pytest.mark.parametrize(
+    ("validation", "num_params", "arrow"), [(51.0, 9_048, "↑"), (99.3, 400, "→"), (70.0, 400, "↗")]
+)
+def test_the_first_view_is_of_the_studys_own_networks(validation: float, num_params: int, arrow: str) -> None:
+    """Published networks that lie far off would leave a corner of the picture to them; they are named at its edge."""
+    settings = StudySettings(round(1.1 * num_params))
+    own = [trial(0, num_params // 3, validation - 1), trial(1, num_params, validation)]
+    axes = front_axes(own, settings)
+    assert all(axes.holds(r.num_params, r.validation_accuracy) for r in own)
+    assert axes.y(validation - 1) - axes.y(validation) > 0.04
+    assert axes.x(num_params) - axes.x(num_params // 3) > 0.5
+    far = far_references(axes, settings)
+    assert far
+    assert arrow in {direction for _, direction in far}
+    assert not any(axes.holds(network.num_params, network.best_test_accuracy) for network, _ in far)
+    picture, plot = front_svg(own, settings), front_plot(own, settings)
+    assert all(f"{network.name}: {network.num_params:,} parameters" in picture for network, _ in far)
+    assert "outside: " in plot
+    assert all(network.name in plot for network, _ in far)
+
+
+def test_published_networks_near_the_studys_own_are_in_the_picture() -> None:
+    axes = front_axes(made_up_records(300), SETTINGS)
+    assert axes.holds(7_788, 99.45)
+    assert axes.holds(9_596, 99.32)
+
+
+def test_before_any_trial_the_picture_is_of_the_published_networks() -> None:
+    assert far_references(front_axes([], SETTINGS), SETTINGS) == []
+
+
+def test_a_single_seed_has_neither_bar_nor_deviation() -> None:
+    record = trial(0, 1000, 98.0, (98.5,))
+    figure = front_figure([record], UNPUBLISHED).to_json()
+    assert "over 1 seed" in figure
+    assert "±" not in figure
+    page = report_html(replace(FACTS, document=replace(FACTS.document, settings=UNPUBLISHED)), [record], {})
+    assert "98.50" in page
+    assert "± 0.00" not in page
+    assert "1 seed" in page
+    assert front_svg([record], UNPUBLISHED).count("h8M") == 0  # the ends of a bar
 
 
 def test_places_are_shares_of_a_log_scale() -> None:

@@ -66,6 +66,31 @@ def test_what_met_the_target_is_the_smallest_that_did(records: list[TrialRecord]
     assert (met.num_params if met else None) == min(sizes, default=None)
 
 
+@given(trials())
+def test_without_a_target_the_most_accurate_in_validation_answers(records: list[TrialRecord]) -> None:
+    """Whatever was confirmed: the smallest of the front may be the first that was, or the only one."""
+    settings = StudySettings(1000, num_seeds=1)
+    completed = [r for r in records if r.fate == "completed"]
+    best = best_record(records, settings)
+    if not completed:
+        return
+    assert best is not None
+    assert best.validation_accuracy == max(r.validation_accuracy for r in completed)
+    text = answer_text(records, settings)
+    assert ("in validation (trial" in text) == (best.confirmed is None)
+    assert ("not confirmed on the test set yet" in text) == (best.confirmed is None)
+
+
+@pytest.mark.parametrize(("epochs", "text"), [(1, "mean of the last epoch"), (2, "the last 2 epochs"), (9, "3 epochs")])
+def test_what_a_figure_is_the_mean_of_is_said_as_it_is(epochs: int, text: str) -> None:
+    seeds = (Confirmation(0, (98.0,) * epochs, 1.0),)
+    record = TrialRecord(0, "completed", 500, 0, 0, "", {}, 0, (98.0,) * epochs, 1.0, confirmations=seeds)
+    answer = answer_text([record], StudySettings(1000, target=97.0, num_seeds=1))
+    assert text in answer
+    assert "(1 seed, " in answer
+    assert "±" not in answer
+
+
 @pytest.mark.parametrize("sizes", [(900, 500), (500, 900)])
 def test_of_equally_accurate_networks_the_smallest_answers(sizes: tuple[int, int]) -> None:
     records = [

@@ -37,7 +37,8 @@ def number(least: int, most: int) -> st.SearchStrategy[int | None]:
 
 
 # A data set that looks like a person's home folder would be looked up there.
-TEXTS = st.text(min_size=1).filter(lambda text: not text.startswith("~"))
+# No argument of a program holds a zero byte.
+TEXTS = st.text(min_size=1).filter(lambda text: not text.startswith("~") and "\0" not in text)
 STUDIES = st.builds(
     StudySettings,
     max_params=st.integers(1, 1_000_000_000),
@@ -50,7 +51,7 @@ STUDIES = st.builds(
     epochs=number(1, 10_000),
     seed=st.integers(0, 2**31 - 1),
     warm_start=st.lists(TEXTS | TEXTS.map(lambda text: f"{text}.toml"), max_size=3).map(tuple),
-    target=st.none() | st.floats(0, 100),
+    target=st.none() | st.floats(1, 100, exclude_min=True),  # percent; up to 1 it is taken for a share
     stop_at_first=st.booleans(),
     max_trials=number(1, 1_000_000),
     max_seconds=st.none() | st.floats(0, 1e9),

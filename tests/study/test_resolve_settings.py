@@ -102,3 +102,9 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path, "a")
     folder.create(StudyDocument(settings, FINGERPRINTS), "")
     assert folder.settings() == settings
+
+
+@pytest.mark.parametrize(("target", "percent"), [(0.97, "97"), (0.994, "99.4"), (1.0, "100")])
+def test_a_target_that_is_a_share_is_refused(target: float, percent: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"`target` {target:g}: give it in percent; did you mean {percent}\?"):
+        resolve_settings({"max_params": 900, "target": target}, tmp_path)

@@ -115,8 +115,8 @@ def _jobs(count: int, epochs: int) -> list[Job]:
 
 def test_all_trainings_of_a_process_that_dies_are_returned_and_a_new_one_takes_them() -> None:
     parts = parts_of(load_dataset("digits"), 0)
-    pool = WorkerPool(local_workers(parts, [CPU, CPU], 2, Interrupts()))
-    try:
+    with local_workers(parts, [CPU, CPU], 2, Interrupts()) as workers:
+        pool = WorkerPool(workers)
         worker, other = pool.workers
         assert isinstance(worker, ProcessWorker)
         assert worker.room == 2
@@ -142,13 +142,12 @@ def test_all_trainings_of_a_process_that_dies_are_returned_and_a_new_one_takes_t
         assert isinstance(told[-1].what, Finished)
         assert told[-1].what.network
         assert other.jobs == {}
-    finally:
-        pool.close()
 
 
 def test_nothing_more_is_heard_of_a_job_that_was_stopped() -> None:
     parts = parts_of(load_dataset("digits"), 0)
-    (worker,) = local_workers(parts, [CPU], 2, Interrupts())
+    with local_workers(parts, [CPU], 2, Interrupts()) as (worker,):
+        pass
     pool = WorkerPool([worker])
     endless, short = _jobs(2, epochs=10_000)
     worker.submit(endless, replace(short, recipe=replace(short.recipe, epochs=3)))

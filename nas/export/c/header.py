@@ -154,7 +154,7 @@ class _Header:
         ]
         text = Template(opening).substitute(values, work_bytes=work_bytes, work_bytes_text=f"{work_bytes:,}")
         try:
-            path.write_text(text + with_prefix("\n".join(code), self._prefix))
+            path.write_text(text + with_prefix("\n".join(code), self._prefix), "utf-8")
         except OSError as error:
             raise ExportError(f"cannot write {path}: {error.strerror or error}; choose another `output`") from None
 

@@ -71,7 +71,7 @@ def load_c(path: Path) -> CNetwork:
         VerificationError: the file is missing, was not written by `write_c`, or does not compile without a warning.
     """
     try:
-        text = path.read_text()
+        text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise VerificationError(f"cannot read {path}: {error}; give a header that `nas export` wrote") from None
     line = re.search(METADATA, text, re.MULTILINE)
@@ -105,8 +105,8 @@ def _compile(path: Path, header: str, prefix: str) -> Any:
         raise ExportError("a C header is read by compiling it, and there is no C compiler; install gcc, or set CC")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        (folder / "network.h").write_text(header)
-        (folder / "run.c").write_text(read_template("run.c"))
+        (folder / "network.h").write_text(header, "utf-8")
+        (folder / "run.c").write_text(read_template("run.c"), "utf-8")
         functions = f"-DFORWARD={prefix}_forward", f"-DPREDICT={prefix}_predict"
         files = "-include", folder / "network.h", "-o", folder / "network.so", folder / "run.c"
         command = [*compiler, *FLAGS, *functions, "-shared", "-fPIC", *map(str, files), "-lm"]

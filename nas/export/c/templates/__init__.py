@@ -20,7 +20,7 @@ class Functions(NamedTuple):
 
 def read_template(name: str) -> str:
     """Return the text of a file of this folder."""
-    return (files(__name__) / name).read_text()
+    return (files(__name__) / name).read_text("utf-8")
 
 
 def read_functions(name: str) -> Functions:
