@@ -270,6 +270,7 @@ def seeds(task: Task, report: Report) -> None:
 
 def agreement(task: Task, report: Report) -> None:
     """The same networks and recipes on the CPU and on the device, several seeds: accuracy, with 95 % intervals."""
+    from nas.train.cpu_kernels import load_kernels
     from nas.train.device_sharing import SharedDevice
     from nas.train.engine import Training
 
@@ -295,6 +296,7 @@ def agreement(task: Task, report: Report) -> None:
         if training.is_done:
             found[trainings[training]]["device"].append(epoch.accuracy)
     report(device_seconds=round(time.perf_counter() - started, 1))
+    load_kernels()  # compiled once, before all processes want them at once
     started, name_of_dataset = time.perf_counter(), task.dataset.name
     with ProcessPoolExecutor(min(available_cores(), len(jobs)), mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(train_on_cpu, name_of_dataset, images, *cases[name], seed) for name, seed in jobs]
