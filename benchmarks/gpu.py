@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas.data.images import Dataset
-    from nas.train.device import Device
+    from nas.train.device_interface import Device
     from nas.train.device_sharing import SharedDevice
     from nas.train.engine import Training
     from nas.train.epoch import Epoch

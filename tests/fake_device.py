@@ -1,8 +1,8 @@
 """A device that behaves as a GPU does, without one: its work is queued, captured, replayed, and fails as it is told to.
 
-Tensors lie on the CPU. What is called while a stream is current is recorded, aten call by aten call, and runs later: when
-somebody looks at an event, in streams drawn at random. Until then a result is NaN (integers: 0), so that a value that is
-read too early, or one of a graph that is read after its next replay began, is a wrong one.
+Tensors lie on the CPU. What is called while a stream is current is recorded, aten call by aten call, and runs later:
+when somebody looks at an event, in streams drawn at random. Until then a result is NaN (integers: 0), so that a value
+that is read too early, or one of a graph that is read after its next replay began, is a wrong one.
 """
 
 from __future__ import annotations
@@ -18,13 +18,21 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
 
-from nas.train.device import Captured, Device, Event, Memory, Result
+from nas.train.device_interface import Captured, Device, Event, Memory, Result
 
 aten = torch.ops.aten
 # What waits for the device, since the host needs the answer. No capture allows it.
 WAITING = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::is_nonzero"}
 # What concerns memory and not values, and is done at once.
-AT_ONCE = {"aten::empty", "aten::empty_strided", "aten::empty_like", "aten::new_empty", "aten::new_empty_strided", "aten::set_", "aten::resize_"}
+AT_ONCE = {
+    "aten::empty",
+    "aten::empty_strided",
+    "aten::empty_like",
+    "aten::new_empty",
+    "aten::new_empty_strided",
+    "aten::set_",
+    "aten::resize_",
+}
 NOT_CAPTURED = "CUDA error: operation not permitted when stream is capturing"
 BYTES = 1_000  # of memory that a training takes
 
@@ -57,6 +65,9 @@ class _Recorder(TorchDispatchMode):
         self._device = device
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            with self:  # some return a copy or what they were given, as it comes
+                return func.decompose(*args, **(kwargs or {}))
         return self._device.call(func, args, kwargs or {})
 
 

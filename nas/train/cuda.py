@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.train.device import Captured, Device, Event, Memory, Result
+from nas.train.device_interface import Captured, Device, Event, Memory, Result
 from nas.train.memory_errors import is_out_of_memory
 
 

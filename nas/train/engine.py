@@ -22,7 +22,7 @@ from nas.arch import Recipe
 from nas.errors import OutOfMemoryError, TrainingError
 from nas.train.augment import augment
 from nas.train.cpu_kernels import fuse
-from nas.train.device import Event
+from nas.train.device_interface import Event
 from nas.train.epoch import Epoch
 from nas.train.memory_errors import is_out_of_memory
 from nas.train.optimizer import learning_rate_at, make_optimizer
