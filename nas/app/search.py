@@ -235,6 +235,12 @@ def _workers(
     if devices[0].type == "cpu" and load_kernels() is None:
         for watcher in watchers:
             watcher.say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
+    if devices[0].type == "cuda" and len(devices) > len(set(devices)):
+        for watcher in watchers:
+            watcher.say(
+                f"{len(devices)} workers share {len(set(devices))} GPU(s) and take turns there; a single worker trains "
+                f"several networks at once on its GPU, which is faster"
+            )
     local = local_workers(parts, devices, machine.trials_per_device, interrupts)
     try:
         yield local

@@ -9,12 +9,14 @@ import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from types import ModuleType
-from typing import Self
+from typing import Any, Self
 
 import torch
 import torch.multiprocessing
 
-from nas.data.split import Parts
+from nas.data.images import ImageSet
+from nas.data.split import IMAGE_SETS, Parts, tensors_of
+from nas.host import shared_memory
 from nas.train.device import use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.in_process import InProcessWorker
@@ -22,11 +24,31 @@ from nas.workers.interrupt import Interrupts
 from nas.workers.messages import News, Orders
 from nas.workers.worker import Worker, WorkerDied
 
+# Of what is free: a process that writes to more than there is gets no error, it is ended.
+SHARE_OF_SHARED_MEMORY = 0.8
+
+
+class PartsByValue:
+    """The images of a study for a process of its own, copied to it: torch itself would send them by shared memory."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all that is to be sent, without tensors."""
+        sets = {name: [tensor.numpy() for tensor in tensors_of(getattr(self.parts, name))] for name in IMAGE_SETS}
+        return {"sets": sets, "policy": self.parts.policy, "class_names": self.parts.class_names}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make tensors of what was sent."""
+        sets = {name: ImageSet(*map(torch.from_numpy, arrays)) for name, arrays in state["sets"].items()}
+        self.parts = Parts(**sets, policy=state["policy"], class_names=state["class_names"])
+
 
 class ProcessWorker(Worker):
     """Trains in a process of its own, which goes on without waiting for answers."""
 
-    def __init__(self, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
+    def __init__(self, parts: Parts | PartsByValue, device: torch.device, trials_per_device: int | None) -> None:
         super().__init__(trials_per_device, joins_seeds=False)
         self._arguments = (parts, device, trials_per_device)
         self._start()
@@ -102,14 +124,18 @@ def _main_module_hidden() -> Iterator[None]:
         sys.modules["__main__"] = program
 
 
-def _serve(connection: Connection, parts: Parts, device: torch.device, trials_per_device: int | None) -> None:
+def _serve(
+    connection: Connection, parts: Parts | PartsByValue, device: torch.device, trials_per_device: int | None
+) -> None:
     """Train what `connection` orders, until the coordinator is gone or the device can compute nothing more."""
     use_one_thread(device)
-    trainer = Trainer(parts, device, trials_per_device)
+    parts = parts.parts if isinstance(parts, PartsByValue) else parts
+    trainer: Trainer | None = None
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone
         while True:
-            orders = connection.recv() if trainer.is_idle or connection.poll() else Orders()
+            orders = connection.recv() if trainer is None or trainer.is_idle or connection.poll() else Orders()
             try:
+                trainer = trainer or Trainer(parts, device, trials_per_device)
                 news = trainer.exchange(orders)
             except RuntimeError as error:
                 connection.send(WorkerDied(f"{device} gave up: {str(error)[:200].partition(chr(10))[0]}"))
@@ -123,13 +149,17 @@ def local_workers(
 ) -> list[Worker]:
     """Return a worker for each of `devices`, which may name one several times.
 
-    A single CPU worker trains in this process. All others get a process each. They share one copy of the images. A GPU
-    then goes on computing while the coordinator decides, and gets a new process after an error that ends one.
+    A single CPU worker trains in this process. All others get a process each. They share one copy of the images, or
+    have one each where shared memory has no room for it, as in a container. A GPU then goes on computing while the
+    coordinator decides, and gets a new process after an error that ends one.
     """
     if [device.type for device in devices] == ["cpu"]:
         use_one_thread(devices[0])
         return [InProcessWorker(Trainer(parts, devices[0], trials_per_device), trials_per_device, interrupts)]
-    for images in (parts.train, parts.validation, parts.whole_train, parts.test):
-        images.images.share_memory_()  # type: ignore[no-untyped-call]
-        images.labels.share_memory_()  # type: ignore[no-untyped-call]
-    return [ProcessWorker(parts, device, trials_per_device) for device in devices]
+    tensors = [tensor for field in IMAGE_SETS for tensor in tensors_of(getattr(parts, field))]
+    memory, needed = shared_memory(), sum(tensor.nbytes for tensor in tensors)
+    has_room = memory is None or needed <= memory.free * SHARE_OF_SHARED_MEMORY
+    if has_room:
+        for tensor in tensors:
+            tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return [ProcessWorker(parts if has_room else PartsByValue(parts), d, trials_per_device) for d in devices]
