@@ -71,12 +71,23 @@ class _Recorder(TorchDispatchMode):
         return self._device.call(func, args, kwargs or {})
 
 
+class EagerDevice(Device):
+    """What a `FakeDevice` is held against: the same calls, each done at once."""
+
+    uses_kernels = False
+    layout = torch.contiguous_format
+
+    def __init__(self) -> None:
+        super().__init__(torch.device("cpu"))
+
+
 class FakeDevice(Device):
     """A GPU for tests. What it has done can be looked at, and what it is to do wrong can be told to it."""
 
     queues = True
     uses_kernels = False
     layout = torch.contiguous_format
+    type = "cuda"  # as of the torch.device in whose place it is given
 
     def __init__(self, order: int = 0, memory: int = 100 * BYTES) -> None:
         """`order` is the seed of the order in which streams run; `memory` is in bytes."""

@@ -155,7 +155,9 @@ class CudaDevice(Device):
 def _register(graph: torch.cuda.CUDAGraph, generators: Sequence[torch.Generator]) -> None:
     """Have the replays of `graph` advance `generators`. Newer versions of torch see to it, and warn of the call."""
     register: Any = getattr(graph, "register_generator_state", None)
-    with warnings.catch_warnings(), contextlib.suppress(AttributeError):
+    if register is None:
+        return
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for generator in generators:
             register(generator)
