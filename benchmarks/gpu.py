@@ -12,6 +12,7 @@ prints then means nothing.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import json
 import math
@@ -445,6 +446,7 @@ def serve(names: Sequence[str], device: str, quick: bool, batched_seeds: bool) -
     # What libraries print must not get between these lines.
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    atexit.register(lines.close)
 
     def end_with_watcher() -> None:
         sys.stdin.read()

@@ -87,8 +87,9 @@ def examine(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> Examine:
 
 def test_what_is_wrong_is_listed(examine: Examine, monkeypatch: pytest.MonkeyPatch) -> None:
     properties = namedtuple("properties", "name total_memory major minor")("A GPU", 8 * 10**9, 9, 0)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        doctor, "_torch_devices", lambda: [torch.device("cpu"), *(torch.device("cuda", i) for i in (0, 1))]
+    )
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     refusing, broken = FakeDevice(), FakeDevice()
     refusing.capture_faults, broken.sticky[1] = [RuntimeError(NOT_CAPTURED)], "CUDA error: out of order"
