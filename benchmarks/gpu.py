@@ -12,6 +12,7 @@ prints then means nothing.
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import json
 import math
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nas.data.images import Dataset
-    from nas.train.device import Device
+    from nas.train.device_interface import Device
     from nas.train.device_sharing import SharedDevice
     from nas.train.engine import Training
     from nas.train.epoch import Epoch
@@ -270,6 +271,7 @@ def seeds(task: Task, report: Report) -> None:
 
 def agreement(task: Task, report: Report) -> None:
     """The same networks and recipes on the CPU and on the device, several seeds: accuracy, with 95 % intervals."""
+    from nas.train.cpu_kernels import load_kernels
     from nas.train.device_sharing import SharedDevice
     from nas.train.engine import Training
 
@@ -295,6 +297,7 @@ def agreement(task: Task, report: Report) -> None:
         if training.is_done:
             found[trainings[training]]["device"].append(epoch.accuracy)
     report(device_seconds=round(time.perf_counter() - started, 1))
+    load_kernels()  # compiled once, before all processes want them at once
     started, name_of_dataset = time.perf_counter(), task.dataset.name
     with ProcessPoolExecutor(min(available_cores(), len(jobs)), mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(train_on_cpu, name_of_dataset, images, *cases[name], seed) for name, seed in jobs]
@@ -443,6 +446,7 @@ def serve(names: Sequence[str], device: str, quick: bool, batched_seeds: bool) -
     # What libraries print must not get between these lines.
     lines = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
+    atexit.register(lines.close)
 
     def end_with_watcher() -> None:
         sys.stdin.read()

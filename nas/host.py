@@ -1,4 +1,4 @@
-"""What is asked of this machine: installed software, the C compiler, the CPU, the cache folder."""
+"""What is asked of this machine: installed software, the C compiler, the CPU, memory, the cache folder."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from nas.errors import UsageError
 
@@ -65,13 +66,25 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def free_shared_memory() -> int | None:
-    """Return the bytes that processes may still share through /dev/shm; None where the system has no such limit."""
+class SharedMemory(NamedTuple):
+    """Bytes of the memory that processes share."""
+
+    total: int
+    free: int
+
+
+def shared_memory() -> SharedMemory | None:
+    """Return how much memory processes may share; None where no limit of its own is known. In Docker it is 64 MB."""
     try:
-        found = os.statvfs("/dev/shm")
-    except (AttributeError, OSError):  # Windows and macOS share by other means
+        usage = shutil.disk_usage("/dev/shm")
+    except OSError:  # not Linux
         return None
-    return found.f_bavail * found.f_frsize
+    return SharedMemory(usage.total, usage.free)
+
+
+def free_bytes(folder: Path) -> int:
+    """Return how much may still be written to the disk of `folder`."""
+    return shutil.disk_usage(folder).free
 
 
 def machine_name() -> str:

@@ -269,5 +269,10 @@ def _workers(
     devices = devices_of_workers(find_device(machine.device), machine.workers)
     if devices[0].type == "cpu" and load_kernels() is None:
         say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
+    if devices[0].type == "cuda" and len(devices) > len(set(devices)):
+        say(
+            f"{len(devices)} workers share {len(set(devices))} GPU(s) and take turns there; a single worker trains "
+            f"several networks at once on its GPU, which is faster"
+        )
     with local_workers(parts, devices, machine.trials_per_device, interrupts, say) as local:
         yield local

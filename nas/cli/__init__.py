@@ -8,7 +8,7 @@ import sys
 
 import typer
 
-from nas.cli import network, space, study
+from nas.cli import machine, network, space, study
 from nas.cli.options import with_options
 from nas.cli.plain_output import write_plainly
 from nas.errors import NasError
@@ -28,6 +28,7 @@ study.add_to(app)
 app.add_typer(network.arch, name="arch")
 app.add_typer(space.app, name="space")
 network.add_to(app)
+machine.add_to(app)
 
 
 def main() -> None:

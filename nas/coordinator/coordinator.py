@@ -29,6 +29,7 @@ from nas.workers.messages import Finished, Job, JobEvent, JobKey
 from nas.workers.pool import WorkerPool
 from nas.workers.worker import Worker
 
+MOST_DEATHS_IN_A_ROW = 10  # of one worker, after which no training can be to blame
 CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
 REFRESH_SECONDS = 0.5
@@ -132,6 +133,12 @@ class Coordinator:
             return False
         for worker, event in self.pool.events(REFRESH_SECONDS):
             self._handle(worker, event)
+            if worker.deaths >= MOST_DEATHS_IN_A_ROW:
+                assert isinstance(event.what, Finished)
+                raise StudyError(
+                    f"a worker has died {worker.deaths} times and trained nothing in between, the last time of this: "
+                    f"{event.what.reason}; see what `nas doctor` says of this machine, and resume with the same command"
+                )
         self._storage_failed = None
         for note in {worker.note: None for worker in self.pool.workers if worker.note not in self._noted}:
             self._noted.add(note)

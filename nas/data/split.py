@@ -11,6 +11,8 @@ from nas.data.images import Dataset, ImageSet
 from nas.data.known import VALIDATION_FRACTION
 from nas.data.policy import AugmentationPolicy
 
+IMAGE_SETS = ("train", "validation", "whole_train", "test")  # the fields of Parts that hold images
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -22,6 +24,11 @@ class Parts:
     test: ImageSet
     policy: AugmentationPolicy
     class_names: tuple[str, ...]  # by label
+
+
+def tensors_of(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the images and the labels."""
+    return images.images, images.labels
 
 
 def parts_of(dataset: Dataset, seed: int) -> Parts:

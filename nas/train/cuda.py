@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nas.train.device import Captured, Device, Event, Memory, Result
+from nas.train.device_interface import Captured, Device, Event, Memory, Result
 from nas.train.memory_errors import is_out_of_memory
 
 
@@ -155,7 +155,9 @@ class CudaDevice(Device):
 def _register(graph: torch.cuda.CUDAGraph, generators: Sequence[torch.Generator]) -> None:
     """Have the replays of `graph` advance `generators`. Newer versions of torch see to it, and warn of the call."""
     register: Any = getattr(graph, "register_generator_state", None)
-    with warnings.catch_warnings(), contextlib.suppress(AttributeError):
+    if register is None:
+        return
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for generator in generators:
             register(generator)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import torch
 
 from nas.errors import NasError, OutOfMemoryError
-from nas.train.device import Device, device_of
+from nas.train.device import device_of
+from nas.train.device_interface import Device
 from nas.train.engine import POLL_SECONDS, Training
 from nas.train.epoch import Epoch
 

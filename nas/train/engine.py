@@ -22,7 +22,7 @@ from nas.arch import Recipe
 from nas.errors import OutOfMemoryError, TrainingError
 from nas.train.augment import augment
 from nas.train.cpu_kernels import fuse
-from nas.train.device import Event
+from nas.train.device_interface import Event
 from nas.train.epoch import Epoch
 from nas.train.memory_errors import is_out_of_memory
 from nas.train.optimizer import learning_rate_at, make_optimizer
@@ -82,8 +82,12 @@ class Training:
         generator = dropout[0] if len(seeds) == 1 else data.device.generator()
         self._stream: TrainingStream | None = None
         stream = self._run(lambda: TrainingStream(data.device, generator, graphs))
-        with stream.active():
-            state = self._run(lambda: _TrainingState(networks, recipe, data, seeds, dropout))
+        try:
+            with stream.active():
+                state = self._run(lambda: _TrainingState(networks, recipe, data, seeds, dropout))
+        except BaseException:
+            stream.close()
+            raise
         self._stream = stream
         # Nothing else refers to the state, nor the state to this object: closing or deleting this object frees the
         # memory at once.

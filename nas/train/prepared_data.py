@@ -13,7 +13,8 @@ from torch import Tensor
 
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
-from nas.train.device import Device, device_of
+from nas.train.device import device_of
+from nas.train.device_interface import Device
 
 
 @dataclass(frozen=True)

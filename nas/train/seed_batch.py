@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from nas.train.device import Device
+from nas.train.device_interface import Device
 
 # Layers that work element by element, or channel by channel without weights.
 _UNCHANGED = (

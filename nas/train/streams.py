@@ -15,7 +15,7 @@ from typing import Generic
 import torch
 from torch import Tensor
 
-from nas.train.device import Captured, Device, Result
+from nas.train.device_interface import Captured, Device, Result
 from nas.train.memory_errors import is_out_of_memory
 
 # Calls that run as they are before one is captured: the first ones create the optimizer's state and choose kernels,

@@ -14,7 +14,8 @@ from nas.data.split import Parts
 from nas.errors import BudgetError, InvalidError, NasError, OutOfMemoryError, TrainingError
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
-from nas.train.device import Device, device_of
+from nas.train.device import device_of
+from nas.train.device_interface import Device
 from nas.train.device_sharing import Report, SharedDevice
 from nas.train.engine import Training
 from nas.train.memory_errors import is_out_of_memory

@@ -106,11 +106,13 @@ def _serve(
 ) -> None:
     """Train what `connection` orders, until the coordinator is gone or the device can compute nothing more."""
     use_one_thread(device)
-    trainer = Trainer(parts.open() if isinstance(parts, ImagesInFile) else parts, device, trials_per_device)
+    parts = parts.open() if isinstance(parts, ImagesInFile) else parts
+    trainer: Trainer | None = None
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone
         while True:
-            orders = connection.recv() if trainer.is_idle or connection.poll() else Orders()
+            orders = connection.recv() if trainer is None or trainer.is_idle or connection.poll() else Orders()
             try:
+                trainer = trainer or Trainer(parts, device, trials_per_device)
                 news = trainer.exchange(orders)
             except (RuntimeError, MemoryError) as error:
                 connection.send(WorkerDied(f"{device} gave up: {str(error)[:200].partition(chr(10))[0]}"))

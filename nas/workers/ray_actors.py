@@ -22,7 +22,7 @@ import torch
 
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
-from nas.data.split import Parts
+from nas.data.split import IMAGE_SETS, Parts, tensors_of
 from nas.errors import DeviceError, StudyError, UsageError
 from nas.host import versions
 from nas.train.device import find_device, use_one_thread
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 START_SECONDS = 60.0  # for the first worker to be ready, and for another when all are gone
 _BESIDE_THE_PACKAGE = ("search_spaces", "studies")  # in a checkout; a wheel has them within
-_IMAGE_SETS = ("train", "validation", "whole_train", "test")  # the fields of Parts that are sent
 
 
 def check_cluster(address: str, device: str) -> None:
@@ -203,7 +202,7 @@ class _Cluster:
         room = {"num_gpus": self.share, "num_cpus": 0} if use_gpus else {"num_cpus": self.share}
         self._actor_class = ray.remote(_actor_class()).options(max_restarts=0, max_task_retries=0, **room)
         # Once in the store of each machine, and read there in place.
-        images = {name: [t.numpy() for t in _tensors(getattr(parts, name))] for name in _IMAGE_SETS}
+        images = {name: [t.numpy() for t in tensors_of(getattr(parts, name))] for name in IMAGE_SETS}
         self._data = ray.put((images, asdict(parts.policy), parts.class_names))
 
     def start_actor(self) -> tuple[Any, Any]:
@@ -278,10 +277,6 @@ def trainer_of_actor(
     parts = {name: ImageSet(_tensor(pixels), _tensor(labels)) for name, (pixels, labels) in images.items()}
     all_parts = Parts(**parts, policy=AugmentationPolicy(**policy), class_names=class_names)
     return Trainer(all_parts, device, trials_per_device)
-
-
-def _tensors(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
-    return images.images, images.labels
 
 
 def _tensor(array: np.ndarray[Any, Any]) -> torch.Tensor:

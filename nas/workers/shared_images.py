@@ -10,16 +10,16 @@ import math
 import os
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas.data.images import ImageSet
-from nas.data.split import Parts
+from nas.data.split import IMAGE_SETS, Parts, tensors_of
 from nas.errors import MachineError
-from nas.host import free_shared_memory
+from nas.host import shared_memory
 
 LEAST_LEFT = 16 << 20  # bytes of shared memory that others may need
 
@@ -64,13 +64,14 @@ def share(parts: Parts, say: Callable[[str], None]) -> Parts | ImagesInFile:
     Raises:
         MachineError: there is no room for them.
     """
-    tensors = [t for s in _image_sets(parts).values() for t in (s.images, s.labels)]
-    needed, free = sum(t.nbytes for t in tensors), free_shared_memory()
-    if free is None or needed + LEAST_LEFT <= free:
+    tensors = [t for s in _image_sets(parts).values() for t in tensors_of(s)]
+    needed, memory = sum(t.nbytes for t in tensors), shared_memory()
+    if memory is None or needed + LEAST_LEFT <= memory.free:
         for tensor in tensors:
             tensor.share_memory_()  # type: ignore[no-untyped-call]
         return parts
-    say(f"the images take {_mebibytes(needed)} and shared memory has {free >> 20:,} MiB free: they go into a file")
+    free = memory.free >> 20
+    say(f"the images take {_mebibytes(needed)} and shared memory has {free:,} MiB free: they go into a file")
     try:
         return _in_file(parts)
     except OSError as error:
@@ -86,8 +87,7 @@ def _mebibytes(size: int) -> str:
 
 
 def _image_sets(parts: Parts) -> dict[str, ImageSet]:
-    values = {field.name: getattr(parts, field.name) for field in fields(parts)}
-    return {name: value for name, value in values.items() if isinstance(value, ImageSet)}
+    return {name: getattr(parts, name) for name in IMAGE_SETS}
 
 
 def _empty(sets: dict[str, ImageSet]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
+from nas.train.epoch import Epoch
 from nas.workers.messages import Finished, Job, JobEvent, JobKey, News, Orders
 
 
@@ -26,6 +27,7 @@ class Worker(ABC):
         self._capacity = self._first_capacity = trials_per_device or 1
         self._orders = Orders()
         self.note = ""  # what people should know of its device
+        self.deaths = 0  # of trainers, since the last epoch
 
     @property
     def has_started(self) -> bool:
@@ -68,12 +70,14 @@ class Worker(ABC):
         except WorkerDied as died:
             lost = [JobEvent(key, Finished(str(died), "worker")) for key in self.jobs]
             self.jobs, self._orders, self._capacity = {}, Orders(), self._first_capacity
+            self.deaths += 1
             self._restart()
             return lost
         self._capacity = news.capacity
         self.note = news.note
         events = [event for event in news.events if event.key in self.jobs]
         for event in events:
+            self.deaths = 0 if isinstance(event.what, Epoch) else self.deaths
             if isinstance(event.what, Finished):
                 del self.jobs[event.key]
         return events

@@ -4,11 +4,18 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import gpu
 import pytest
 import torch
+from fake_device import FakeDevice
+
+from nas.data.load import load_dataset
+from nas.errors import TrainingError
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
+QUICK = ("--device", "cpu", "--quick", "--batched-seeds")
 
 
 def run(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -17,19 +24,65 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_section_runs_and_is_written(tmp_path: Path) -> None:
-    done = run("--device", "cpu", "--quick", "--json", "--output", tmp_path / "gpu.json")
+def test_every_part_runs_and_is_written(tmp_path: Path) -> None:
+    done = run(*QUICK, "--json", "--output", tmp_path / "gpu.json", "--seconds", 1500, "--limit", 600)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document == json.loads((tmp_path / "gpu.json").read_text())
-    assert document["cpu_and_device_agree"]["agree"]
-    assert document["graphs_equal_eager_steps"]["equal"]
-    assert document["graphs_equal_eager_steps"]["packed_after_100_steps"] == 0.0
-    assert len(document["one_training"]["seconds"]) == 3
+    assert gpu.PARTS.keys() <= document.keys()
+    assert document["equal"]["packed_after_100_steps"] == 0.0
+    assert document["agreement"]["agree"]
+    assert document["agreement"]["plain"]["difference"] == 0.0  # the CPU with itself
+    assert len(document["one"]["rows"]) == 3
     assert [row["trainings"] for row in document["packed"]["rows"]] == [1, 2]
-    assert {"serial_seconds", "packed_seconds", "batched_seconds"} <= document["three_seeds"].keys()
-    assert document["against_the_textbook"]["ratio"] > 0
-    assert not [name for name, section in document.items() if isinstance(section, dict) and "error" in section]
+    assert {"serial_seconds", "packed_seconds", "batched_seconds"} <= document["seeds"].keys()
+    assert document["search"]["exit_code"] == 0
+    assert 0 < document["search"]["seconds_to_target"] <= document["search"]["seconds"]
+    assert document["rival"]["ratio"] > 0
+    assert document["fallback"]["same_numbers"]
+
+
+def test_a_part_that_takes_too_long_is_cut_and_the_next_one_runs(tmp_path: Path) -> None:
+    done = run(*QUICK, "--parts", "variants", "fallback", "--limit", 0.01, "--output", tmp_path / "gpu.json")
+    assert done.returncode == 1
+    document = json.loads((tmp_path / "gpu.json").read_text())
+    assert document["variants"]["cut"] == "after 0 seconds"
+    assert "fallback" in document
+    assert "left_out" not in document
+
+
+def task(device: FakeDevice) -> gpu.Task:
+    quick = gpu.make_task("cpu", quick=True, batched_seeds=True)
+    few = torch.arange(256)
+    digits = load_dataset("digits")
+    for part in (digits.train, digits.test):
+        object.__setattr__(part, "images", part.images[few])
+        object.__setattr__(part, "labels", part.labels[few])
+    return gpu.Task(quick.architecture, quick.recipe, digits, device, quick=True, batched_seeds=True)
+
+
+@pytest.mark.parametrize("part", ["equal", "fallback", "packed", "seeds"])
+def test_parts_on_a_fake_gpu(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    device, found = FakeDevice(), dict[str, Any]()
+    monkeypatch.setattr("nas.train.device.device_of", lambda device: FakeDevice())
+    gpu.PARTS[part](task(device), lambda **values: found.update(values))
+    if part == "equal":
+        assert (found["equal"], found["packed_after_100_steps"]) == (True, 0.0)
+        assert device.num_captures > 0
+    if part == "fallback":
+        assert "not permitted when stream is capturing" in found["problem"]
+        assert found["problem_of_what_can_be_captured"] == ""
+        assert found["same_numbers"]
+        assert found["captures_again"]
+
+
+def test_a_training_that_fails_ends_its_part() -> None:
+    device = FakeDevice()
+    few = task(device)
+    training = few.training(few.data(), 0)
+    device.faults[device.num_calls + 50] = TrainingError("the loss is nan")
+    with pytest.raises(TrainingError, match="the loss is nan"):
+        gpu.run_at_once(few, [training])
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

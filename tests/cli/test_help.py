@@ -25,6 +25,7 @@ COMMANDS = {
     "confirm": "again from scratch with fresh seeds",
     "replay": "every draw and every early stop of a search again",
     "export": "plain Python module",
+    "doctor": "what this machine is",
     "verify": "claims of an exported file again",
     "arch": "Look at a network described in a file",
     "arch show": "layer table",

@@ -16,7 +16,7 @@ from nas.errors import NasError, OutOfMemoryError, TrainingError
 from nas.model.build import build
 from nas.train import cpu_kernels
 from nas.train.cpu_kernels import load_kernels
-from nas.train.device import Device
+from nas.train.device_interface import Device
 from nas.train.device_sharing import MOST_TRAININGS, SharedDevice, count_fitting
 from nas.train.engine import Training, _TrainingState, train
 from nas.train.epoch import Epoch

@@ -13,7 +13,7 @@ from nas.arch.description import Activation, Order
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.model.build import build
-from nas.train.device import Device
+from nas.train.device_interface import Device
 from nas.train.engine import Training
 from nas.train.epoch import Epoch
 from nas.train.prepared_data import PreparedData, prepare

@@ -13,6 +13,7 @@ import torch
 from nas.data.load import load_dataset
 from nas.data.split import Parts, parts_of
 from nas.errors import MachineError
+from nas.host import SharedMemory
 from nas.workers import shared_images
 from nas.workers.shared_images import LEAST_LEFT, ImagesInFile, share
 
@@ -31,7 +32,7 @@ def bytes_of(parts: Parts) -> int:
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux limits shared memory so")
 def test_images_that_do_not_fit_go_into_a_file(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     free = bytes_of(parts) + LEAST_LEFT - 1
-    monkeypatch.setattr(shared_images, "free_shared_memory", lambda: free)
+    monkeypatch.setattr(shared_images, "shared_memory", lambda: SharedMemory(free, free))
     said: list[str] = []
     shared = share(parts, said.append)
     assert isinstance(shared, ImagesInFile)
@@ -51,9 +52,9 @@ def test_images_that_do_not_fit_go_into_a_file(parts: Parts, monkeypatch: pytest
         os.fstat(shared.descriptor)
 
 
-@pytest.mark.parametrize("free", [None, 1 << 40])
-def test_images_that_fit_are_shared(free: int | None, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_images, "free_shared_memory", lambda: free)
+@pytest.mark.parametrize("memory", [None, SharedMemory(1 << 40, 1 << 40)])
+def test_images_that_fit_are_shared(memory: SharedMemory | None, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_images, "shared_memory", lambda: memory)
     said: list[str] = []
     assert share(parts, said.append) is parts
     assert all(getattr(parts, name).images.is_shared() for name in SETS)
@@ -64,7 +65,7 @@ def test_no_room_anywhere_is_said(parts: Parts, monkeypatch: pytest.MonkeyPatch)
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shared_images, "free_shared_memory", lambda: 0)
+    monkeypatch.setattr(shared_images, "shared_memory", lambda: SharedMemory(0, 0))
     monkeypatch.setattr(tempfile, "mkstemp", full)
     with pytest.raises(MachineError, match=r"neither /dev/shm nor .* has room for 1 MiB .*No space left.*`workers`"):
         share(parts, lambda _: None)
