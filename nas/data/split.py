@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -10,6 +13,17 @@ from nas.data.images import Dataset, ImageSet
 from nas.data.known import VALIDATION_FRACTION
 from nas.data.policy import AugmentationPolicy
 from nas.data.sample import draw, members_of, shares
+from nas.errors import DataError
+
+TEST_FRACTION = 1 / 6
+TEST_SPLIT_SEED = 0  # fixed: what is test data must not depend on a study's seed
+# What the parts of a person's own images may be called, in any case.
+PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -25,16 +39,43 @@ class Parts:
 
 
 def parts_of(dataset: Dataset, seed: int) -> Parts:
-    """Return the one split of the training set by the study's seed, and the test set, which takes no part in it."""
-    training, validation = split(dataset.train.labels, VALIDATION_FRACTION, seed)
-    return Parts(
-        train=dataset.train.subset(training),
-        validation=dataset.train.subset(validation),
-        whole_train=dataset.train,
-        test=dataset.test,
-        policy=dataset.policy,
-        class_names=dataset.classes,
-    )
+    """Return what a study trains and evaluates on; the test set takes no part in it.
+
+    The training set is split once, by the study's seed, unless the images come with a part to validate on.
+
+    Raises:
+        DataError: what is to validate on could not tell a good network from a bad one.
+    """
+    if dataset.validation is not None:
+        train, validation, whole = dataset.train, dataset.validation, dataset.train.joined_with(dataset.validation)
+    else:
+        indices = split(dataset.train.labels, VALIDATION_FRACTION, seed)
+        train, validation, whole = (*(dataset.train.subset(part) for part in indices), dataset.train)
+    if (num_classes := len(torch.unique(validation.labels))) < 2:
+        one = "one class" if num_classes else "no class"
+        raise DataError(
+            f"{dataset.name}: the {len(dataset.train)} training images of {dataset.num_classes} classes leave "
+            f"{len(validation)} to validate on, of {one}, where 2 classes are the least; give each class at least 2 "
+            "images to train on"
+            if dataset.validation is None
+            else f"{dataset.name}: the {len(validation)} images to validate on are of one class, where 2 are the "
+            "least; add some of the others, or leave that part out"
+        )
+    return Parts(train, validation, whole, dataset.test, dataset.policy, dataset.classes)
+
+
+def with_test_part(parts: Mapping[str, T], what: str) -> dict[str, T]:
+    """Return `parts`, 'train' and maybe 'val' and 'test'; without a test part, the one to validate on becomes it."""
+    if "test" in parts or "val" not in parts:
+        return dict(parts)
+    print(f"{what}: with no test part, the validation part is it; a part of the rest validates", file=sys.stderr)
+    return {"test" if part == "val" else part: content for part, content in parts.items()}
+
+
+def split_off_test(whole: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Return a training part and a test part, always the same, for images that come with no test part."""
+    train, test = split(whole.labels, TEST_FRACTION, TEST_SPLIT_SEED)
+    return whole.subset(train), whole.subset(test)
 
 
 def split(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
