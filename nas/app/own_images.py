@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.app.study_data import IMAGES_FILE
 from nas.data import arrays
 from nas.data.images import fingerprint
 from nas.data.load import load_dataset
 from nas.errors import StudyError, UsageError
 from nas.study.folder import StudyFolder
-
-_IMAGES = "images.npz"
 
 
 def keep_images(folder: StudyFolder, parts: Sequence[Any]) -> Path:
@@ -28,7 +27,7 @@ def keep_images(folder: StudyFolder, parts: Sequence[Any]) -> Path:
         )
     names = ("train", "test") if len(parts) == 2 else ("train", "val", "test")
     images = arrays.loaded_images(dict(zip(names, parts, strict=True)), arrays.class_names(parts[0]))
-    file = (folder.path / _IMAGES).absolute()
+    file = (folder.path / IMAGES_FILE).absolute()
     if not folder.exists:
         arrays.save(file, images)
     elif not file.is_file() or load_dataset(str(file)).fingerprint != fingerprint(images):
