@@ -118,14 +118,14 @@ def search(
     space, space_text = _open_space(folder, settings, Input(*dataset.image_shape), dataset.num_classes)
     require_reachable(space, settings.budget)
     _require_above_chance(settings, dataset)
-    parts = parts_of(dataset, settings.seed)
     fingerprints = Fingerprints(space.digest, dataset.fingerprint)
+    folder.compare(settings, fingerprints)  # first: of other images than the study's, that is what to say
+    parts = parts_of(dataset, settings.seed)
     document = StudyDocument(
         settings, fingerprints, storage=storage.url if storage else None, images=images_of(dataset, parts)
     )
     start = warm_start(settings, space, folder.path.parent) if settings.warm_start and not folder.exists else None
     with locked(folder.lock_file, folder.name):
-        folder.compare(settings, fingerprints)
         if folder.exists:
             upgrade(folder, dataset)
         address = storage or address_of(folder)

@@ -29,10 +29,11 @@ class PixelScale:
 
     def __str__(self) -> str:
         if self.is_fraction:
-            return "fractions from 0 to 1, read as 0 to 255"
-        less = f" less {self.offset:,}" if self.offset else ""
-        over = f", divided by {2**self.shift:,}" if self.shift else ""
-        return f"values from {self.low:,} to {self.high:,}, read as bytes:{less or ' the value'}{over}"
+            return "fractions from 0 to 1, and each byte is the value times 255, rounded"
+        value = (
+            f"(value - {self.offset})" if self.offset > 0 else f"(value + {-self.offset})" if self.offset else "value"
+        )
+        return f"values from {self.low:,} to {self.high:,}, and each byte is {value} // {2**self.shift}"
 
     def to_bytes(self, values: np.ndarray) -> np.ndarray:
         """Return `values` as uint8, same shape, contiguous."""
@@ -94,7 +95,7 @@ def require_one_range(parts: Sequence[np.ndarray], scale: PixelScale, what: str)
 def tell(scale: PixelScale, what: str) -> None:
     """Say on standard error how values become bytes, where they are no bytes to begin with."""
     if scale.is_fraction or scale.offset or scale.shift:
-        print(f"{what}: the pixels have {scale}; the networks take such bytes too", file=sys.stderr)
+        print(f"{what}: the pixels are {scale}; an exported network takes such bytes", file=sys.stderr)
 
 
 def _shift(high: int) -> int:

@@ -111,7 +111,9 @@ def test_fractions_up_to_one_become_bytes(type_: type, capsys: pytest.CaptureFix
     images = np.array([0, 1, 0.5, 0, 0, 0]).reshape(6, 1, 1).astype(type_)
     found = parts((images, LABELS), (images, LABELS)).train.images.flatten().tolist()
     assert found == [0, 255, 255 if type_ is bool else 128, 0, 0, 0]
-    assert "fractions from 0 to 1, read as 0 to 255" in capsys.readouterr().err
+    assert (
+        "the pixels are fractions from 0 to 1, and each byte is the value times 255, rounded" in capsys.readouterr().err
+    )
     whole = (GRAY.astype(np.float64), LABELS)  # bytes in a wider type
     assert torch.equal(parts(whole, whole).train.images[:, 0], torch.from_numpy(GRAY))
 
@@ -119,7 +121,9 @@ def test_fractions_up_to_one_become_bytes(type_: type, capsys: pytest.CaptureFix
 def test_what_deep_values_became_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     images = np.array([7000, 9100] * 3, np.uint16).reshape(6, 1, 1)
     parts((images, LABELS), (images, LABELS))
-    assert "values from 7,000 to 9,100, read as bytes: less 7,000, divided by 16" in capsys.readouterr().err
+    assert (
+        "the pixels are values from 7,000 to 9,100, and each byte is (value - 7000) // 16;" in capsys.readouterr().err
+    )
     parts((GRAY, LABELS))
     assert capsys.readouterr().err == ""
 
