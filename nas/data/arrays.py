@@ -91,14 +91,14 @@ def save(path: Path, images: LoadedImages) -> None:
     """
     partial = path.with_suffix(".partial.npz")
     parts = {"train": images.train, "val": images.validation, "test": images.test}
-    arrays: dict[str, np.ndarray] = {"classes": np.array(images.classes)}
+    arrays: dict[str, Any] = {"classes": np.array(images.classes)}
     for name, part in parts.items():
         if part is not None:
             arrays |= {f"{name}_images": part.images.numpy(), f"{name}_labels": part.labels.numpy()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            np.savez(file, **arrays)
         partial.replace(path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}; keep the study elsewhere") from None
@@ -190,11 +190,8 @@ def _channels_first(images: np.ndarray, what: str) -> np.ndarray:
     shown = f"{what}: images are {images.dtype} {images.shape}"
     if images.ndim not in (3, 4):
         side = math.isqrt(images.shape[1]) if images.ndim == 2 else 0
-        hint = (
-            f"; images.reshape(-1, {side}, {side}) may be what is meant"
-            if side > 1 and side**2 == images.shape[1]
-            else ""
-        )
+        is_square = side > 1 and side**2 == images.shape[1]
+        hint = f"; images.reshape(-1, {side}, {side}) may be what is meant" if is_square else ""
         raise DataError(f"{shown} and must be (N, H, W), (N, C, H, W) or (N, H, W, C){hint}")
     if 0 in images.shape:
         raise DataError(f"{shown}; there must be some")
@@ -216,6 +213,8 @@ def _stack(part: Any, what: str) -> tuple[np.ndarray, list[Any]]:
             image, label = part[index]
         except (TypeError, ValueError):
             raise DataError(f"{what}: item {index} is not (image, label); give (images, labels)") from None
+        except Exception as error:  # of a data set of the person's own: what it raises is shown as the cause
+            raise DataError(f"{what}: item {index} cannot be read ({error}); leave it out") from error
         images.append(_item(image, f"{what}: item {index}"))
         labels.append(label.tolist() if isinstance(label, (torch.Tensor, np.ndarray)) else label)
         shapes = [(one.pixels.shape[:2] if isinstance(one, Picture) else one.shape) for one in (images[-1], images[0])]

@@ -88,7 +88,9 @@ def _entries(folder: Path) -> list[Path]:
     except FileNotFoundError:
         raise DataError(f"there is no folder {folder}; check the path") from None
     except NotADirectoryError:
-        raise DataError(f"{folder} is a file; name the folder that holds one folder of images per class") from None
+        raise DataError(
+            f"{folder} is a file; name a folder with one folder of images per class, or an .npz file"
+        ) from None
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
     return [path for path in paths if not path.name.startswith(".") and path.name.lower() not in _STRAYS]

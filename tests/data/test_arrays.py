@@ -174,6 +174,23 @@ def test_pictures_show_what_they_show_in_a_viewer() -> None:
         parts(Pairs([deep, Image.new("L", (4, 4))]))
 
 
+def test_what_a_data_set_raises_is_the_cause(tmp_path: Path) -> None:
+    class Damaged(Pairs):
+        def __getitem__(self, index: int) -> tuple[Any, int]:
+            raise OSError("image file is truncated")
+
+    with pytest.raises(DataError, match=r"item 0 cannot be read \(image file is truncated\); leave it out") as raised:
+        parts(Damaged([GRAY[0]]))
+    assert isinstance(raised.value.__cause__, OSError)
+    Image.new("L", (64, 64)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:60])
+    with (
+        Image.open(tmp_path / "a.png") as picture,
+        pytest.raises(DataError, match=r"item 0 cannot be read as an image"),
+    ):
+        parts(Pairs([picture]))
+
+
 # Labels
 
 

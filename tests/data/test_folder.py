@@ -174,6 +174,7 @@ def test_deep_images_are_read_by_their_values(
 ) -> None:
     assert deep(tmp_path, values, suffix) == pixels
     assert ("each byte is " in capsys.readouterr().err) == (values[-1] > 255)
+    assert folder.load(tmp_path, color=True).train.images.shape[1] == 3
 
 
 def deep_color(path: Path, value: int) -> None:
