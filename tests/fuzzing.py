@@ -38,6 +38,8 @@ def fuzz(read: Callable[[bytes], object], make: Callable[[random.Random], bytes]
     ends: Counter[str] = Counter()
     with _bounded():
         for number in range(count):
+            if number and number % 1000 == 0:
+                print(f"{number:,} of {count:,} inputs", flush=True)
             content = make(random.Random(f"{seed} {number}"))
             last.write_bytes(content)
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
