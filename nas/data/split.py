@@ -51,17 +51,23 @@ def parts_of(dataset: Dataset, seed: int) -> Parts:
     else:
         indices = split(dataset.train.labels, VALIDATION_FRACTION, seed)
         train, validation, whole = (*(dataset.train.subset(part) for part in indices), dataset.train)
-    if (num_classes := len(torch.unique(validation.labels))) < 2:
-        one = "one class" if num_classes else "no class"
-        raise DataError(
-            f"{dataset.name}: the {len(dataset.train)} training images of {dataset.num_classes} classes leave "
-            f"{len(validation)} to validate on, of {one}, where 2 classes are the least; give each class at least 2 "
-            "images to train on"
-            if dataset.validation is None
-            else f"{dataset.name}: the {len(validation)} images to validate on are of one class, where 2 are the "
-            "least; add some of the others, or leave that part out"
-        )
+    _require_two_classes(dataset, validation)
     return Parts(train, validation, whole, dataset.test, dataset.policy, dataset.classes)
+
+
+def _require_two_classes(dataset: Dataset, validation: ImageSet) -> None:
+    if len(torch.unique(validation.labels)) >= 2:
+        return
+    if dataset.validation is not None:
+        raise DataError(
+            f"{dataset.name}: the {len(validation)} images to validate on are of one class, where 2 are the least; add "
+            "some of the others, or leave that part out"
+        )
+    raise DataError(
+        f"{dataset.name}: the {len(dataset.train)} training images of {dataset.num_classes} classes leave "
+        f"{len(validation)} to validate on, where 2 classes of 1 are the least; give each class at least 2 images to "
+        "train on"
+    )
 
 
 def with_test_part(parts: Mapping[str, T], what: str) -> dict[str, T]:

@@ -136,9 +136,12 @@ def _dataset(train: list[int], validation: list[int] | None = None) -> Dataset:
 @pytest.mark.parametrize(
     ("train", "message"),
     [
-        ([0, 1, 2], r"mine: the 3 training images of 3 classes leave 0 to validate on, of no class, where 2 classes"),
-        ([0, 1, 2, 2, 2], r"the 5 training images of 3 classes leave 1 to validate on, of one class"),
-        ([0, 1] + [2] * 50, r"the 52 training images of 3 classes leave 9 to validate on, of one class"),
+        (
+            [0, 1, 2],
+            r"mine: the 3 training images of 3 classes leave 0 to validate on, where 2 classes of 1 are the least",
+        ),
+        ([0, 1, 2, 2, 2], r"the 5 training images of 3 classes leave 1 to validate on, where"),
+        ([0, 1] + [2] * 50, r"the 52 training images of 3 classes leave 9 to validate on, where"),
     ],
 )
 def test_too_few_images_to_validate_on_are_refused(train: list[int], message: str) -> None:
