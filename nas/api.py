@@ -166,9 +166,9 @@ def search(
         max_params: the hard budget. Needed for a new study.
         target: test accuracy in percent; the answer is the smallest network whose confirmation meets it.
         stop_at_first: end at the first one that does, in place of going on for smaller ones.
-        dataset: a name such as 'mnist'; the path of a folder of images or of an `.npz` file; or (train, test), each
-            a pair of images, uint8 (N, H, W) or (N, C, H, W), and labels (N,) from 0, or a torchvision data set
-            without a transform. Images that are given so are kept in the study's folder, and a resume refuses others.
+        dataset: a name such as 'mnist'; the path of a folder of images or of an `.npz` file; or (train, test) or
+            (train, validation, test), each a pair of images (N, H, W), (N, C, H, W) or (N, H, W, C) and labels, or a
+            torchvision data set without a transform. They are kept in the study's folder, and a resume refuses others.
         space: a shipped search space, or the path of a TOML file.
         warm_start: what to begin with, one or several: the name of an earlier study, for the networks of its front;
             'reference', for the published networks; the path of an architecture file (TOML).
@@ -186,7 +186,7 @@ def search(
         trials_per_device: trials that each worker trains in turn; by default what a GPU's memory holds, one on the CPU.
         cluster: a Ray cluster to train on: 'HOST:PORT' or 'auto'.
         device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
-        data_dir: where data sets lie, in torchvision's layout.
+        data_dir: where data sets lie, in torchvision's layout, or a study's own images if they have moved.
         studies: the folder that holds the studies.
         storage: where the trials go, as `nas search --storage` takes it.
         renamed: arguments by the names that they had in version 0.1: trials, time, seeds, colour.

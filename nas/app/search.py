@@ -6,13 +6,13 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from nas.app.old_studies import upgrade
-from nas.app.study_data import images_of, study_dataset
+from nas.app.study_data import dataset_to_search, images_of, study_dataset
 from nas.app.time_spent import TimeSpent
 from nas.arch import Input
 from nas.coordinator.background import BackgroundWatcher
@@ -22,7 +22,6 @@ from nas.coordinator.warm_start import warm_start
 from nas.dashboard.content import DashboardWatcher
 from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
-from nas.data.load import load_dataset
 from nas.data.split import Parts, parts_of
 from nas.errors import NasError, StudyError, UsageError
 from nas.host import available_cores
@@ -114,18 +113,19 @@ def search(
         # Judged before any data is read, so that an impossible budget is refused at once.
         space, _ = _open_space(folder, settings, *known.images)
         require_reachable(space, settings.budget)
-    dataset = load_dataset(settings.dataset, machine.data_dir, settings.image_size, settings.color)
+    dataset = dataset_to_search(folder, settings, machine.data_dir)
+    settings = replace(settings, dataset=dataset.name)  # where they are found is where they are looked for again
     space, space_text = _open_space(folder, settings, Input(*dataset.image_shape), dataset.num_classes)
     require_reachable(space, settings.budget)
     _require_above_chance(settings, dataset)
-    parts = parts_of(dataset, settings.seed)
     fingerprints = Fingerprints(space.digest, dataset.fingerprint)
+    folder.compare(settings, fingerprints)  # first: of other images than the study's, that is what to say
+    parts = parts_of(dataset, settings.seed)
     document = StudyDocument(
         settings, fingerprints, storage=storage.url if storage else None, images=images_of(dataset, parts)
     )
     start = warm_start(settings, space, folder.path.parent) if settings.warm_start and not folder.exists else None
     with locked(folder.lock_file, folder.name):
-        folder.compare(settings, fingerprints)
         if folder.exists:
             upgrade(folder, dataset)
         address = storage or address_of(folder)

@@ -85,7 +85,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
-        help="Where data sets lie, in torchvision's layout. Default: $NAS_DATA_DIR, else the user's cache.",
+        help="Where data sets lie, in torchvision's layout, or a study's own images if they have moved. Default: "
+        "$NAS_DATA_DIR, else the user's cache.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]

@@ -10,17 +10,22 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from nas.data.images import ImageSet, LoadedImages
-from nas.data.split import split
+from nas.data.pictures import Picture, in_bytes, read_picture, stack
+from nas.data.split import PART_NAMES, split_off_test, with_test_part
 from nas.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-TEST_FRACTION = 1 / 6
-TEST_SPLIT_SEED = 0  # fixed: what is test data must not depend on a study's seed
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2"),
+)
+# What operating systems and storage devices leave in folders, beside all that begins with a dot.
+_STRAYS = {
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin"),
+    *("system volume information", "lost+found"),
+}
 MAX_IMAGE_SIZE = 1024  # pixels, either side
 MAX_BYTES = 4 * 2**30  # of decoded images; all of them are held in memory, and later on the device
 PROGRESS_SECONDS = 2.0
@@ -29,11 +34,9 @@ PROGRESS_SECONDS = 2.0
 def load(root: Path, image_size: int | None = None, color: bool | None = None) -> LoadedImages:
     """Return the images under `root`.
 
-    Transparent pixels become white, the orientation tag of a photograph is applied, and of several frames the first is
-    taken.
-
     Args:
-        root: a folder with one folder of images per class, or with two such folders, `train` and `test`.
+        root: a folder with one folder of images per class, or with such folders called `train` and `test`, and maybe
+            `val`, or as `PART_NAMES` has them, in any case.
         image_size: every image is resized to a square of that many pixels; None demands that all have one size.
         color: whether images become RGB or gray; None makes them gray where all are, by the mode of their files.
 
@@ -42,24 +45,40 @@ def load(root: Path, image_size: int | None = None, color: bool | None = None) -
     """
     if image_size is not None and not 1 <= image_size <= MAX_IMAGE_SIZE:
         raise DataError(f"`image_size` = {image_size} is not between 1 and {MAX_IMAGE_SIZE} pixels")
+    parts = with_test_part(_parts(root), str(root))
+    is_split = "test" in parts
+    files = {part: _class_files(folder, least=1 if is_split else 2) for part, folder in parts.items()}
+    classes = tuple(files["train"])
+    for part in parts.keys() - {"train"}:
+        _check_same_classes(root, parts["train"].name, set(classes), parts[part].name, set(files[part]))
+    labeled = {part: _labeled(found) for part, found in files.items()}
+    whole = _read(root, [one for part in labeled.values() for one in part], image_size, color)
+    counts = [len(found) for found in labeled.values()]
+    sets = dict(zip(labeled, map(whole.subset, torch.split(torch.arange(len(whole)), counts)), strict=True))
+    train, test = (sets["train"], sets["test"]) if is_split else split_off_test(whole)
+    return LoadedImages(train, test, classes, sets.get("val"))
+
+
+def _parts(root: Path) -> dict[str, Path]:
+    """Return the folders to train on, validate on and test on; `root` alone where it holds the classes themselves."""
     folders = _folders(root)
-    if "train" in folders and "test" in folders:
-        others = sorted(folders - {"train", "test"})
-        if others:
-            raise DataError(
-                f"{root} holds train/ and test/ and also {', '.join(others)}/; only train/ and test/ are read, so "
-                "move the others away (images to validate on are taken from train/)"
-            )
-        train_files, test_files = _class_files(root / "train", least=2), _class_files(root / "test", least=1)
-        _check_same_classes(root, set(train_files), set(test_files))
-        whole = _read(root, [*_labeled(train_files), *_labeled(test_files)], image_size, color)
-        num_train = sum(map(len, train_files.values()))
-        indices = torch.arange(num_train), torch.arange(num_train, len(whole))
-    else:
-        train_files = _class_files(root, least=2)
-        whole = _read(root, _labeled(train_files), image_size, color)
-        indices = split(whole.labels, TEST_FRACTION, TEST_SPLIT_SEED)
-    return LoadedImages(whole.subset(indices[0]), whole.subset(indices[1]), tuple(train_files))
+    parts: dict[str, Path] = {}
+    for folder in folders:
+        part = PART_NAMES.get(folder.name.lower())
+        if part is None or not _folders(folder):
+            continue  # a class of that name, or images without classes
+        if part in parts:
+            raise DataError(f"{root} holds {parts[part].name}/ and {folder.name}/, which are the same; remove one")
+        parts[part] = folder
+    if "train" not in parts:
+        return {"train": root}
+    if others := [folder for folder in folders if folder not in parts.values()]:
+        read = [f"{folder.name}/" for folder in parts.values()]
+        raise DataError(
+            f"{root} holds {' and '.join(read)} and also {', '.join(f.name for f in others)}/; folders of classes to "
+            "train on, validate on and test on are read (train/, val/, test/), so move the others away"
+        )
+    return parts
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -69,54 +88,64 @@ def _entries(folder: Path) -> list[Path]:
     except FileNotFoundError:
         raise DataError(f"there is no folder {folder}; check the path") from None
     except NotADirectoryError:
-        raise DataError(f"{folder} is a file; name the folder that holds one folder of images per class") from None
+        raise DataError(
+            f"{folder} is a file; name a folder with one folder of images per class, or an .npz file"
+        ) from None
     except OSError as error:
         raise DataError(f"cannot read the folder {folder}: {error.strerror or error}") from None
-    return [path for path in paths if not path.name.startswith(".") and path.name.lower() != "thumbs.db"]
+    return [path for path in paths if not path.name.startswith(".") and path.name.lower() not in _STRAYS]
 
 
-def _folders(root: Path) -> set[str]:
-    return {path.name for path in _entries(root) if path.is_dir()}
+def _folders(root: Path) -> list[Path]:
+    return [path for path in _entries(root) if path.is_dir()]
 
 
 def _class_files(root: Path, least: int) -> dict[str, list[Path]]:
     """Return the image files of each class, both by name.
 
     Raises:
-        DataError: there are no class folders, or one holds fewer than `least` images or other files.
+        DataError: there are no class folders, or one holds fewer than `least` images, or another folder.
     """
-    classes = sorted(_folders(root))
+    classes = _folders(root)
     if not classes:
         raise DataError(
             f"{root} holds no class folders; put the images of each class into a folder of its own, named after the "
             "class, either here or under train/ and test/"
         )
     if len(classes) < 2:
-        raise DataError(f"{root} holds one class folder only, {classes[0]}/; at least 2 classes are needed")
-    files = {name: _entries(root / name) for name in classes}
-    for name, paths in files.items():
-        for path in paths:
-            if path.is_dir():
-                raise DataError(
-                    f"{path} is a folder inside the class folder {root / name}, which holds images only; move it away "
-                    "(a set that is split already needs both, train/ and test/)"
-                )
-            if path.suffix.lower() not in SUFFIXES:
-                raise DataError(f"{path} is not an image by its suffix; move it away (known: {' '.join(SUFFIXES)})")
-        if len(paths) < least:
-            why = ", the least that can be split" if least > 1 else ""
+        raise DataError(f"{root} holds one class folder only, {classes[0].name}/; at least 2 classes are needed")
+    files, passed_over = {}, []
+    for folder in classes:
+        entries = _entries(folder)
+        if inner := [path for path in entries if path.is_dir()]:
             raise DataError(
-                f"class folder {root / name} holds too few images: {len(paths)} where {least} belong{why}; add images "
-                "or remove the class"
+                f"{inner[0]} is a folder inside the class folder {folder}, which holds images only; move it away "
+                "(a set that is split already needs both, train/ and test/)"
             )
+        files[folder.name] = [path for path in entries if path.suffix.lower() in SUFFIXES]
+        others = [path for path in entries if path.suffix.lower() not in SUFFIXES]
+        passed_over += others
+        if (count := len(files[folder.name])) < least:
+            why = ", the least that can be split" if least > 1 else ""
+            but = f", and {len(others)} files that are no images by their suffix, such as {others[0]}" if others else ""
+            raise DataError(
+                f"class folder {folder} holds too few images: {count} where {least} belong{why}{but}; add images "
+                f"({' '.join(SUFFIXES)}) or remove the class"
+            )
+    if passed_over:
+        count = len(passed_over)
+        what = "1 file that is no image by its suffix" if count == 1 else f"{count} files that are no images by suffix"
+        print(f"{root}: passed over {what}, such as {passed_over[0]}", file=sys.stderr)
     return files
 
 
-def _check_same_classes(root: Path, train: set[str], test: set[str]) -> None:
-    if train != test:
-        sides = (("train", train - test), ("test", test - train))
+def _check_same_classes(root: Path, first: str, train: set[str], second: str, other: set[str]) -> None:
+    if train != other:
+        sides = ((first, train - other), (second, other - train))
         only = "; ".join(f"only in {side}/: {', '.join(sorted(names))}" for side, names in sides if names)
-        raise DataError(f"train/ and test/ of {root} hold different classes ({only}); give both the same class folders")
+        raise DataError(
+            f"{first}/ and {second}/ of {root} hold different classes ({only}); give both the same class folders"
+        )
 
 
 def _labeled(files: dict[str, list[Path]]) -> list[tuple[Path, int]]:
@@ -125,53 +154,25 @@ def _labeled(files: dict[str, list[Path]]) -> list[tuple[Path, int]]:
 
 def _read(root: Path, files: Sequence[tuple[Path, int]], image_size: int | None, color: bool | None) -> ImageSet:
     """Return all `files`, each a path and its label, decoded."""
-    arrays: list[np.ndarray] = []  # uint8 (H, W) while gray, (H, W, 3) in color
+    pictures: list[Picture] = []
     num_bytes = 0
     for path in _report_progress([path for path, _ in files], root):
-        arrays.append(_decode(path, image_size, color))
-        if arrays[-1].shape[:2] != arrays[0].shape[:2]:
-            sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (arrays[0], arrays[-1])]
+        pictures.append(read_picture(path, image_size, color))
+        first, last = pictures[0].pixels, pictures[-1].pixels
+        if first.shape[:2] != last.shape[:2]:
+            sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (first, last)]
             raise DataError(
                 f"the images differ in size: {files[0][0]} has {sizes[0]} pixels and {path} has {sizes[1]}; "
                 "give `image_size` to resize all of them"
             )
-        num_bytes += arrays[-1].nbytes
+        num_bytes += last.nbytes
         if num_bytes > MAX_BYTES:
             raise DataError(
                 f"the images of {root} take more than {MAX_BYTES / 2**30:g} GiB in memory, the most that is held; "
                 "give a smaller `image_size`"
             )
-    in_color = any(array.ndim == 3 for array in arrays)
-    images = torch.empty((len(arrays), 3 if in_color else 1, *arrays[0].shape[:2]), dtype=torch.uint8)
-    for image, array in zip(images, arrays, strict=True):
-        image.copy_(torch.from_numpy(array if array.ndim == 2 else array.transpose(2, 0, 1)))
+    images = torch.from_numpy(stack(in_bytes(pictures, str(root)), color, str(root)))
     return ImageSet(images, torch.tensor([label for _, label in files], dtype=torch.int64))
-
-
-def _decode(path: Path, image_size: int | None, color: bool | None) -> np.ndarray:
-    """Return one image, uint8 (H, W) if it is gray, else (H, W, 3)."""
-    try:
-        with Image.open(path) as image:
-            image.load()
-            picture = ImageOps.exif_transpose(image)
-    # Decoders meet damaged files with errors of a dozen types (SyntaxError and struct.error among them).
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path} cannot be read as an image ({reason}); replace or remove it") from None
-    if picture.mode == "F":
-        raise DataError(f"{path} holds pixels as fractions, whose range is unknown; save it with 8 bits a channel")
-    is_gray = picture.mode in ("1", "L", "LA", "I") or picture.mode.startswith("I;16")
-    if picture.mode.startswith("I"):
-        # Pillow's own conversion clips 16 bits to 255, which would make nearly all of the picture white.
-        picture = Image.fromarray((np.asarray(picture).clip(0, 65535) >> 8).astype(np.uint8))
-    if picture.has_transparency_data:
-        # Dropping the alpha would show what lies under it: black ink on nothing becomes black on black.
-        layer = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    picture = picture.convert("RGB" if (color if color is not None else not is_gray) else "L")
-    if image_size is not None:
-        picture = picture.resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return np.array(picture)
 
 
 def _report_progress(paths: Sequence[Path], root: Path) -> Iterator[Path]:

@@ -25,6 +25,10 @@ class ImageSet:
         """Return a copy of the images at `indices`, int64 (M,), in that order."""
         return ImageSet(self.images[indices], self.labels[indices])
 
+    def joined_with(self, other: ImageSet) -> ImageSet:
+        """Return the images of both, as one set."""
+        return ImageSet(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
     def __len__(self) -> int:
         """Return N, the number of images."""
         return self.labels.shape[0]
@@ -36,6 +40,7 @@ class LoadedImages(NamedTuple):
     train: ImageSet
     test: ImageSet
     classes: tuple[str, ...]  # by label
+    validation: ImageSet | None = None  # where the images come with one
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +53,7 @@ class Dataset:
     classes: tuple[str, ...]  # by label
     policy: AugmentationPolicy
     fingerprint: str  # 16 hex digits; see `fingerprint`
+    validation: ImageSet | None = None  # beside the training part; None where it is to be split off that
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -61,11 +67,12 @@ class Dataset:
         return len(self.classes)
 
 
-def fingerprint(train: ImageSet, test: ImageSet) -> str:
-    """Return 16 hex digits of a SHA-256 over the shapes, images and labels of both parts; 0.03 s for MNIST's 55 MB."""
+def fingerprint(images: LoadedImages) -> str:
+    """Return 16 hex digits of a SHA-256 over the shapes, images and labels of all parts; 0.03 s for MNIST's 55 MB."""
     digest = hashlib.sha256()
-    for part in (train, test):
-        digest.update(repr(tuple(part.images.shape)).encode())
-        digest.update(part.images.contiguous().numpy().data)
-        digest.update(part.labels.contiguous().numpy().data)
+    for part in (images.train, images.test, images.validation):
+        if part is not None:
+            digest.update(repr(tuple(part.images.shape)).encode())
+            digest.update(part.images.contiguous().numpy().data)
+            digest.update(part.labels.contiguous().numpy().data)
     return digest.hexdigest()[:16]

@@ -35,7 +35,7 @@ def load_dataset(
             )
         return _dataset(name, _load_known(name, data_dir), KNOWN_DATASETS[name].policy)
     path = Path(os.path.abspath(os.path.expanduser(name)))
-    if name.endswith(".npz"):
+    if name.lower().endswith(".npz"):
         from nas.data import arrays
 
         if has_form:
@@ -62,4 +62,5 @@ def _load_known(name: str, data_dir: Path | None) -> LoadedImages:
 
 
 def _dataset(name: str, images: LoadedImages, policy: AugmentationPolicy) -> Dataset:
-    return Dataset(name, *images, policy, fingerprint(images.train, images.test))
+    train, test, classes, validation = images
+    return Dataset(name, train, test, classes, policy, fingerprint(images), validation)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-import math
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
 from nas.data.images import Dataset, ImageSet
 from nas.data.known import VALIDATION_FRACTION
 from nas.data.policy import AugmentationPolicy
+from nas.data.sample import draw, members_of, shares
+from nas.errors import DataError
+
+TEST_FRACTION = 1 / 6
+TEST_SPLIT_SEED = 0  # fixed: what is test data must not depend on a study's seed
+# What the parts of a person's own images may be called, in any case.
+PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+T = TypeVar("T")
 
 IMAGE_SETS = ("train", "validation", "whole_train", "test")  # the fields of Parts that hold images
 
@@ -32,16 +46,49 @@ def tensors_of(images: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def parts_of(dataset: Dataset, seed: int) -> Parts:
-    """Return the one split of the training set by the study's seed, and the test set, which takes no part in it."""
-    training, validation = split(dataset.train.labels, VALIDATION_FRACTION, seed)
-    return Parts(
-        train=dataset.train.subset(training),
-        validation=dataset.train.subset(validation),
-        whole_train=dataset.train,
-        test=dataset.test,
-        policy=dataset.policy,
-        class_names=dataset.classes,
+    """Return what a study trains and evaluates on; the test set takes no part in it.
+
+    The training set is split once, by the study's seed, unless the images come with a part to validate on.
+
+    Raises:
+        DataError: what is to validate on could not tell a good network from a bad one.
+    """
+    if dataset.validation is not None:
+        train, validation, whole = dataset.train, dataset.validation, dataset.train.joined_with(dataset.validation)
+    else:
+        indices = split(dataset.train.labels, VALIDATION_FRACTION, seed)
+        train, validation, whole = (*(dataset.train.subset(part) for part in indices), dataset.train)
+    _require_two_classes(dataset, validation)
+    return Parts(train, validation, whole, dataset.test, dataset.policy, dataset.classes)
+
+
+def _require_two_classes(dataset: Dataset, validation: ImageSet) -> None:
+    if len(torch.unique(validation.labels)) >= 2:
+        return
+    if dataset.validation is not None:
+        raise DataError(
+            f"{dataset.name}: the {len(validation)} images to validate on are of one class, where 2 are the least; add "
+            "some of the others, or leave that part out"
+        )
+    raise DataError(
+        f"{dataset.name}: the {len(dataset.train)} training images of {dataset.num_classes} classes leave "
+        f"{len(validation)} to validate on, where 2 classes of 1 are the least; give each class at least 2 images to "
+        "train on"
     )
+
+
+def with_test_part(parts: Mapping[str, T], what: str) -> dict[str, T]:
+    """Return `parts`, 'train' and maybe 'val' and 'test'; without a test part, the one to validate on becomes it."""
+    if "test" in parts or "val" not in parts:
+        return dict(parts)
+    print(f"{what}: with no test part, the validation part is it; a part of the rest validates", file=sys.stderr)
+    return {"test" if part == "val" else part: content for part, content in parts.items()}
+
+
+def split_off_test(whole: ImageSet) -> tuple[ImageSet, ImageSet]:
+    """Return a training part and a test part, always the same, for images that come with no test part."""
+    train, test = split(whole.labels, TEST_FRACTION, TEST_SPLIT_SEED)
+    return whole.subset(train), whole.subset(test)
 
 
 def split(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,26 +107,9 @@ def split(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tenso
     """
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"fraction {fraction} is not between 0 and 1")
-    generator = torch.Generator().manual_seed(seed)
-    members = [torch.nonzero(labels == c).flatten() for c in torch.unique(labels)]
-    counts = _shares([len(m) for m in members], fraction)
+    members = members_of(labels)
+    sizes = [len(indices) for indices in members]
+    counts = shares(sizes, fraction, [min(1, n - 1) for n in sizes], [n - 1 for n in sizes])
     validate = torch.zeros(len(labels), dtype=torch.bool)
-    for indices, count in zip(members, counts, strict=True):
-        validate[indices[torch.randperm(len(indices), generator=generator)[:count]]] = True
+    validate[torch.cat(draw(members, counts, seed))] = True
     return torch.nonzero(~validate).flatten(), torch.nonzero(validate).flatten()
-
-
-def _shares(sizes: list[int], fraction: float) -> list[int]:
-    """Return how many of each class validate: the largest remainders take what rounding down left, within bounds."""
-    low = [min(1, size - 1) for size in sizes]
-    high = [size - 1 for size in sizes]
-    shares = [min(max(math.floor(fraction * n), lo), hi) for n, lo, hi in zip(sizes, low, high, strict=True)]
-    missing = round(fraction * sum(sizes)) - sum(shares)
-    step = 1 if missing > 0 else -1
-    bounds = high if missing > 0 else low
-    for _ in range(abs(missing)):
-        movable = [i for i in range(len(sizes)) if shares[i] != bounds[i]]
-        if not movable:
-            break
-        shares[max(movable, key=lambda i: step * (fraction * sizes[i] - shares[i]))] += step
-    return shares

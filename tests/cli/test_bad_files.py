@@ -122,15 +122,15 @@ def truncate(images: Path) -> None:
     damaged.write_bytes(damaged.read_bytes()[:50])
 
 
-def add_text(images: Path) -> None:
-    (images / "dog" / "notes.txt").write_text("not an image")
+def add_folder(images: Path) -> None:
+    (images / "dog" / "puppies").mkdir()
 
 
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [
         (truncate, r"images/dog/2\.png cannot be read as an image \(.*\); replace or remove it"),
-        (add_text, r"images/dog/notes\.txt is not an image by its suffix; move it away \(known: "),
+        (add_folder, r"images/dog/puppies is a folder inside the class folder .*images/dog, which holds images only"),
     ],
 )
 def test_one_bad_image_is_named(spoil: Callable[[Path], None], text: str, images: Path, nas: Nas) -> None:

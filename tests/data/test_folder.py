@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.data import folder
+from nas.data import folder, pictures
 from nas.data.load import load_dataset
+from nas.data.pictures import read_picture
+from nas.data.split import parts_of
 from nas.errors import DataError
 
 
@@ -68,13 +73,16 @@ def test_a_name_is_a_folder_where_one_exists(root: Path, monkeypatch: pytest.Mon
     assert load_dataset("./digits").image_shape == (1, 4, 6)
 
 
-@pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"])
+@pytest.mark.parametrize(
+    "suffix",
+    [".png", ".JPG", ".jpeg", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pnm", ".avif", ".jp2"],
+)
 def test_every_format_is_read(suffix: str, root: Path) -> None:
     save(root / "cat" / f"new{suffix}", (200, 100, 0), "RGB")
     images = folder.load(root)[0].images
     assert images.shape[1:] == (3, 4, 6)
-    pixels = folder._decode(root / "cat" / f"new{suffix}", None, None)
-    assert np.abs(pixels.astype(int) - (200, 100, 0)).max() <= 4
+    pixels = read_picture(root / "cat" / f"new{suffix}", None, None).pixels
+    assert np.abs(pixels.astype(int) - (200, 100, 0)).max() <= 6
 
 
 def test_color_follows_the_images_unless_asked_for(root: Path) -> None:
@@ -91,24 +99,24 @@ def test_color_follows_the_images_unless_asked_for(root: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "value", "expected"),
-    [("1", 1, 255), ("I;16", 0x8000, 128), ("LA", (60, 255), 60), ("LA", (60, 0), 255), ("I", 0x1234, 0x12)],
+    [("1", 1, 255), ("LA", (60, 255), 60), ("LA", (60, 0), 255)],
 )
 def test_gray_modes_become_eight_bits(mode: str, value: int, expected: int, tmp_path: Path) -> None:
-    place = save(tmp_path / "a.tif" if mode == "I" else tmp_path / "a.png", value, mode)
-    assert folder._decode(place, None, None).tolist() == [[expected] * 6] * 4
+    place = save(tmp_path / "a.png", value, mode)
+    assert read_picture(place, None, None).pixels.tolist() == [[expected] * 6] * 4
 
 
 def test_transparent_pixels_are_white(tmp_path: Path) -> None:
     place = save(tmp_path / "a.png", (0, 0, 0, 0), "RGBA")
-    assert (folder._decode(place, None, None) == 255).all()
-    assert folder._decode(place, None, None).shape == (4, 6, 3)
+    assert (read_picture(place, None, None).pixels == 255).all()
+    assert read_picture(place, None, None).pixels.shape == (4, 6, 3)
 
 
 def test_the_orientation_of_a_photograph_is_obeyed(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     Image.new("RGB", (6, 4)).save(tmp_path / "a.jpg", exif=exif)
-    assert folder._decode(tmp_path / "a.jpg", None, None).shape == (6, 4, 3)
+    assert read_picture(tmp_path / "a.jpg", None, None).pixels.shape == (6, 4, 3)
 
 
 def test_images_are_resized_when_asked(root: Path) -> None:
@@ -121,7 +129,7 @@ def test_images_are_resized_when_asked(root: Path) -> None:
 def test_resizing_is_smooth(tmp_path: Path) -> None:
     (tmp_path / "a.png").parent.mkdir(exist_ok=True)
     Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).save(tmp_path / "a.png")
-    assert folder._decode(tmp_path / "a.png", 4, None)[0].tolist() == [0, 64, 191, 255]
+    assert read_picture(tmp_path / "a.png", 4, None).pixels[0].tolist() == [0, 64, 191, 255]
 
 
 def test_different_sizes_need_an_image_size(root: Path) -> None:
@@ -137,18 +145,97 @@ def test_the_image_size_has_bounds(size: int, root: Path) -> None:
         load_dataset(str(root), image_size=size)
 
 
+def deep(root: Path, values: list[int], suffix: str = ".png") -> list[int]:
+    """Return the pixels that come of one gray image of 16 bits for each value."""
+    for label, value in enumerate(values):
+        path = root / str(label % 2) / f"{label}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if suffix == ".pgm":
+            path.write_bytes(b"P5 2 1 65535\n" + value.to_bytes(2, "big") * 2)
+        else:
+            Image.fromarray(np.full((1, 2), value, np.uint16)).save(path)
+    found = folder.load(root)
+    images = torch.cat([found.train.images, found.test.images])[:, 0, 0, 0].tolist()
+    return sorted(images)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+@pytest.mark.parametrize(
+    ("values", "pixels"),
+    [
+        ([0, 7, 20, 255], [0, 7, 20, 255]),  # 8 bits in a file of 16
+        ([0, 16, 1023, 4095], [0, 1, 63, 255]),
+        ([0, 0x8000, 0x12FF, 0xFFFF], [0, 0x12, 0x80, 0xFF]),
+        ([7000, 7016, 8000, 9100], [0, 1, 62, 131]),
+    ],
+)
+def test_deep_images_are_read_by_their_values(
+    suffix: str, values: list[int], pixels: list[int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert deep(tmp_path, values, suffix) == pixels
+    assert ("each byte is " in capsys.readouterr().err) == (values[-1] > 255)
+    assert folder.load(tmp_path, color=True).train.images.shape[1] == 3
+
+
+def deep_color(path: Path, value: int) -> None:
+    """Write a PNG of one pixel with 16 bits a channel, which Pillow cannot."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + value.to_bytes(2, "big") * 3))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b""))
+
+
+def test_deep_colors_of_few_bits_are_refused(tmp_path: Path) -> None:
+    for highest in (0x00FF, 0x0FFF, 0xFFFF):
+        for label in range(2):
+            for number, value in enumerate((0, highest)):
+                deep_color(tmp_path / str(label) / f"{number}.png", value)
+        if highest < 0x1FFF:
+            with pytest.raises(
+                DataError, match=rf"16 bits a channel, of which at most {highest.bit_length()} are used"
+            ):
+                folder.load(tmp_path)
+    assert int(folder.load(tmp_path).train.images.max()) == 255
+
+
+def test_a_deep_image_is_resized_before_its_bits_are_cut(tmp_path: Path) -> None:
+    for label in range(2):
+        for number in range(2):
+            path = tmp_path / str(label) / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.fromarray(np.full((6, 6), 4095 * number, np.uint16)).save(path)
+    found = folder.load(tmp_path, image_size=4)
+    images = torch.cat([found.train.images, found.test.images])
+    assert sorted(images.amax(dim=(1, 2, 3)).tolist()) == [0, 0, 255, 255]
+    assert images.amin(dim=(1, 2, 3)).equal(images.amax(dim=(1, 2, 3)))
+
+
 def test_what_systems_leave_behind_is_ignored(root: Path) -> None:
-    for name in (".DS_Store", "Thumbs.db", ".hidden.png"):
+    for name in (".DS_Store", "Thumbs.db", ".hidden.png", "desktop.ini", "Icon\r"):
         (root / "cat" / name).write_text("no image")
-    (root / ".git").mkdir()
+    for name in (".git", "__MACOSX", "cat/@eaDir", "$RECYCLE.BIN", "lost+found", "dog/.ipynb_checkpoints"):
+        save(root / name / "0.png")
     (root / "README.txt").write_text("about these")
     assert sum(map(len, folder.load(root)[:2])) == 24
 
 
-def test_a_stray_file_is_named(root: Path) -> None:
+def test_files_that_are_no_images_are_passed_over_with_a_word(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "cat" / "notes.txt").write_text("no image")
-    with pytest.raises(DataError, match=r"cat/notes.txt is not an image by its suffix; move it away"):
-        load_dataset(str(root))
+    assert sum(map(len, folder.load(root)[:2])) == 24
+    assert "passed over 1 file that is no image by its suffix, such as " in capsys.readouterr().err
+    (root / "dog" / "dog.csv").write_text("no image")
+    folder.load(root)
+    assert f"passed over 2 files that are no images by suffix, such as {root}/cat/notes.txt" in capsys.readouterr().err
+    for path in (root / "cat").glob("*.png"):
+        path.rename(path.with_suffix(".raw"))
+    with pytest.raises(
+        DataError, match=r"0 where 2 belong, .* and 7 files that are no images by their suffix, such as"
+    ):
+        folder.load(root)
 
 
 @pytest.mark.parametrize("body", [b"", b"no image at all", None])
@@ -197,10 +284,69 @@ def test_both_parts_need_the_same_classes(parted: Path) -> None:
         load_dataset(str(parted))
 
 
-def test_a_third_part_is_not_passed_over(parted: Path) -> None:
-    save(parted / "val/cat/0.png")
-    with pytest.raises(DataError, match=r"holds train/ and test/ and also val/; .*move the others away"):
+@pytest.mark.parametrize(
+    ("train", "val", "test"),
+    [
+        ("train", "val", "test"),
+        ("Training", "Validation", "TESTING"),
+        ("TRAIN", "valid", "Test"),
+        ("train", "dev", "test"),
+    ],
+)
+def test_a_part_to_validate_on_validates(train: str, val: str, test: str, parted: Path) -> None:
+    for name, new in (("train", train), ("test", test)):
+        (parted / name).rename(parted / "moved")
+        (parted / "moved").rename(parted / new)
+    without = load_dataset(str(parted))
+    for name, value in (("dog", 70), ("cat", 60)):
+        save(parted / val / name / "0.png", value)
+    dataset = load_dataset(str(parted))
+    parts = parts_of(dataset, 0)
+    assert parts.train.images[:, 0, 0, 0].tolist() == [10, 11, 12, 20, 21, 22]
+    assert parts.validation.images[:, 0, 0, 0].tolist() == [60, 70]
+    assert parts.validation.labels.tolist() == [0, 1]
+    assert parts.whole_train.images[:, 0, 0, 0].tolist() == [10, 11, 12, 20, 21, 22, 60, 70]
+    assert parts.test.images[:, 0, 0, 0].tolist() == [110, 120]
+    assert dataset.fingerprint != without.fingerprint
+
+
+def test_what_is_held_out_tests(parted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = load_dataset(str(parted))
+    (parted / "test").rename(parted / "val")
+    assert load_dataset(str(parted)).fingerprint == whole.fingerprint
+    assert "with no test part, the validation part is it" in capsys.readouterr().err
+    shutil.rmtree(parted / "val")
+    dataset = load_dataset(str(parted))  # train/ alone is split, as a folder of classes is
+    assert (len(dataset.train), len(dataset.test)) == (4, 2)
+
+
+def test_a_class_may_be_called_as_a_part_is(tmp_path: Path) -> None:
+    for name in ("train", "bus", "test"):
+        for number in range(3):
+            save(tmp_path / name / f"{number}.png")
+    assert load_dataset(str(tmp_path)).classes == ("bus", "test", "train")
+
+
+def test_other_parts_are_not_passed_over(parted: Path) -> None:
+    save(parted / "extra/cat/0.png")
+    with pytest.raises(DataError, match=r"holds test/ and train/ and also extra/; .*move the others away"):
         load_dataset(str(parted))
+    (parted / "extra").rename(parted / "Training")
+    with pytest.raises(DataError, match=r"holds Training/ and train/, which are the same; remove one"):
+        load_dataset(str(parted))
+
+
+def test_no_decoder_that_runs_a_program_is_asked(root: Path) -> None:
+    place = root / "cat" / "00.png"
+    Image.new("RGB", (6, 4)).save(place, format="EPS")
+    with pytest.raises(DataError, match=r"00.png cannot be read as an image \(cannot identify image file"):
+        load_dataset(str(root))
+
+
+def test_a_picture_of_too_many_pixels_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "MAX_PIXELS", 23)
+    with pytest.raises(DataError, match=r"00.png has 6x4 pixels, more than 23; make it smaller"):
+        load_dataset(str(root))
 
 
 def test_more_than_memory_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

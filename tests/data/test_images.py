@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.arch import Input
-from nas.data.images import ImageSet, fingerprint
-from nas.data.known import KNOWN_DATASETS
+from nas.data.images import Dataset, ImageSet, LoadedImages, fingerprint
+from nas.data.known import KNOWN_DATASETS, OWN_IMAGES_POLICY
 from nas.data.load import load_dataset
 from nas.data.split import parts_of, split
 from nas.data.torchvision_sets import SOURCES
@@ -61,10 +61,14 @@ def test_the_fingerprint_sees_images_labels_and_parts() -> None:
         ImageSet(images.view(4, 1, 1, 4), a.labels),
         a.subset(torch.tensor([0, 1, 2])),
     ]
-    prints = {fingerprint(a, a), *(fingerprint(a, b) for b in others), *(fingerprint(b, a) for b in others)}
-    assert len(prints) == 9
+
+    def of(train: ImageSet, test: ImageSet, validation: ImageSet | None = None) -> str:
+        return fingerprint(LoadedImages(train, test, ("0", "1"), validation))
+
+    prints = {of(a, a), *(of(a, b) for b in others), *(of(b, a) for b in others), *(of(a, a, b) for b in others)}
+    assert len(prints) == 13
     assert all(len(p) == 16 and int(p, 16) >= 0 for p in prints)
-    assert fingerprint(a, a) == fingerprint(a.subset(torch.arange(4)), a)
+    assert of(a, a) == of(a.subset(torch.arange(4)), a)
 
 
 # The split
@@ -116,3 +120,39 @@ def test_what_is_known_of_digits_is_so() -> None:
     assert known.images == (Input(*dataset.image_shape), dataset.num_classes)
     assert (known.num_train, known.num_test) == (len(dataset.train), len(dataset.test))
     assert known.num_validation == len(parts.validation)
+
+
+# What is to validate on
+
+
+def _dataset(train: list[int], validation: list[int] | None = None) -> Dataset:
+    def images(labels: list[int]) -> ImageSet:
+        return ImageSet(torch.zeros(len(labels), 1, 2, 2, dtype=torch.uint8), torch.tensor(labels))
+
+    given = images(validation) if validation is not None else None
+    return Dataset("mine", images(train), images([0, 1]), ("a", "b", "c"), OWN_IMAGES_POLICY, "", given)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (
+            [0, 1, 2],
+            r"mine: the 3 training images of 3 classes leave 0 to validate on, where 2 classes of 1 are the least",
+        ),
+        ([0, 1, 2, 2, 2], r"the 5 training images of 3 classes leave 1 to validate on, where"),
+        ([0, 1] + [2] * 50, r"the 52 training images of 3 classes leave 9 to validate on, where"),
+    ],
+)
+def test_too_few_images_to_validate_on_are_refused(train: list[int], message: str) -> None:
+    for seed in range(3):
+        with pytest.raises(DataError, match=message):
+            parts_of(_dataset(train), seed)
+
+
+def test_a_given_part_validates_if_it_can() -> None:
+    assert len(parts_of(_dataset([0, 1, 2], [0, 1]), 0).validation) == 2
+    with pytest.raises(
+        DataError, match=r"mine: the 2 images to validate on are of one class, .* or leave that part out"
+    ):
+        parts_of(_dataset([0, 1, 2], [1, 1]), 0)
