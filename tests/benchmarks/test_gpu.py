@@ -13,6 +13,11 @@ from fake_device import FakeDevice
 
 from nas.data.load import load_dataset
 from nas.errors import TrainingError
+from nas.train import device as device_module
+from nas.train import device_sharing, prepared_data
+
+# Loaded before a test replaces what they take from `nas.train.device`.
+assert device_sharing.device_of is prepared_data.device_of
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 QUICK = ("--device", "cpu", "--quick", "--batched-seeds")
@@ -64,7 +69,7 @@ def task(device: FakeDevice) -> gpu.Task:
 @pytest.mark.parametrize("part", ["equal", "fallback", "packed", "seeds"])
 def test_parts_on_a_fake_gpu(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
     device, found = FakeDevice(), dict[str, Any]()
-    monkeypatch.setattr("nas.train.device.device_of", lambda device: FakeDevice())
+    monkeypatch.setattr(device_module, "device_of", lambda device: FakeDevice())  # of `fallback`, which wants new ones
     gpu.PARTS[part](task(device), lambda **values: found.update(values))
     if part == "equal":
         assert (found["equal"], found["packed_after_100_steps"]) == (True, 0.0)
