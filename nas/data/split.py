@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,7 @@ import torch
 from nas.data.images import Dataset, ImageSet
 from nas.data.known import VALIDATION_FRACTION
 from nas.data.policy import AugmentationPolicy
+from nas.data.sample import draw, members_of, shares
 
 
 @dataclass(frozen=True)
@@ -53,26 +53,9 @@ def split(labels: torch.Tensor, fraction: float, seed: int) -> tuple[torch.Tenso
     """
     if not 0.0 < fraction < 1.0:
         raise ValueError(f"fraction {fraction} is not between 0 and 1")
-    generator = torch.Generator().manual_seed(seed)
-    members = [torch.nonzero(labels == c).flatten() for c in torch.unique(labels)]
-    counts = _shares([len(m) for m in members], fraction)
+    members = members_of(labels)
+    sizes = [len(indices) for indices in members]
+    counts = shares(sizes, fraction, [min(1, n - 1) for n in sizes], [n - 1 for n in sizes])
     validate = torch.zeros(len(labels), dtype=torch.bool)
-    for indices, count in zip(members, counts, strict=True):
-        validate[indices[torch.randperm(len(indices), generator=generator)[:count]]] = True
+    validate[torch.cat(draw(members, counts, seed))] = True
     return torch.nonzero(~validate).flatten(), torch.nonzero(validate).flatten()
-
-
-def _shares(sizes: list[int], fraction: float) -> list[int]:
-    """Return how many of each class validate: the largest remainders take what rounding down left, within bounds."""
-    low = [min(1, size - 1) for size in sizes]
-    high = [size - 1 for size in sizes]
-    shares = [min(max(math.floor(fraction * n), lo), hi) for n, lo, hi in zip(sizes, low, high, strict=True)]
-    missing = round(fraction * sum(sizes)) - sum(shares)
-    step = 1 if missing > 0 else -1
-    bounds = high if missing > 0 else low
-    for _ in range(abs(missing)):
-        movable = [i for i in range(len(sizes)) if shares[i] != bounds[i]]
-        if not movable:
-            break
-        shares[max(movable, key=lambda i: step * (fraction * sizes[i] - shares[i]))] += step
-    return shares
