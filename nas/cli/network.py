@@ -127,9 +127,7 @@ def train(
 def _read(file: Path) -> ArchitectureFile:
     """Return an architecture file; say what to do with an exported one."""
     if file.suffix in (".py", ".pt", ".onnx", ".pt2", ".h"):
-        raise UsageError(
-            f"{file} is no architecture file (TOML); see what an exported network holds with: nas verify {file}"
-        )
+        raise UsageError(f"{file} is no architecture file (TOML); see what an export holds with: nas verify {file}")
     return read_architecture(file)
 
 
@@ -201,7 +199,7 @@ def verify(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="An exported file. A .py is run, and a .h compiled and run, in a process of its own: trust them first.",
+            help="An exported file. A .py is run and a .h compiled and run, in a process of its own: trust them first.",
         ),
     ],
     data: Annotated[

@@ -109,11 +109,7 @@ Cluster = Annotated[
 ]
 Prefix = Annotated[
     str | None,
-    typer.Option(
-        metavar="NAME",
-        help="What the names in a C header (.h) begin with.  [default: the file's name]",
-        show_default=False,
-    ),
+    typer.Option(metavar="NAME", help="What the names in a C header (.h) begin with.  [default: the file's name]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
 StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.", autocompletion=complete_study)]

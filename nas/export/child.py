@@ -1,4 +1,4 @@
-"""An exported file, read in a process of its own: whatever a stranger's file does, nothing but a NasError comes of it."""
+"""An exported file, read in a process of its own: whatever the file does, nothing but a NasError comes of it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class ChildExport(LoadedExport):
         self.close()
 
     def _run(self, images: Tensor) -> Tensor:
-        answer, content = self._ask({"images": len(images)}, images.numpy().tobytes(), 4 * len(images))
+        _, content = self._ask({"images": len(images)}, images.numpy().tobytes(), 4 * len(images))
         return torch.frombuffer(bytearray(content), dtype=torch.float32).view(len(images), -1)
 
     def _ask(self, request: Mapping[str, int], content: bytes = b"", unit: int = 0) -> tuple[Mapping[str, Any], bytes]:
@@ -129,8 +129,8 @@ class ChildExport(LoadedExport):
         said = (Path(self._scratch.name) / "stderr").read_bytes()[-2000:].decode(errors="replace").strip()
         last = said.splitlines()[-1][:200] if said else "it said nothing"
         return (
-            f"{self._path} cannot be read: the process that read it ended with code {code} ({last}), or needed more than "
-            f"{self._patience:.0f} seconds or its share of memory; give a file as it was exported"
+            f"{self._path} cannot be read: the process that reads it ended with code {code} ({last}), or took longer "
+            f"than {self._patience:.0f} seconds; give a file as it was exported"
         )
 
     @staticmethod

@@ -1,8 +1,8 @@
 """The process that reads an exported file for `nas.export.child`: `python -m nas.export.reader FILE`.
 
-A Python module runs when it is read, and a header is compiled and run; whatever comes of it ends with this process, which
-holds no study and may use a bounded time and memory. Requests come on standard input, a line of JSON each, with the bytes
-of images behind it; each answer is a line of JSON with the bytes of logits behind it.
+A Python module runs when it is read, and a header is compiled and run; whatever comes of it ends with this process,
+which holds no study and may use a bounded time and memory. Requests come on standard input, a line of JSON each, with
+the bytes of images behind it; each answer is a line of JSON with the bytes of logits behind it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
 
 
 def limit_process(seconds: int | None) -> None:
-    """Bound the processor time of this process from now on, and its memory; where the system has no such bounds, do not.
+    """Bound the memory of this process, and its processor time from now on, where the system has such bounds.
 
     None lifts the bound on time.
     """
@@ -75,8 +75,8 @@ def _answer(loaded: LoadedExport, request: dict[str, int], requests: BinaryIO, a
         _send(answers, {"classes": logits.shape[1]}, logits.contiguous().numpy().tobytes())
         limit_process(None)  # it has shown what it is, and a whole test set may take longer
     elif "thop" in request:
-        is_module = isinstance(loaded, PythonModule)
-        _send(answers, {"thop": count_with_thop(loaded.net, loaded.input_shape) if is_module else None})
+        counts = count_with_thop(loaded.net, loaded.input_shape) if isinstance(loaded, PythonModule) else None
+        _send(answers, {"thop": counts})
     else:
         _send(answers, {"derived": loaded.derive()})
 

@@ -1,7 +1,7 @@
 """torch.export: the network as a program that torch, AOTInductor and ExecuTorch take, without this project's code.
 
-The program takes float32 (N, C, H, W) with values 0 to 255, normalizes them, and gives float32 logits (N, classes). N is
-free. Its claims, shape, mean, std and class names lie in the file as the extra file 'nas.json'.
+The program takes float32 (N, C, H, W) with values 0 to 255, normalizes them, and gives float32 logits (N, classes). N
+is free. Its claims, shape, mean, std and class names lie in the file as the extra file 'nas.json'.
 
 `torch.export.load` unpickles and evaluates what a file holds, which may run code of whoever wrote it. The reader here
 takes the graph and the weights as the plain data that they are, and computes with the operators of `_OPERATORS` alone.

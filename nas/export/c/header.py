@@ -54,9 +54,8 @@ def write_c(network: TrainedNetwork, claims: Mapping[str, object], path: Path, p
     layers = lower(network.architecture)
     folded = fold(layers)
     weights = folded_weights(folded, finite_module(network).state_dict())
-    header = _Header(
-        prefix or prefix_of(path), metadata_of(network, claims), folded.layers, "float", read_functions("float.c")
-    )
+    about, functions = metadata_of(network, claims), read_functions("float.c")
+    header = _Header(prefix or prefix_of(path), about, folded.layers, "float", functions)
     _add_float_network(header, weights)
     stored = sum(tensor.numel() for tensor in weights.values())
     header.write(path, f"{costs_of(layers).num_params:,} parameters, here {stored:,} numbers of float32")

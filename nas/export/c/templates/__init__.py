@@ -1,7 +1,7 @@
 """The C code of exported headers, in files that a compiler accepts as they are.
 
-Their symbols begin with `nas_` and `NAS_`, which a header replaces by its own prefix. A function begins after a blank line
-and holds none; what precedes the first function of a file goes into every header that takes functions from it.
+Their symbols begin with `nas_` and `NAS_`, which a header replaces by its own prefix. A function begins after a blank
+line and holds none; what precedes the first function of a file goes into every header that takes functions from it.
 """
 
 from __future__ import annotations
