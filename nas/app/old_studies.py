@@ -58,14 +58,14 @@ def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path 
             if not file.is_file() or network_file(folder, record.number, seed).is_file():
                 continue
             mean, std = of_trials if seed is None else of_confirmations
-            weights = _weights(file)
+            weights = read_old_weights(file)
             network = TrainedNetwork(found.architecture, recipe, weights, mean, std, dataset.classes)
             keep_network(folder, record.number, seed, network.to_bytes())
     images = images_of(dataset, parts)
     folder.create(replace(document, images=images), folder.space_file.read_text("utf-8"))
 
 
-def _weights(file: Path) -> dict[str, np.ndarray[Any, Any]]:
+def read_old_weights(file: Path) -> dict[str, np.ndarray[Any, Any]]:
     """Return the weights in a file of version 0.1, which is read as data and runs nothing.
 
     Raises:
