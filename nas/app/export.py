@@ -18,7 +18,6 @@ from nas.export.int8.network import QuantizedNetwork
 from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import load_int8_weights, write_int8_weights
 from nas.export.loaded import finite_module, run_in_batches
-from nas.export.verify import accuracy
 from nas.model.image_network import ImageNetwork
 from nas.model.trained_network import TrainedNetwork
 from nas.study.claims import accuracy_claim, provenance
@@ -26,6 +25,7 @@ from nas.study.claims import claims as claims_of
 from nas.study.folder import StudyFolder
 from nas.study.networks import kept_file, require_network
 from nas.study.records import TrialRecord
+from nas.verification.checks import accuracy
 
 CALIBRATION_IMAGES = 512  # training images, a share of each class, that set the ranges of 8-bit activations
 _MADE_FROM = "made_from"  # a claim of the 8-bit network that a study keeps: the digest of the network's file

@@ -9,12 +9,12 @@ from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.errors import DataError, VerificationError
-from nas.export.child import ChildExport
 from nas.export.formats import format_of
 from nas.export.loaded import LoadedExport, require_file
-from nas.export.verify import Check, accuracy, verify_structure
 from nas.model.thop_count import ThopCount
 from nas.study.claims import accuracy_claim
+from nas.verification.checks import Check, accuracy, verify_structure
+from nas.verification.child import ChildExport
 
 Report = Callable[[str], None]
 

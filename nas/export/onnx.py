@@ -32,9 +32,9 @@ from nas.arch.operations import (
     MaxPool2d,
 )
 from nas.errors import ExportError, VerificationError
-from nas.export.fold_batch_norm import NORM_EPSILON, weight_names
 from nas.export.loaded import LoadedExport, check_images, finite_module, require_file, run_in_batches
 from nas.export.metadata import Metadata, metadata_of, read_metadata
+from nas.model.fold_batch_norm import NORM_EPSILON, weight_names
 from nas.model.image_network import normalize
 from nas.model.trained_network import TrainedNetwork
 

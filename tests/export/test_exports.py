@@ -18,7 +18,7 @@ from nas.export.c.header import write_c, write_quantized_c
 from nas.export.int8.network import QuantizedNetwork
 from nas.export.int8.quantize import quantize
 from nas.export.onnx import load_onnx, write_onnx
-from nas.export.python_source import module_source
+from nas.model.python_source import module_source
 
 torch.set_num_threads(1)
 

@@ -23,10 +23,10 @@ from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.errors import ExportError
 from nas.export.c.memory_plan import plan_memory
 from nas.export.c.templates import Functions, read_functions, read_template, with_prefix
-from nas.export.fold_batch_norm import fold, folded_weights
 from nas.export.int8.network import IMAGE_SHIFT, QuantizedNetwork, int8_layers, window
 from nas.export.loaded import finite_module
 from nas.export.metadata import Metadata, metadata_of
+from nas.model.fold_batch_norm import fold, folded_weights
 from nas.model.trained_network import TrainedNetwork
 
 _C_TYPES = {torch.int8: "int8_t", torch.int32: "int32_t", torch.uint8: "uint8_t", torch.float32: "float"}
@@ -55,7 +55,7 @@ def write_c(network: TrainedNetwork, claims: Mapping[str, object], path: Path, p
     folded = fold(layers)
     weights = folded_weights(folded, finite_module(network).state_dict())
     about, functions = metadata_of(network, claims), read_functions("float.c")
-    header = _Header(prefix or prefix_of(path), about, folded.layers, "float", functions)
+    header = _Header(prefix_of(path) if prefix is None else prefix, about, folded.layers, "float", functions)
     _add_float_network(header, weights)
     stored = sum(tensor.numel() for tensor in weights.values())
     header.write(path, f"{costs_of(layers).num_params:,} parameters, here {stored:,} numbers of float32")
@@ -70,7 +70,8 @@ def write_quantized_c(
         ExportError: a claim is not plain data, the prefix is no C name, or the file cannot be written.
     """
     layers, about = int8_layers(network.architecture).layers, replace(network.metadata, claims=claims)
-    header = _Header(prefix or prefix_of(path), about, layers, "int8_t", read_functions("int8.c"))
+    prefix = prefix_of(path) if prefix is None else prefix
+    header = _Header(prefix, about, layers, "int8_t", read_functions("int8.c"))
     _add_int8_network(header, network)
     num_params = costs_of(lower(network.architecture)).num_params
     stored = f"here {network.num_weights:,} numbers of 8 bits (biases 32), {network.num_bytes:,} bytes with all scales"

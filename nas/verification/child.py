@@ -44,7 +44,7 @@ class ChildExport(LoadedExport):
         python_path = os.pathsep.join([str(package), *filter(None, [kept.get("PYTHONPATH")])])
         with (Path(self._scratch.name) / "stderr").open("wb") as stderr:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "nas.export.reader", self._as_read],
+                [sys.executable, "-P", "-m", "nas.verification.reader", self._as_read],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -1,4 +1,4 @@
-"""The process that reads an exported file for `nas.export.child`: `python -m nas.export.reader FILE`.
+"""The process that reads an exported file for `nas.verification.child`: `python -m nas.verification.reader FILE`.
 
 A Python module runs when it is read, and a header is compiled and run; whatever comes of it ends with this process,
 which holds no study and may use a bounded time and memory. Requests come on standard input, a line of JSON each, with
