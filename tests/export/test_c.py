@@ -140,7 +140,7 @@ def test_two_networks_fit_in_one_program(tmp_path: Path) -> None:
     [
         ("net.h", "net"),
         ("net.int8.h", "net_int8"),
-        ("My Net-2.H", "my_net_2_h"),
+        ("My Net-2.H", "my_net_2"),
         ("3x3.h", "net_3x3"),
         ("größe.h", "gr_e"),
         ("§.h", "net"),

@@ -7,6 +7,7 @@ of processor time and 2 GiB for each; `-s` shows the counts. Input `number` of a
 from __future__ import annotations
 
 import collections
+import copy
 import functools
 import io
 import json
@@ -141,9 +142,9 @@ def spoil_json(r: random.Random, content: bytes) -> bytes:
         other_holder, other_key = r.choice(places)
         match r.randrange(4):
             case 0 | 1:
-                holder[key] = r.choice(VALUES)
+                holder[key] = copy.deepcopy(r.choice(VALUES))
             case 2:
-                holder[key] = json.loads(json.dumps(other_holder[other_key]))
+                holder[key] = copy.deepcopy(other_holder[other_key])
             case 3:
                 del holder[key]
     return json.dumps(document).encode()
