@@ -63,8 +63,8 @@ def test_an_export_claims_what_the_study_found(exported: tuple[Path, Finished], 
     module, ended = exported
     claims = ended.json
     assert claims.keys() == COSTS | {
-        "module", "weights", "trial", "name", "input", "digest", "dataset", "data_fingerprint", "validation_accuracy", "test_accuracy",
-        "test_spread", "seeds", "weights_test_accuracy",
+        "module", "weights", "trial", "name", "input", "digest", "dataset", "data_fingerprint", "validation_accuracy",
+        "test_accuracy", "test_spread", "seeds", "weights_test_accuracy",
     }  # fmt: skip
     assert (claims["module"], claims["weights"]) == (str(module), str(module.with_suffix(".pt")))
     text = module.read_text()
@@ -212,8 +212,8 @@ def test_a_network_is_trained_written_and_verified(network: str, nas: Nas, tmp_p
     assert trained.rc == 0, trained.err
     result = trained.json
     assert result.keys() == COSTS | {
-        "name", "input", "digest", "dataset", "trained_on", "test_accuracy", "figure", "seed", "device", "train_seconds",
-        "images_per_second",
+        "name", "input", "digest", "dataset", "trained_on", "test_accuracy", "figure", "seed", "device",
+        "train_seconds", "images_per_second",
     }  # fmt: skip
     assert result["num_params"] == NETWORK_PARAMS
     assert (result["trained_on"], len(result["test_accuracy"])) == ("train", 2)
