@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -52,7 +54,7 @@ class ChildExport(LoadedExport):
                 env=kept | {"PYTHONPATH": python_path},
             )
         try:
-            self.metadata = read_metadata(self._receive()[0].get("metadata"), path)
+            self.metadata = read_metadata(self._exchange(b"")[0].get("metadata"), path)
         except BaseException:
             self.close()
             raise
@@ -88,21 +90,19 @@ class ChildExport(LoadedExport):
         return torch.frombuffer(bytearray(content), dtype=torch.float32).view(len(images), -1)
 
     def _ask(self, request: Mapping[str, int], content: bytes = b"", unit: int = 0) -> tuple[Mapping[str, Any], bytes]:
-        try:
-            assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(request).encode() + b"\n" + content)
-            self._process.stdin.flush()
-        except OSError:
-            pass  # it has ended; why is said below
-        return self._receive(unit)
+        return self._exchange(json.dumps(request).encode() + b"\n" + content, unit)
 
-    def _receive(self, unit: int = 0) -> tuple[Mapping[str, Any], bytes]:
-        """Return an answer, and the bytes behind it: `unit` for each class."""
-        stdout = self._process.stdout
+    def _exchange(self, request: bytes, unit: int = 0) -> tuple[Mapping[str, Any], bytes]:
+        """Send a request and return the answer, and the bytes behind it: `unit` for each class."""
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
         assert stdout is not None
         watch = threading.Timer(self._patience, self._process.kill)
         watch.start()
         try:
+            with contextlib.suppress(OSError):  # it has ended; why is said below
+                stdin.write(request)
+                stdin.flush()
             line = stdout.readline(MAX_LINE)
             answer = self._mapping(json.loads(line)) if line.endswith(b"\n") else {}
             if unit and isinstance(answer.get("classes"), int):
@@ -126,11 +126,12 @@ class ChildExport(LoadedExport):
     def _ending(self) -> str:
         self._process.kill()
         code = self._process.wait()
+        how = signal.Signals(-code).name if code < 0 else f"code {code}"
         said = (Path(self._scratch.name) / "stderr").read_bytes()[-2000:].decode(errors="replace").strip()
         last = said.splitlines()[-1][:200] if said else "it said nothing"
         return (
-            f"{self._path} cannot be read: the process that reads it ended with code {code} ({last}), or took longer "
-            f"than {self._patience:.0f} seconds; give a file as it was exported"
+            f"{self._path} cannot be read: the process that reads it ended with {how} ({last}), or took longer than "
+            f"{self._patience:.0f} seconds; give a file as it was exported"
         )
 
     @staticmethod

@@ -53,15 +53,19 @@ def limit_process(seconds: int | None) -> None:
         import resource
     except ImportError:  # Windows
         return
+
+    def set_limit(which: int, soft: int | None) -> None:
+        _, hard = resource.getrlimit(which)
+        if soft is None or (hard != resource.RLIM_INFINITY and soft > hard):
+            soft = hard
+        resource.setrlimit(which, (soft, hard))
+
     used = resource.getrusage(resource.RUSAGE_SELF)
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    soft = hard if seconds is None else int(used.ru_utime + used.ru_stime) + 1 + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+    set_limit(resource.RLIMIT_CPU, seconds and int(used.ru_utime + used.ru_stime) + 1 + seconds)
     pages = Path("/proc/self/statm")
     if pages.exists():  # not on macOS
         size = int(pages.read_text().split()[0]) * resource.getpagesize()
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        resource.setrlimit(resource.RLIMIT_AS, (size + MEMORY, hard))
+        set_limit(resource.RLIMIT_AS, size + MEMORY)
 
 
 def _answer(loaded: LoadedExport, request: dict[str, int], requests: BinaryIO, answers: BinaryIO) -> None:
