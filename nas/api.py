@@ -86,10 +86,13 @@ class Study:
 
         return load_network(self.folder, self._trial(trial), self._data_dir)
 
-    def export(self, path: str | os.PathLike[str], trial: int | None = None) -> dict[str, Any]:
+    def export(
+        self, path: str | os.PathLike[str], trial: int | None = None, *, prefix: str | None = None
+    ) -> dict[str, Any]:
         """Write that network to `path`, in the format that its name asks for; return what the file claims.
 
         `.py` is a module that needs nothing but torch, its weights beside it; `nas export --help` lists the others.
+        `prefix` is what the symbols of a C header begin with, by default the file's name.
 
         Raises:
             StudyError: as for `network`, or the file cannot be written, or its name asks for no format.
@@ -97,7 +100,7 @@ class Study:
         """
         from nas.app.export import export
 
-        return export(self.folder, self._trial(trial), Path(path), self._data_dir)
+        return export(self.folder, self._trial(trial), Path(path), self._data_dir, prefix)
 
     def report(self, output: str | os.PathLike[str] | None = None) -> Path:
         """Write the report's files to the folder `output`, by default the study's own; return the page.

@@ -1,57 +1,81 @@
-"""`nas export` and `nas verify`: from a trial to a file to take away, and its claims derived again."""
+"""`nas export`: from a trial to a file to take away."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nas.app.old_studies import upgrade
 from nas.app.study_data import study_dataset
-from nas.data.images import ImageSet
-from nas.data.load import load_dataset
+from nas.data.sample import stratified_sample
 from nas.data.split import parts_of
-from nas.errors import DataError, StudyError, VerificationError
-from nas.export.formats import is_int8, load, write, write_int8
+from nas.errors import DataError, ExportError, StudyError, VerificationError
+from nas.export.formats import input_text, is_int8, require_prefix_fits, write, write_int8
 from nas.export.int8.network import QuantizedNetwork
 from nas.export.int8.quantize import quantize
-from nas.export.loaded import LoadedExport
-from nas.export.python_module import PythonModule
-from nas.export.verify import Check, verify_structure
-from nas.model.image_network import ImageNetwork, image_network
-from nas.model.thop_count import ThopCount, count_with_thop
+from nas.export.int8_weights import load_int8_weights, write_int8_weights
+from nas.export.loaded import finite_module, run_in_batches
+from nas.model.image_network import ImageNetwork
 from nas.model.trained_network import TrainedNetwork
+from nas.study.claims import accuracy_claim, provenance
 from nas.study.claims import claims as claims_of
-from nas.study.claims import provenance
 from nas.study.folder import StudyFolder
-from nas.study.networks import require_network
+from nas.study.networks import kept_file, require_network
 from nas.study.records import TrialRecord
+from nas.verification.checks import accuracy
 
-CALIBRATION_IMAGES = 512  # training images that set the ranges of 8-bit activations
+CALIBRATION_IMAGES = 512  # training images, a share of each class, that set the ranges of 8-bit activations
+_MADE_FROM = "made_from"  # a claim of the 8-bit network that a study keeps: the digest of the network's file
+
+Report = Callable[[str], None]
 
 
-def export(folder: StudyFolder, record: TrialRecord, output: Path, data_dir: Path | None) -> dict[str, Any]:
+def export(
+    folder: StudyFolder,
+    record: TrialRecord,
+    output: Path,
+    data_dir: Path | None,
+    prefix: str | None = None,
+    report: Report = lambda what: None,
+) -> dict[str, Any]:
     """Write the network of a trial to `output`, in the format that its name asks for; return what it claims.
 
-    The images of the study are read for the 8-bit formats alone, which are calibrated and measured on them.
+    The images of the study are read for the 8-bit formats alone, which are calibrated and measured on them, once: the
+    8-bit network is kept beside the other.
+
+    Args:
+        folder: the study.
+        record: the trial.
+        output: the file to write.
+        data_dir: where named data sets lie.
+        prefix: what the symbols of a C header begin with; by default the file's name.
+        report: takes what is being done, as it goes on.
 
     Raises:
         StudyError: the trial has no network, or the files cannot be written.
         DataError: the format is one in 8 bits, and the images of the study are not there.
         ExportError: the name asks for no format, or the format needs a package that is missing, or cannot hold this
             network.
+        UsageError: the format has no place for a prefix.
     """
     in_8_bits = is_int8(output)
+    require_prefix_fits(output, prefix)
     upgrade(folder, None, data_dir)
     network, document = require_network(folder, record), folder.document()
-    claims = claims_of(document, record)
+    claims = claims_of(folder.name, document, record)
+    claims["input"] = input_text(output, network.architecture.input)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if in_8_bits:
-            quantized, measured = _quantize(network, folder, record, data_dir)
+            quantized, measured = _quantize(network, folder, record, data_dir, report)
             claims |= measured
-            write_int8(quantized, claims, output)
+            write_int8(quantized, claims, output, prefix)
         else:
-            write(network, claims, provenance(folder.name, document.settings, record), output)
+            report(f"writing {output}")
+            write(network, claims, provenance(folder.name, document.settings, record), output, prefix)
     except (OSError, RuntimeError) as error:
         raise StudyError(f"cannot write {output}: {error}; choose another `output`") from None
     return claims
@@ -62,79 +86,56 @@ def load_network(folder: StudyFolder, record: TrialRecord, data_dir: Path | None
 
     Raises:
         StudyError: the trial has no network.
+        ExportError: its weights do not fit it.
     """
     upgrade(folder, None, data_dir)
-    return image_network(require_network(folder, record))
+    return _image_network(require_network(folder, record))
+
+
+def _image_network(network: TrainedNetwork) -> ImageNetwork:
+    return ImageNetwork(finite_module(network), network.mean, network.std).eval()
 
 
 def _quantize(
-    network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None
+    network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
 ) -> tuple[QuantizedNetwork, dict[str, Any]]:
-    """Return the 8-bit network, and its size and accuracy as claims.
+    """Return the 8-bit network, and its size and accuracy as claims; those that the study keeps where it does.
 
     The accuracy is that on the images by which the float network was judged.
     """
+    source = kept_file(folder, record)
+    kept, made_from = source.with_suffix(".int8.pt"), hashlib.sha256(source.read_bytes()).hexdigest()
+    with contextlib.suppress(VerificationError):  # there is none yet, or it is damaged
+        found = load_int8_weights(kept)
+        measured = dict(found.claims)
+        if measured.pop(_MADE_FROM, None) == made_from:
+            return found, measured
+    quantized, measured = _quantize_anew(network, folder, record, data_dir, report)
+    partial = kept.with_suffix(".partial")
+    with contextlib.suppress(ExportError, OSError):  # a study that may only be read
+        write_int8_weights(quantized, measured | {_MADE_FROM: made_from}, partial)
+        partial.replace(kept)
+    return quantized, measured
+
+
+def _quantize_anew(
+    network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
+) -> tuple[QuantizedNetwork, dict[str, Any]]:
+    report("reading the images of the study")
     try:
         dataset = study_dataset(folder, data_dir)
     except DataError as error:
         raise DataError(f"an 8-bit format is calibrated on the images of the study, and they fail: {error}") from None
-    parts, is_confirmed = parts_of(dataset, folder.settings().seed), bool(record.confirmations)
+    seed, is_confirmed = folder.settings().seed, bool(record.confirmations)
+    parts = parts_of(dataset, seed)
     trained_on, judged_on = (parts.whole_train, parts.test) if is_confirmed else (parts.train, parts.validation)
-    quantized = quantize(network, trained_on.images[:CALIBRATION_IMAGES])
+    report("quantizing the network")
+    sample = stratified_sample(trained_on.labels, CALIBRATION_IMAGES, seed)
+    quantized = quantize(network, trained_on.images[sample])
+    claim, module = accuracy_claim(is_test=is_confirmed), _image_network(network)
     return quantized, {
         "num_bytes": quantized.num_bytes,
         "float_bytes": 4 * record.num_params,
-        _accuracy_claim(is_test=is_confirmed): round(_accuracy(quantized, judged_on), 4),
+        f"float_{claim}": round(accuracy(lambda images: run_in_batches(module, images), judged_on, report), 4),
+        claim: round(accuracy(quantized.logits, judged_on, report), 4),
     }
-
-
-def verify(path: Path, data_dir: Path | None) -> tuple[list[Check], ThopCount | None]:
-    """Return the claims of an exported file, derived from what the file holds and computes; and what thop counts in it.
-
-    Only a Python module has layers for thop to count.
-
-    Raises:
-        VerificationError: the file cannot be read, or the data are not those that it was measured on.
-        ExportError: reading the format needs a package or a compiler that is missing.
-    """
-    loaded = load(path)
-    checks = verify_structure(loaded)
-    accuracy = verify_accuracy(loaded, path, data_dir)
-    thop = count_with_thop(loaded.net, loaded.input_shape) if isinstance(loaded, PythonModule) else None
-    return [*checks, accuracy] if accuracy is not None else checks, thop
-
-
-def verify_accuracy(loaded: LoadedExport, path: Path, data_dir: Path | None) -> Check | None:
-    """Return the test accuracy of a file's weights beside its claim; None where none is claimed.
-
-    Raises:
-        VerificationError: the data are not those that the file was measured on.
-    """
-    claims = loaded.claims
-    claimed = claims.get(_accuracy_claim(is_test=True))
-    if not isinstance(claimed, (int, float)):
-        return None
-    image_size, color = claims.get("image_size"), claims.get("color")
-    if not isinstance(image_size, int | None) or not isinstance(color, bool | None):
-        raise VerificationError(f"{path}: image_size is {image_size!r} and color {color!r}; give the file as exported")
-    dataset = load_dataset(str(claims.get("dataset")), data_dir, image_size, color)
-    fingerprint = claims.get("data_fingerprint")
-    if fingerprint != dataset.fingerprint:
-        raise VerificationError(
-            f"{path}: its accuracy was measured on data with fingerprint {fingerprint}, and these have "
-            f"{dataset.fingerprint}; give the same data by `data_dir`"
-        )
-    derived = _accuracy(loaded, dataset.test)
-    # One image of slack: another machine may round a tie between two classes the other way.
-    slack = 100.0 / len(dataset.test)
-    return Check("weights_test_accuracy", claimed, round(derived, 4), abs(derived - claimed) <= slack + 1e-3)
-
-
-def _accuracy_claim(is_test: bool) -> str:
-    return "weights_test_accuracy" if is_test else "weights_validation_accuracy"
-
-
-def _accuracy(network: LoadedExport, images: ImageSet) -> float:
-    """Return the percentage of `images` that the network classifies right."""
-    right = network.logits(images.images).argmax(dim=1) == images.labels
-    return 100.0 * float(right.float().mean())

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 from nas.app.study_data import images_of, study_dataset
 from nas.arch import Input
 from nas.data.images import Dataset
 from nas.data.split import parts_of
+from nas.errors import StudyError
 from nas.model.trained_network import TrainedNetwork
 from nas.space import candidate, load_space
 from nas.storage.study_store import Store
@@ -55,9 +58,22 @@ def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path 
             if not file.is_file() or network_file(folder, record.number, seed).is_file():
                 continue
             mean, std = of_trials if seed is None else of_confirmations
-            state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-            weights = {name: tensor.numpy() for name, tensor in state.items()}
+            weights = read_old_weights(file)
             network = TrainedNetwork(found.architecture, recipe, weights, mean, std, dataset.classes)
             keep_network(folder, record.number, seed, network.to_bytes())
     images = images_of(dataset, parts)
     folder.create(replace(document, images=images), folder.space_file.read_text("utf-8"))
+
+
+def read_old_weights(file: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the weights in a file of version 0.1, which is read as data and runs nothing.
+
+    Raises:
+        StudyError: the file is damaged.
+    """
+    try:
+        state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+        return {name: tensor.numpy() for name, tensor in state.items()}
+    except Exception as error:  # torch says nothing of what a damaged archive raises
+        problem = str(error).partition("\n")[0][:200]
+        raise StudyError(f"{file} is damaged: {problem}; restore it, or remove it and lose that network") from None

@@ -15,7 +15,7 @@ from nas.data.images import Dataset
 from nas.data.load import load_dataset
 from nas.data.split import parts_of
 from nas.errors import DataError, NasError, UsageError
-from nas.export.formats import is_int8, write
+from nas.export.formats import input_text, is_int8, require_prefix_fits, write
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
 from nas.study.claims import data_claims
@@ -37,6 +37,7 @@ class TrainingRequest:
     image_size: int | None = None  # pixels; folders only
     color: bool | None = None  # folders only
     output: Path | None = None  # where to write the trained network
+    prefix: str | None = None  # of a C header's symbols; by default the file's name
     data_dir: Path | None = None
     device: str = "auto"
 
@@ -59,6 +60,7 @@ def train_described(
             raise UsageError(
                 f"`output` {output}: an 8-bit network is exported from a study; take .py, .onnx, .pt2 or .h"
             )
+        require_prefix_fits(output, request.prefix)
         with _writing(output):
             output.parent.mkdir(parents=True, exist_ok=True)
     device = find_device(request.device)
@@ -81,9 +83,11 @@ def train_described(
         mean, std = (tuple(round(v, 6) for v in t.flatten().tolist()) for t in (data.mean, data.std))
         weights = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
         network = TrainedNetwork(described.architecture, recipe, weights, mean, std, dataset.classes)
-        about = f"{described.name}, trained by nas on {request.dataset} with seed {request.seed}."
+        claims = {"name": described.name, **_claims(result, dataset, request)}
+        result["input"] = claims["input"] = input_text(output, described.architecture.input)
+        about = f"{described.name}, trained by nas on {claims['dataset']} with seed {request.seed}."
         with _writing(output):
-            write(network, _claims(result, dataset, request), about, output)
+            write(network, claims, about, output, request.prefix)
     return result
 
 

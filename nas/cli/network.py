@@ -15,12 +15,14 @@ from nas.cli.options import (
     AsJson,
     DataDir,
     Device,
+    Prefix,
     Studies,
     StudyName,
     TrialNumber,
     complete_dataset,
     print_json,
 )
+from nas.errors import UsageError
 
 arch = typer.Typer(no_args_is_help=True, help="Look at a network described in a file, and train it.")
 
@@ -30,7 +32,7 @@ File = Annotated[Path, typer.Argument(metavar="FILE", help="An architecture file
 @arch.command("show")
 def show(file: File, as_json: AsJson = False) -> None:
     """Show the layer table of a network, its exact counts, and a picture in text."""
-    described = read_architecture(file)
+    described = _read(file)
     layers = lower(described.architecture)
     if as_json:
         print_json(
@@ -87,6 +89,7 @@ def train(
             ".onnx, .pt2 (torch.export) or .h (C99).",
         ),
     ] = None,
+    prefix: Prefix = None,
     data_dir: DataDir = None,
     device: Device = "auto",
     as_json: AsJson = False,
@@ -95,7 +98,7 @@ def train(
 
     The accuracy shown is that of the validation images, a sixth of the training set, unless --test is given.
     """
-    described = read_architecture(file)
+    described = _read(file)
     from nas.app.train_network import TrainingRequest, train_described
     from nas.terminal.training_progress import show_epochs
 
@@ -107,6 +110,7 @@ def train(
         image_size=image_size,
         color=color,
         output=output,
+        prefix=prefix,
         data_dir=data_dir,
         device=device,
     )
@@ -116,6 +120,15 @@ def train(
         print_json(result)
     else:
         print(_training_text(described, result))
+        if output is not None:
+            print(f"wrote {output}; it takes {result['input']}")
+
+
+def _read(file: Path) -> ArchitectureFile:
+    """Return an architecture file; say what to do with an exported one."""
+    if file.suffix in (".py", ".pt", ".onnx", ".pt2", ".h"):
+        raise UsageError(f"{file} is no architecture file (TOML); see what an export holds with: nas verify {file}")
+    return read_architecture(file)
 
 
 def _training_text(described: ArchitectureFile, result: dict[str, Any]) -> str:
@@ -142,17 +155,25 @@ def export(
         ),
     ],
     trial: TrialNumber = None,
+    prefix: Prefix = None,
     studies: Studies = DEFAULT_STUDIES,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a trained network to take away: a plain Python module that needs nothing but torch, or another format."""
-    from nas.app.export import export as write
-    from nas.app.look import find_trial, open_folder
+    """Write a trained network to take away: a plain Python module that needs nothing but torch, or another format.
 
-    folder = open_folder(studies, name)
-    record = find_trial(folder, trial)
-    claims = write(folder, record, output, data_dir)
+    Every format but .py takes pixels 0 to 255 as they are; each says what it takes, and names the classes in the order
+    of the logits.
+    """
+    from nas.terminal.waiting import show_waiting
+
+    with show_waiting() as report:
+        from nas.app.export import export as write
+        from nas.app.look import find_trial, open_folder
+
+        folder = open_folder(studies, name)
+        record = find_trial(folder, trial)
+        claims = write(folder, record, output, data_dir, prefix, report)
     written = {"module": str(output)}
     if output.suffix == ".py":
         written["weights"] = str(output.with_suffix(".pt"))
@@ -162,15 +183,15 @@ def export(
     print(f"wrote {' and '.join(written.values())}: trial {record.number}, {record.num_params:,} parameters")
     if "num_bytes" in claims:
         print(f"{claims['num_bytes']:,} bytes in 8 bits, {claims['float_bytes']:,} in float32; {_loss_text(claims)}")
+    print(f"it takes {claims['input']}")
     print(f"check it with: nas verify {output}", file=sys.stderr)
 
 
 def _loss_text(claims: dict[str, Any]) -> str:
-    return ", ".join(
-        f"{key.split('_')[1]} accuracy of these weights {value:.2f} %"
-        for key, value in claims.items()
-        if key.startswith("weights_")
-    )
+    (claim,) = (key for key in claims if key.startswith("float_weights_"))
+    name = claim.removeprefix("float_")
+    kind = name.split("_")[1]
+    return f"{kind} accuracy of these weights {claims[name]:.2f} % in 8 bits, {claims[claim]:.2f} % in float32"
 
 
 def verify(
@@ -178,9 +199,17 @@ def verify(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="An exported file. A .py or .pt2 is executed and a .h compiled and run: trust them first.",
+            help="An exported file. A .py is run and a .h compiled and run, in a process of its own: trust them first.",
         ),
     ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Where the images are now that it was measured on: a folder or an .npz file. Default: what the file "
+            "calls them.",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -188,10 +217,16 @@ def verify(
 
     Exit code 1 where a claim does not hold. What only new trainings could show (the mean over seeds) is not derived.
     """
-    from nas.app.export import verify as derive
-    from nas.model.thop_count import CONVENTION
+    from nas.terminal.waiting import show_waiting
 
-    checks, thop = derive(module, data_dir)
+    if module.suffix in (".py", ".h"):
+        how = "as Python" if module.suffix == ".py" else "compiled"
+        print(f"{module} is run {how}, in a process of its own in an empty folder, with your rights", file=sys.stderr)
+    with show_waiting() as report:
+        from nas.app.verify import verify as derive
+        from nas.model.thop_count import CONVENTION
+
+        checks, thop = derive(module, data_dir, data, report)
     holds = all(check.holds for check in checks)
     if as_json:
         counts = thop._asdict() if thop else {}

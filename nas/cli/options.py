@@ -18,7 +18,7 @@ from nas.study.settings import StudySettings
 
 # What an error text may name in backticks: the settings, and the arguments that are not kept with a study.
 _ARGUMENTS = {"name", "studies", "storage", "study", "device", "workers", "trials_per_device", "cluster", "data_dir"}
-_NAMES = {field.name for field in fields(StudySettings)} | _ARGUMENTS | {"trial", "output", "port"}
+_NAMES = {field.name for field in fields(StudySettings)} | _ARGUMENTS | {"trial", "output", "port", "prefix", "data"}
 
 
 def with_options(text: str) -> str:
@@ -107,6 +107,10 @@ Cluster = Annotated[
         help="Train on a Ray cluster (pip install 'nas-budget[ray]'): HOST:PORT or, on a machine of it, auto. Start "
         "one with: ray start --head; further machines, each with this nas, join with: ray start --address=HOST:PORT",
     ),
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="What the names in a C header (.h) begin with.  [default: the file's name]"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
 StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.", autocompletion=complete_study)]

@@ -72,7 +72,7 @@ def _save(store: Store, record: TrialRecord) -> bool:
         path.with_suffix(".png").write_bytes(png_of(architecture_svg(network.architecture, _DRAWING_WIDTH)))
         document = store.folder.document()
         about = provenance(store.folder.name, document.settings, record)
-        write(network, claims(document, record), about, path.with_suffix(".py"))
+        write(network, claims(store.folder.name, document, record), about, path.with_suffix(".py"))
         for file in sorted(Path(scratch).iterdir()):
             if file.name in kept:
                 with file.open("rb") as content:

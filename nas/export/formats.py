@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from nas.errors import ExportError
+from nas.arch import Input
+from nas.errors import ExportError, UsageError
 from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
 from nas.export.int8.network import QuantizedNetwork
@@ -24,15 +25,17 @@ FORMATS = {
     ".int8.h": "C99 in 8 bits",
     ".int8.pt": "8-bit weights for torch",
 }
-_FLOAT_WRITERS: dict[str, Callable[[TrainedNetwork, Mapping[str, object], Path], None]] = {
-    ".onnx": write_onnx,
-    ".pt2": write_torch_program,
-    ".h": write_c,
+_RAW = "with values 0 to 255 as they are"
+_INPUTS = {
+    ".py": "images ({many}) as float32, normalized: (image / 255 - MEAN) / STD, which stand in the module",
+    ".onnx": f"`images`, float32 ({{many}}), {_RAW}: the graph normalizes them",
+    ".pt2": f"images, float32 ({{many}}), {_RAW}: the program normalizes them",
+    ".h": f"one image, uint8 ({{one}}), {_RAW}: the code normalizes it",
+    ".int8.h": f"one image, uint8 ({{one}}), {_RAW}: the code normalizes it",
+    ".int8.pt": f"images, uint8 ({{many}}), {_RAW}: the network normalizes them",
 }
-_INT8_WRITERS: dict[str, Callable[[QuantizedNetwork, Mapping[str, object], Path], None]] = {
-    ".int8.h": write_quantized_c,
-    ".int8.pt": write_int8_weights,
-}
+_INT8 = (".int8.h", ".int8.pt")
+_HEADERS = (".h", ".int8.h")
 _READERS: dict[str, Callable[[Path], LoadedExport]] = {
     ".py": load_python_module,
     ".onnx": load_onnx,
@@ -58,13 +61,41 @@ def format_of(path: Path) -> str:
 
 def is_int8(path: Path) -> bool:
     """Return whether the format is one in 8 bits. Raises ExportError as `format_of` does."""
-    return format_of(path) in _INT8_WRITERS
+    return format_of(path) in _INT8
 
 
-def write(network: TrainedNetwork, claims: Mapping[str, object], provenance: str, output: Path) -> None:
+def runs_code(path: Path) -> bool:
+    """Return whether a file of the format is code, which runs when it is read. Raises ExportError as `format_of`."""
+    return format_of(path) in (".py", *_HEADERS)
+
+
+def input_text(path: Path, shape: Input) -> str:
+    """Return what a network in the format of `path` takes."""
+    one = f"{shape.channels}, {shape.height}, {shape.width}"
+    return _INPUTS[format_of(path)].format(one=one, many=f"N, {one}")
+
+
+def require_prefix_fits(path: Path, prefix: str | None) -> None:
+    """Raise UsageError where a prefix is given for a format without symbols. Raises ExportError as `format_of`."""
+    if prefix is not None and format_of(path) not in _HEADERS:
+        raise UsageError(f"`prefix` {prefix} is for C headers, and {path} is none; leave it out")
+
+
+def write(
+    network: TrainedNetwork,
+    claims: Mapping[str, object],
+    provenance: str,
+    output: Path,
+    prefix: str | None = None,
+) -> None:
     """Write a network in one of the formats that hold its weights as they are.
 
-    `provenance` says where the network comes from; only a Python module has a place for it.
+    Args:
+        network: the network.
+        claims: what the file says of itself.
+        provenance: where the network comes from; only a Python module has a place for it.
+        output: the file.
+        prefix: what the symbols of a C header begin with; by default the file's name.
 
     Raises:
         ExportError: the name asks for no such format, or the format needs a package that is missing, or cannot hold
@@ -73,25 +104,37 @@ def write(network: TrainedNetwork, claims: Mapping[str, object], provenance: str
     """
     if is_int8(output):
         raise ExportError(f"{output}: an 8-bit network needs images to calibrate with; export it from a study")
-    if format_of(output) == ".py":
-        write_python_module(network, claims, output, provenance)
-    else:
-        _FLOAT_WRITERS[format_of(output)](network, claims, output)
+    require_prefix_fits(output, prefix)
+    match format_of(output):
+        case ".py":
+            write_python_module(network, claims, output, provenance)
+        case ".onnx":
+            write_onnx(network, claims, output)
+        case ".pt2":
+            write_torch_program(network, claims, output)
+        case _:
+            write_c(network, claims, output, prefix)
 
 
-def write_int8(network: QuantizedNetwork, claims: Mapping[str, object], output: Path) -> None:
-    """Write a network in one of the 8-bit formats.
+def write_int8(
+    network: QuantizedNetwork, claims: Mapping[str, object], output: Path, prefix: str | None = None
+) -> None:
+    """Write a network in one of the 8-bit formats; `prefix` as for `write`.
 
     Raises:
         ExportError: the name asks for no such format, or the file cannot be written.
     """
     if not is_int8(output):
-        raise ExportError(f"{output}: the name must end in one of {', '.join(_INT8_WRITERS)} for a network in 8 bits")
-    _INT8_WRITERS[format_of(output)](network, claims, output)
+        raise ExportError(f"{output}: the name must end in one of {', '.join(_INT8)} for a network in 8 bits")
+    require_prefix_fits(output, prefix)
+    if format_of(output) == ".int8.h":
+        write_quantized_c(network, claims, output, prefix)
+    else:
+        write_int8_weights(network, claims, output)
 
 
 def load(path: Path) -> LoadedExport:
-    """Return an exported file of any format. A .py or .pt2 is executed and a .h compiled and run: trust them first.
+    """Return an exported file of any format. A .py is executed and a .h compiled and run, here: trust them first.
 
     Raises:
         VerificationError: the file is missing, damaged, or not one of ours.

@@ -17,7 +17,7 @@ from nas.export.metadata import Metadata
 from nas.model.image_network import trained_module
 from nas.model.trained_network import TrainedNetwork
 
-BATCH = 1_000  # images that a reader runs at once
+BATCH_PIXELS = 2**20  # numbers of images that a reader runs at once: a thousand images of 28x28, six of 224x224x3
 
 
 class LoadedExport(abc.ABC):
@@ -72,7 +72,7 @@ def finite_module(network: TrainedNetwork) -> nn.Module:
     """
     try:
         module = trained_module(network)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ExportError(f"the weights do not fit the architecture, give those of this network: {error}") from None
     if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):
         raise ExportError("the weights are not finite numbers; train the network again")
@@ -93,6 +93,11 @@ def check_images(images: Tensor, input_shape: tuple[int, int, int]) -> Tensor:
 
 
 @torch.inference_mode()
-def run_in_batches(run: Callable[[Tensor], Tensor], images: Tensor, batch: int = BATCH) -> Tensor:
+def run_in_batches(run: Callable[[Tensor], Tensor], images: Tensor, batch: int | None = None) -> Tensor:
     """Return what `run`, which maps (N, …) to (N, classes), gives for all images, a batch at a time to save memory."""
-    return torch.cat([run(part) for part in torch.split(images, batch)])
+    return torch.cat([run(part) for part in torch.split(images, batch or batch_of(images))])
+
+
+def batch_of(images: Tensor) -> int:
+    """Return how many of `images` are run at once."""
+    return max(1, BATCH_PIXELS // images[0].numel())

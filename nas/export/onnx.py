@@ -1,18 +1,20 @@
 """ONNX: the layers as a graph of one node an operation, readable in any viewer; nothing is folded.
 
-The graph takes `image`, float32 (N, C, H, W), already normalized as (image / 255 - mean) / std, and gives `logits`,
-float32 (N, classes). N is free. Its claims, shape, mean, std and class names lie in the file as the metadata property
-'nas' (JSON). Needs the extra: pip install 'nas-budget[onnx]'.
+The graph takes `images`, float32 (N, C, H, W), with values 0 to 255, normalizes them, and gives `logits`, float32
+(N, classes). N is free. Its claims, shape, mean, std and class names lie in the file as the metadata property 'nas'
+(JSON). Needs the extra: pip install 'nas-budget[onnx]'.
 """
 
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,15 +32,17 @@ from nas.arch.operations import (
     MaxPool2d,
 )
 from nas.errors import ExportError, VerificationError
-from nas.export.fold_batch_norm import NORM_EPSILON, weight_names
 from nas.export.loaded import LoadedExport, check_images, finite_module, require_file, run_in_batches
 from nas.export.metadata import Metadata, metadata_of, read_metadata
+from nas.model.fold_batch_norm import NORM_EPSILON, weight_names
 from nas.model.image_network import normalize
 from nas.model.trained_network import TrainedNetwork
 
-OPSET = 20  # the first with Gelu; onnxruntime 1.17 and later run it
-IR_VERSION = 9  # what goes with that opset; newer versions of onnx would write one that older runtimes refuse
+OPSET = 15  # the newest operator used, BatchNormalization, is of it; Gelu would need 20 and is written out
+IR_VERSION = 8  # what goes with that opset; newer versions of onnx would write one that older runtimes refuse
 _PROPERTY = "nas"
+_INPUT = "images"
+_NORMALIZED_INPUT = "image"  # the input of files of version 0.1, which take normalized images
 # Which inputs of a node are trained parameters; running statistics are not.
 _TRAINED_INPUTS = {"Conv": (1, 2), "BatchNormalization": (1, 2), "Gemm": (1, 2), "PRelu": (1,)}
 
@@ -50,15 +54,16 @@ def write_onnx(network: TrainedNetwork, claims: Mapping[str, object], path: Path
         ExportError: onnx is not installed, the weights do not fit, or the file cannot be written.
     """
     onnx = _require_package("onnx")
-    about = metadata_of(network, claims).to_json()
+    about = metadata_of(network, claims)
     layers = lower(network.architecture)
     model = onnx.helper.make_model(
-        _Graph(onnx, layers, finite_module(network).state_dict()).make(),
+        _Graph(onnx, layers, finite_module(network).state_dict(), about).make(),
         opset_imports=[onnx.helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="nas",
+        doc_string=" ".join(str(claims[key]) for key in ("name", "input") if key in claims),
     )
-    onnx.helper.set_model_props(model, {_PROPERTY: about})
+    onnx.helper.set_model_props(model, {_PROPERTY: about.to_json()})
     onnx.checker.check_model(model, full_check=True)
     try:
         path.write_bytes(model.SerializeToString(deterministic=True))
@@ -73,6 +78,7 @@ class OnnxNetwork(LoadedExport):
     path: Path
     metadata: Metadata
     num_params: int  # elements of the initializers that are trained parameters, each once
+    input_name: str
     _run: Callable[[Any, dict[str, Any]], list[Any]]
 
     def logits(self, images: Tensor) -> Tensor:
@@ -84,8 +90,9 @@ class OnnxNetwork(LoadedExport):
         return {"num_params": self.num_params}
 
     def _run_batch(self, images: Tensor) -> Tensor:
-        inputs = normalize(images, self.metadata.mean, self.metadata.std)
-        return torch.from_numpy(self._run(None, {"image": inputs.numpy()})[0])
+        is_raw = self.input_name == _INPUT
+        inputs = images.float() if is_raw else normalize(images, self.metadata.mean, self.metadata.std)
+        return torch.from_numpy(self._run(None, {self.input_name: inputs.numpy()})[0])
 
 
 def load_onnx(path: Path) -> OnnxNetwork:
@@ -107,10 +114,10 @@ def load_onnx(path: Path) -> OnnxNetwork:
     except Exception as error:  # each of the two libraries has errors of its own, some of them private
         raise VerificationError(f"{path} is not a valid ONNX file: {type(error).__name__}: {error}") from error
     about = read_metadata({p.key: p.value for p in model.metadata_props}.get(_PROPERTY), path)
-    inputs = [[d.dim_value for d in i.type.tensor_type.shape.dim] for i in model.graph.input]
-    if [shape[1:] for shape in inputs] != [list(about.input_shape)] or model.graph.input[0].name != "image":
+    inputs = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim[1:]] for i in model.graph.input}
+    if inputs not in ({name: list(about.input_shape)} for name in (_INPUT, _NORMALIZED_INPUT)):
         raise VerificationError(f"{path} takes {inputs}, and says that it takes images of {about.input_shape}")
-    return OnnxNetwork(path, about, _count_trained(model.graph), session.run)
+    return OnnxNetwork(path, about, _count_trained(model.graph), min(inputs), session.run)
 
 
 def _count_trained(graph: Any) -> int:
@@ -133,14 +140,19 @@ def _require_package(module: str) -> Any:
 class _Graph:
     """Appends nodes layer by layer; a value has the name of the layer's weights, or of its kind and number."""
 
-    def __init__(self, onnx: Any, layers: list[Layer], state_dict: Mapping[str, Tensor]) -> None:
-        self._onnx, self._layers, self._state = onnx, layers, state_dict
+    def __init__(self, onnx: Any, layers: list[Layer], state_dict: Mapping[str, Tensor], about: Metadata) -> None:
+        self._onnx, self._layers, self._state, self._about = onnx, layers, state_dict, about
         self._nodes: list[Any] = []
         self._initializers: dict[str, Any] = {}
 
     def make(self) -> Any:
         """Return the graph as onnx has it."""
-        values = {IMAGE: "image"}
+        mean, std = (
+            self._constant(name, 255 * np.array(numbers).reshape(-1, 1, 1))
+            for name, numbers in (("mean", self._about.mean), ("std", self._about.std))
+        )
+        centered = self._add("Sub", [_INPUT, mean], "centered")
+        values = {IMAGE: self._add("Div", [centered, std], "normalized")}
         for index, (layer, name) in enumerate(zip(self._layers, weight_names(self._layers), strict=True)):
             sources = [values[s] for s in layer.sources]
             values[index] = self._layer(layer, name, sources, f"{index}_{layer.operation.kind}")
@@ -150,9 +162,9 @@ class _Graph:
         # The last node writes the graph's output itself.
         self._nodes[-1].output[0] = "logits"
         helper, float32 = self._onnx.helper, self._onnx.TensorProto.FLOAT
-        image = helper.make_tensor_value_info("image", float32, ["N", *self._layers[0].input_shape])
+        images = helper.make_tensor_value_info(_INPUT, float32, ["N", *self._layers[0].input_shape], "values 0 to 255")
         logits = helper.make_tensor_value_info("logits", float32, ["N", output_shape[0]])
-        return helper.make_graph(self._nodes, "network", [image], [logits], list(self._initializers.values()))
+        return helper.make_graph(self._nodes, "network", [images], [logits], list(self._initializers.values()))
 
     def _layer(self, layer: Layer, name: str, sources: list[str], output: str) -> str:
         match layer.operation:
@@ -197,18 +209,25 @@ class _Graph:
             case "silu":
                 gate = self._add("Sigmoid", sources, f"{output}_gate")
                 return self._add("Mul", [*sources, gate], output)
+            case "gelu":  # x * (1 + erf(x / √2)) / 2
+                scaled = self._add("Div", [*sources, self._constant("sqrt2", math.sqrt(2))], f"{output}_scaled")
+                erf = self._add("Erf", [scaled], f"{output}_erf")
+                gate = self._add("Add", [erf, self._constant("one", 1)], f"{output}_gate")
+                double = self._add("Mul", [*sources, gate], f"{output}_double")
+                return self._add("Div", [double, self._constant("two", 2)], output)
             case _:
-                kinds = {"relu": "Relu", "gelu": "Gelu", "hardswish": "HardSwish"}
+                kinds = {"relu": "Relu", "hardswish": "HardSwish"}
                 return self._add(kinds[activation], sources, output)
 
     def _weights(self, name: str, *parts: str) -> list[str]:
         """Return the names of a layer's tensors; weights that run again are stored once."""
-        names = [f"{name}.{part}" for part in parts]
-        for key in names:
-            if key not in self._initializers:
-                values = self._state[key].detach().cpu().float().contiguous().numpy()
-                self._initializers[key] = self._onnx.numpy_helper.from_array(values, key)
-        return names
+        return [self._constant(key, self._state[key].cpu().numpy()) for key in (f"{name}.{part}" for part in parts)]
+
+    def _constant(self, name: str, values: Any) -> str:
+        if name not in self._initializers:
+            array = np.asarray(values, dtype=np.float32, order="C")
+            self._initializers[name] = self._onnx.numpy_helper.from_array(array, name)
+        return name
 
     def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self._nodes.append(self._onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))

@@ -17,8 +17,8 @@ from nas.arch import costs_of, digest_of
 from nas.errors import VerificationError
 from nas.export.loaded import LoadedExport, check_images, require_file, run_in_batches
 from nas.export.metadata import Metadata, metadata_of
-from nas.export.python_source import module_source
 from nas.model.image_network import normalize, state_dict_of
+from nas.model.python_source import module_source
 from nas.model.trace import trace_layers
 from nas.model.trained_network import TrainedNetwork
 

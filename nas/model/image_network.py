@@ -60,12 +60,3 @@ def trained_module(network: TrainedNetwork) -> nn.Module:
     module = build(lower(network.architecture))
     module.load_state_dict(state_dict_of(network))
     return module.eval()
-
-
-def image_network(network: TrainedNetwork) -> ImageNetwork:
-    """Return the network as a module in eval mode that takes images as they are.
-
-    Raises:
-        RuntimeError: the weights do not fit the architecture.
-    """
-    return ImageNetwork(trained_module(network), network.mean, network.std).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import Any
 
 from nas.study.folder import StudyDocument
@@ -12,8 +13,11 @@ from nas.study.settings import StudySettings
 def data_claims(
     dataset: str, data_fingerprint: str, image_size: int | None = None, color: bool | None = None
 ) -> dict[str, Any]:
-    """Return what a network was measured on: all that it takes to load the same images again."""
-    found: dict[str, Any] = {"dataset": dataset, "data_fingerprint": data_fingerprint}
+    """Return what a network was measured on: all that it takes to know the same images again, wherever they lie.
+
+    Of a person's own images the last part of the path is named alone: the rest is nobody else's business.
+    """
+    found: dict[str, Any] = {"dataset": PurePath(dataset).name, "data_fingerprint": data_fingerprint}
     if image_size is not None:
         found["image_size"] = image_size
     if color is not None:
@@ -21,10 +25,11 @@ def data_claims(
     return found
 
 
-def claims(document: StudyDocument, record: TrialRecord) -> dict[str, Any]:
-    """Return the counts and accuracies of a trial's network. Accuracies in percent."""
+def claims(study: str, document: StudyDocument, record: TrialRecord) -> dict[str, Any]:
+    """Return the name, the counts and the accuracies of a trial's network. Accuracies in percent."""
     settings = document.settings
     found: dict[str, Any] = {
+        "name": f"trial {record.number} of study {study}",
         "num_params": record.num_params,
         "num_macs": record.num_macs,
         "peak_activation_bytes": record.peak_activation_bytes,
@@ -42,10 +47,15 @@ def claims(document: StudyDocument, record: TrialRecord) -> dict[str, Any]:
     return found
 
 
+def accuracy_claim(is_test: bool) -> str:
+    """Return the claim of how accurate the weights in a file are, on the test or on the validation images."""
+    return "weights_test_accuracy" if is_test else "weights_validation_accuracy"
+
+
 def provenance(study: str, settings: StudySettings, record: TrialRecord) -> str:
     """Return where a trial's network comes from: paragraphs of prose."""
     figure = record.confirmed
-    text = f"Trial {record.number} of the nas study '{study}' on {settings.dataset}."
+    text = f"Trial {record.number} of the nas study '{study}' on {PurePath(settings.dataset).name}."
     if figure is None:
         return text + "\n\nNot confirmed: its accuracy is known from the validation images alone."
     epochs = last_epochs_text(figure.num_epochs)

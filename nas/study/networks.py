@@ -41,17 +41,22 @@ def has_networks(folder: StudyFolder) -> bool:
     return any(folder.run.glob("networks/*.safetensors")) or any(folder.run.glob("weights/*.pt"))
 
 
-def kept_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork | None:
-    """Return the network that stands for a trial, or None where none is kept.
+def kept_file(folder: StudyFolder, record: TrialRecord) -> Path:
+    """Return where the network that stands for a trial lies, if it is kept.
 
     It is that of the confirmation's first seed (the first, so that the test set does not choose), or the trial's own
     where it was not confirmed.
+    """
+    return network_file(folder, record.number, record.confirmations[0].seed if record.confirmations else None)
+
+
+def kept_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork | None:
+    """Return the network that stands for a trial, or None where none is kept.
 
     Raises:
         StudyError: the file is damaged.
     """
-    seed = record.confirmations[0].seed if record.confirmations else None
-    file = network_file(folder, record.number, seed)
+    file = kept_file(folder, record)
     return read_trained_network(file) if file.is_file() else None
 
 

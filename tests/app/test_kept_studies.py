@@ -12,9 +12,9 @@ import pytest
 from nas.app.export import verify_accuracy
 from nas.arch import Input
 from nas.export.python_module import load_python_module
-from nas.export.python_source import module_source
-from nas.export.verify import verify_structure
+from nas.model.python_source import module_source
 from nas.space import candidate, load_space
+from nas.verification.checks import verify_structure
 
 STUDIES = Path(__file__).parents[2] / "studies"
 MODULES = sorted(STUDIES.glob("*/net.py"))

@@ -26,10 +26,13 @@ def test_exported_and_verified_on_the_test_set(study_copy: Study, name: str) -> 
     verified = study_copy.nas("verify", name, "--json")
     assert verified.rc == 0, verified.err
     assert verified.json["holds"]
+    runs_code = name.endswith((".py", ".h"))
+    assert (f"{name} is run " in verified.err) == runs_code
     derived = {check["claim"]: check["derived"] for check in verified.json["checks"]}
     assert derived["weights_test_accuracy"] == pytest.approx(claims["weights_test_accuracy"], abs=0.3)
     if "int8" in name:
         assert claims["num_bytes"] < claims["float_bytes"]
+        assert claims["weights_test_accuracy"] == pytest.approx(claims["float_weights_test_accuracy"], abs=5)
     elif not name.endswith(".h"):
         assert derived["num_params"] == claims["num_params"]
 
@@ -82,6 +85,17 @@ def test_only_formats_in_8_bits_need_the_images(folder_study: Nas) -> None:
             assert ended.rc == 1
             assert "an 8-bit format is calibrated on the images of the study, and they fail: " in ended.err
             assert not (folder_study.cwd / name).exists()
+        text = (folder_study.cwd / "alone.py").read_text()
+        assert '"dataset": "images"' in text
+        assert str(folder_study.cwd) not in text
+        lost = folder_study("verify", "alone.py")
+        assert lost.rc == 1
+        assert "measured on images called 'images'; say by --data where they are" in lost.err
+        found = folder_study("verify", "alone.py", "--data", "hidden")
+        assert found.rc == 0, found.err
+        assert "weights_test_accuracy" in found.out
+        other = folder_study("verify", "alone.py", "--data", "hidden/train")
+        assert other.rc == 1
     finally:
         hidden.rename(images)
 

@@ -63,8 +63,8 @@ def test_an_export_claims_what_the_study_found(exported: tuple[Path, Finished], 
     module, ended = exported
     claims = ended.json
     assert claims.keys() == COSTS | {
-        "module", "weights", "trial", "digest", "dataset", "data_fingerprint", "validation_accuracy", "test_accuracy",
-        "test_spread", "seeds", "weights_test_accuracy",
+        "module", "weights", "trial", "name", "input", "digest", "dataset", "data_fingerprint", "validation_accuracy",
+        "test_accuracy", "test_spread", "seeds", "weights_test_accuracy",
     }  # fmt: skip
     assert (claims["module"], claims["weights"]) == (str(module), str(module.with_suffix(".pt")))
     text = module.read_text()
@@ -193,6 +193,12 @@ def test_a_network_is_shown_with_its_table_and_picture(network: str, nas: Nas) -
     assert shown.out.count("Conv2d") >= 2
 
 
+def test_an_exported_network_is_no_architecture_file(exported: tuple[Path, Finished], nas: Nas) -> None:
+    ended = nas("arch", "show", exported[0])
+    assert (ended.rc, ended.out) == (2, "")
+    assert ended.err.endswith(f"see what an export holds with: nas verify {exported[0]}\n")
+
+
 def test_a_network_is_shown_as_json(network: str, nas: Nas) -> None:
     shown = nas("arch", "show", network, "--json").json
     assert shown.keys() == COSTS | {"name", "digest", "layers"}
@@ -206,8 +212,8 @@ def test_a_network_is_trained_written_and_verified(network: str, nas: Nas, tmp_p
     assert trained.rc == 0, trained.err
     result = trained.json
     assert result.keys() == COSTS | {
-        "name", "digest", "dataset", "trained_on", "test_accuracy", "figure", "seed", "device", "train_seconds",
-        "images_per_second",
+        "name", "input", "digest", "dataset", "trained_on", "test_accuracy", "figure", "seed", "device",
+        "train_seconds", "images_per_second",
     }  # fmt: skip
     assert result["num_params"] == NETWORK_PARAMS
     assert (result["trained_on"], len(result["test_accuracy"])) == ("train", 2)
@@ -224,7 +230,7 @@ def test_a_network_is_validated_unless_the_test_set_is_asked_for(network: str, n
     assert trained.rc == 0, trained.err
     assert re.fullmatch(
         rf"six wide: {NETWORK_PARAMS} parameters, validation accuracy [\d.]+ % \(mean of the last 3 epochs\), "
-        rf"best epoch [\d.]+ %, [\d,]+ images a second\n",
+        rf"best epoch [\d.]+ %, [\d,]+ images a second\nwrote net\.py; it takes images \(N, 1, 8, 8\) as float32, .*\n",
         trained.out,
     )
     assert "weights_test_accuracy    not claimed" in nas("verify", "net.py").out

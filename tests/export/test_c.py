@@ -13,11 +13,11 @@ from sampled import difference, distinct_architectures, sampled_network
 from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, NormAct, Pool, Transition, costs_of, lower
 from nas.errors import ExportError, VerificationError
 from nas.export.c import templates
-from nas.export.c.header import write_c, write_quantized_c
+from nas.export.c.header import prefix_of, write_c, write_quantized_c
 from nas.export.c.load import load_c
 from nas.export.c.memory_plan import plan_memory
-from nas.export.fold_batch_norm import fold
 from nas.export.int8.quantize import quantize
+from nas.model.fold_batch_norm import fold
 
 torch.set_num_threads(1)
 
@@ -33,13 +33,21 @@ NETWORK = Architecture(
     Head("gap_linear", bias=False),
 )
 SAMPLE = sampled_network(NETWORK, 0)
+EVERY_ACTIVATION = [
+    Architecture(
+        Input(1, 8, 8),
+        3,
+        (Block(4, shortcut="projection", norm_act=NormAct(activation=kind)), Pool(), Pool("average")),
+        Head(head),
+    )
+    for kind, head in (("relu", "gap_linear"), ("leaky_relu", "conv_gap"), ("hardswish", "flatten_linear"))
+]
 TEMPLATES = Path(templates.__file__).parent
 CLAIMS = {"num_params": 309, "dataset": 'a */ b /* c ??/ PREFIX MACRO \\ " \n'}
 
 
-def write(path: Path, **change: Any) -> Path:
-    options = {"prefix": change.pop("prefix")} if "prefix" in change else {}
-    write_c(SAMPLE.trained(**change), CLAIMS, path, **options)
+def write(path: Path, prefix: str | None = "nas", **change: Any) -> Path:
+    write_c(SAMPLE.trained(**change), CLAIMS, path, prefix)
     return path
 
 
@@ -110,10 +118,69 @@ def test_header_needs_no_memory_beyond_its_own(header: Path) -> None:
 
 
 def test_two_networks_fit_in_one_program(tmp_path: Path) -> None:
-    first, second = write(tmp_path / "a.h", prefix="first"), write(tmp_path / "b.h", prefix="second")
-    both = tmp_path / "both.h"
-    both.write_text(second.read_text() + first.read_text())
-    assert difference(load_c(both).logits(SAMPLE.images), SAMPLE.logits) < 1e-6
+    """The names in a header are those of its file, so that it takes no thought to include two."""
+    write(tmp_path / "one-digit.h", prefix=None)
+    write_quantized_c(quantize(SAMPLE.trained(), SAMPLE.calibration), CLAIMS, tmp_path / "Letters v2.int8.h")
+    (tmp_path / "main.c").write_text(
+        '#include "one-digit.h"\n#include "Letters v2.int8.h"\n#include <stdio.h>\n'
+        "int main(void)\n{\n    static uint8_t p[ONE_DIGIT_CHANNELS * ONE_DIGIT_HEIGHT * ONE_DIGIT_WIDTH];\n"
+        '    printf("%d %d\\n", one_digit_predict(p), letters_v2_int8_predict(p));\n'
+        "    return ONE_DIGIT_CLASSES - LETTERS_V2_INT8_CLASSES;\n}\n"
+    )
+    flags = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
+    subprocess.run(["cc", *flags, "-o", tmp_path / "main", tmp_path / "main.c", "-lm"], check=True)
+    first, second = map(int, subprocess.check_output([tmp_path / "main"], text=True).split())
+    zero = torch.zeros(1, 2, 9, 7, dtype=torch.uint8)
+    assert first == load_c(tmp_path / "one-digit.h").predictions(zero).item()
+    assert second == load_c(tmp_path / "Letters v2.int8.h").predictions(zero).item()
+
+
+@pytest.mark.parametrize(
+    ("name", "prefix"),
+    [
+        ("net.h", "net"),
+        ("net.int8.h", "net_int8"),
+        ("My Net-2.H", "my_net_2"),
+        ("3x3.h", "net_3x3"),
+        ("größe.h", "gr_e"),
+        ("§.h", "net"),
+        ("int8.h", "net_int8"),  # INT8_WIDTH is C23's own
+        ("uint.h", "net_uint"),
+    ],
+)
+def test_names_come_from_the_file(name: str, prefix: str) -> None:
+    assert prefix_of(Path("folder") / name) == prefix
+
+
+def test_a_prefix_leaves_the_names_of_classes_alone(tmp_path: Path) -> None:
+    names = ("nas_dog", "a NAS_cat", "x nas_", "plain")
+    write(tmp_path / "net.h", prefix=None, class_names=names)
+    text = (tmp_path / "net.h").read_text()
+    table = re.search(r"net_class_names\[NET_CLASSES\] = \{(.*?)\};", text, re.DOTALL)
+    assert table is not None
+    assert re.findall(r'"(.*?)"', table[1]) == list(names)
+    assert load_c(tmp_path / "net.h").class_names == names
+
+
+@pytest.mark.parametrize("sums", ["double", "float"])
+def test_no_number_changes_its_type_unasked(tmp_path: Path, sums: str) -> None:
+    """Where double is slow, or a house rule forbids what is implicit, the header still compiles without a warning."""
+    samples = [SAMPLE, *(sampled_network(architecture, 1) for architecture in EVERY_ACTIVATION)]
+    flags = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Wdouble-promotion", "-Wconversion", "-Wshadow", "-Werror")
+    for number, sample in enumerate(samples):
+        write_c(sample.trained(), {}, tmp_path / f"f{number}.h")
+        write_quantized_c(quantize(sample.trained(), sample.calibration), {}, tmp_path / f"q{number}.h")
+    names = [f"{kind}{number}" for kind in "fq" for number in range(len(samples))]
+    macros = "".join(f"#define {name}_sum {sums}\n" for name in names if name.startswith("f"))
+    includes = "".join(f'#include "{name}.h"\n' for name in names)
+    calls = " + ".join(f"{name}_predict(pixels)" for name in names)
+    main = f"int main(void) {{ static uint8_t pixels[500]; return {calls}; }}\n"
+    (tmp_path / "main.c").write_text(macros + includes + main)
+    done = subprocess.run(
+        ["cc", *flags, "-fsyntax-only", tmp_path / "main.c"], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.returncode == 0
 
 
 def test_changed_weight_changes_the_logits(header: Path, tmp_path: Path) -> None:
@@ -180,7 +247,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["", "9", "Nas", "a-b", "a b"])
 def test_prefix_must_be_a_name(tmp_path: Path, prefix: str) -> None:
-    with pytest.raises(ExportError, match=rf"the prefix '{prefix}' must be a lower-case C name"):
+    with pytest.raises(ExportError, match=rf"`prefix` '{prefix}' must be a lower-case C name"):
         write(tmp_path / "net.h", prefix=prefix)
 
 

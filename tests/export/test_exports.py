@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import ctypes
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from sampled import IMAGES, Sampled, difference, sampled_networks
+from sampled import IMAGES, Sampled, difference, sampled_network, sampled_networks
 from torch import Tensor
 
-from nas.arch import costs_of, lower
+import nas
+from nas.arch import Architecture, Block, Input, Pool, costs_of, lower
 from nas.export.c.header import write_c, write_quantized_c
+from nas.export.formats import FORMATS, is_int8, load, write, write_int8
 from nas.export.int8.network import QuantizedNetwork
 from nas.export.int8.quantize import quantize
 from nas.export.onnx import load_onnx, write_onnx
-from nas.export.python_source import module_source
+from nas.model.python_source import module_source
 
 torch.set_num_threads(1)
 
@@ -103,6 +106,23 @@ def test_c_computes_what_torch_does(tmp_path: Path) -> None:
 
 def test_c_in_8_bits_computes_exactly_what_torch_does(tmp_path: Path) -> None:
     check_quantized_c(tmp_path, sampled_networks())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_names_the_classes_and_no_place_of_this_machine(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    names, output = ("Ferret", "Größe 7", "9"), tmp_path / f"net{name}"
+    sample = sampled_network(Architecture(Input(1, 8, 8), 3, (Block(4), Pool())), 0)
+    trained = sample.trained(class_names=names)
+    if is_int8(output):
+        write_int8(quantize(trained, sample.calibration), {"input": "images"}, output)
+    else:
+        write(trained, {"input": "images"}, "From somewhere.", output)
+    written = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b"Ferret" in written
+    assert load(output).class_names == names
+    places = (tmp_path, Path.cwd(), Path.home(), Path(nas.__file__).parent, Path(torch.__file__).parents[1], sys.prefix)
+    assert [place for place in map(str, places) if len(place) > 1 and place.encode() in written] == []
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from nas.errors import ExportError, VerificationError
 from nas.export.onnx import load_onnx, write_onnx
 
 onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnxruntime = pytest.importorskip("onnxruntime")
 torch.set_num_threads(1)
 
 NETWORK = Architecture(
@@ -44,6 +44,42 @@ def test_file_says_what_it_is_and_computes_it(tmp_path: Path) -> None:
     assert loaded.class_names == ("class 0", "class 1", "class 2", "class 3")
     assert loaded.logits(SAMPLE.images).dtype == torch.float32
     assert difference(loaded.logits(SAMPLE.images), SAMPLE.logits) < 1e-6
+
+
+def test_the_graph_takes_pixels_as_they_are(tmp_path: Path) -> None:
+    """Whoever runs it elsewhere has images, and neither nas nor its mean and std."""
+    path = write(tmp_path / "net.onnx", claims={"name": "six wide", "input": "images, 0 to 255"})
+    model = onnx.load(path)
+    (given,) = model.graph.input
+    run = onnxruntime.InferenceSession(path.read_bytes()).run
+    logits = torch.from_numpy(run(None, {given.name: SAMPLE.images.float().numpy()})[0])
+    assert difference(logits, SAMPLE.logits) < 1e-6
+    assert (given.doc_string, model.doc_string) == ("values 0 to 255", "six wide images, 0 to 255")
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "prelu", "silu", "gelu", "hardswish"])
+def test_no_operator_is_newer_than_it_must_be(tmp_path: Path, activation: Any) -> None:
+    blocks = (Block(4, norm_act=NormAct(activation=activation)), Pool(), Block(4, shortcut="identity"))
+    sample = sampled_network(Architecture(Input(1, 8, 8), 3, blocks), 0)
+    write_onnx(sample.trained(), {}, tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    # An operator that came later has no definition there, and is refused.
+    newest = max(onnx.defs.get_schema(n.op_type, max_inclusive_version=15).since_version for n in model.graph.node)
+    assert newest <= model.opset_import[0].version == 15
+    assert model.ir_version == 8
+    assert difference(load_onnx(tmp_path / "net.onnx").logits(sample.images), sample.logits) < 1e-5
+
+
+def test_a_file_of_the_version_before_is_read(tmp_path: Path) -> None:
+    """Its graph takes normalized images, by another name."""
+    model = onnx.load(write(tmp_path / "net.onnx"))
+    center, scale, first = model.graph.node[:3]
+    assert (center.op_type, scale.op_type) == ("Sub", "Div")
+    first.input[0] = model.graph.input[0].name = "image"
+    for node in (center, scale):
+        model.graph.node.remove(node)
+    onnx.save(model, tmp_path / "net.onnx")
+    assert difference(load_onnx(tmp_path / "net.onnx").logits(SAMPLE.images), SAMPLE.logits) < 1e-6
 
 
 def test_parameters_are_counted_in_the_file_each_once(tmp_path: Path) -> None:

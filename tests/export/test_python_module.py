@@ -14,9 +14,9 @@ from strategies import architectures
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, digest_of, lower
 from nas.export.python_module import load_python_module
-from nas.export.python_source import module_source
-from nas.export.verify import verify_structure
 from nas.model.build import build
+from nas.model.python_source import module_source
+from nas.verification.checks import verify_structure
 
 torch.set_num_threads(1)
 

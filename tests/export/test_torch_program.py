@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import contextlib
+import io
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +13,9 @@ from sampled import difference, sampled_network, sampled_networks
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, lower
 from nas.errors import ExportError, VerificationError
+from nas.export.metadata import metadata_of
 from nas.export.torch_program import load_torch_program, write_torch_program
+from nas.model.image_network import trained_module
 
 torch.set_num_threads(1)
 
@@ -40,6 +47,75 @@ def test_file_says_what_it_is_and_computes_it(program: Path) -> None:
     assert loaded.class_names == ("class 0", "class 1", "class 2")
     assert loaded.num_params == (4 * 9 + 8 + 1) + (4 * 4 * 9 + 8) + (4 * 3 + 3) == costs_of(lower(NETWORK)).num_params
     assert difference(loaded.logits(SAMPLE.images), SAMPLE.logits) < 1e-6
+
+
+def test_the_program_takes_pixels_as_they_are(program: Path) -> None:
+    run = torch.export.load(program).module()
+    assert difference(run(SAMPLE.images.float()), SAMPLE.logits) < 1e-6
+    with pytest.raises(RuntimeError):  # and says so where they are of another type
+        run(SAMPLE.images)
+
+
+def test_a_program_of_the_version_before_is_read(tmp_path: Path) -> None:
+    """It takes normalized images, by another name."""
+    about = metadata_of(SAMPLE.trained(), CLAIMS).to_json()
+    batch = {"x": {0: torch.export.Dim("N", min=1)}}
+    made = torch.export.export(trained_module(SAMPLE.trained()), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=batch)
+    torch.export.save(made, tmp_path / "net.pt2", extra_files={"nas.json": about})
+    assert difference(load_torch_program(tmp_path / "net.pt2").logits(SAMPLE.images), SAMPLE.logits) < 1e-6
+
+
+class Stranger:
+    """Runs code where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.mark,)
+
+
+def change(program: Path, path: Path, **files: Callable[[bytes], bytes]) -> Path:
+    """Copy an archive with some of its files changed; they are named by the end of their names, without dots."""
+    with zipfile.ZipFile(program) as old, zipfile.ZipFile(path, "w") as new:
+        for item in old.infolist():
+            edit = files.get(item.filename.rpartition("/")[2].replace(".", "_"), bytes)
+            new.writestr(item, edit(old.read(item)))
+    return path
+
+
+def test_no_pickle_in_it_is_read(program: Path, tmp_path: Path) -> None:
+    mark, pickled = tmp_path / "it_ran", io.BytesIO()
+    torch.save(Stranger(mark), pickled)
+    bad = change(program, tmp_path / "bad.pt2", model_pt=lambda _: pickled.getvalue())
+    assert difference(load_torch_program(bad).logits(SAMPLE.images), SAMPLE.logits) < 1e-6
+    assert not mark.exists()
+    weights = change(
+        program,
+        tmp_path / "weights.pt2",
+        weight_0=lambda _: pickled.getvalue(),
+        model_weights_config_json=lambda c: c.replace(b'"use_pickle": false', b'"use_pickle": true'),
+    )
+    with pytest.raises(VerificationError, match="weight_0 is a pickle, which could run code"):
+        load_torch_program(weights)
+    assert not mark.exists()
+    with contextlib.suppress(AssertionError):  # torch's own, behind the harm
+        torch.export.load(bad)
+    assert mark.exists()  # else this test would show nothing
+
+
+def test_other_operators_are_not_run(program: Path, tmp_path: Path) -> None:
+    for target in ("torch.ops.aten.from_file.default", "os.system", "torch.ops.aten.conv3d.default"):
+        edit = lambda c, target=target: c.replace(b"torch.ops.aten.conv2d.default", target.encode())  # noqa: E731
+        with pytest.raises(VerificationError, match=rf"calls {target}, which no exported network does; it is not run"):
+            load_torch_program(change(program, tmp_path / "bad.pt2", model_json=edit))
+
+
+def test_operators_that_do_not_fit_are_refused(program: Path, tmp_path: Path) -> None:
+    edit = lambda c: c.replace(b'"as_ints": [1, 1]', b'"as_ints": [1, 1, 1, 1]')  # noqa: E731
+    loaded = load_torch_program(change(program, tmp_path / "bad.pt2", model_json=edit))
+    with pytest.raises(VerificationError, match="'conv2d' cannot be computed"):
+        loaded.logits(SAMPLE.images)
 
 
 @pytest.mark.parametrize("count", [1, 3, 1001])

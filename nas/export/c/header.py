@@ -1,8 +1,8 @@
 """A trained network as one C99 header for microcontrollers: constant weights, no malloc, nothing but <math.h>.
 
-`nas_forward(pixels, logits)` takes one raw image, uint8 (channels, height, width), and normalizes it itself. Batch
+`PREFIX_forward(pixels, logits)` takes one raw image, uint8 (channels, height, width), and normalizes it itself. Batch
 norm is folded into convolutions. All maps lie in one static block of memory, so that one thread at a time may call it;
-include the header in one file.
+include the header in one file. The prefix comes from the file's name, so that several networks fit in one program.
 """
 
 from __future__ import annotations
@@ -23,45 +23,54 @@ from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.errors import ExportError
 from nas.export.c.memory_plan import plan_memory
 from nas.export.c.templates import Functions, read_functions, read_template, with_prefix
-from nas.export.fold_batch_norm import fold, folded_weights
 from nas.export.int8.network import IMAGE_SHIFT, QuantizedNetwork, int8_layers, window
 from nas.export.loaded import finite_module
 from nas.export.metadata import Metadata, metadata_of
+from nas.model.fold_batch_norm import fold, folded_weights
 from nas.model.trained_network import TrainedNetwork
 
 _C_TYPES = {torch.int8: "int8_t", torch.int32: "int32_t", torch.uint8: "uint8_t", torch.float32: "float"}
 
 
-def write_c(network: TrainedNetwork, claims: Mapping[str, object], path: Path, *, prefix: str = "nas") -> None:
+def prefix_of(path: Path) -> str:
+    """Return what the symbols of the header `path` begin with: the file's name, as C takes it."""
+    name = re.sub(r"[^a-z0-9]+", "_", path.name.lower().removesuffix(".h")).strip("_")
+    # INT8_WIDTH is a macro of C23's <stdint.h>.
+    return name if re.match(r"[a-z]", name) and not re.match(r"u?int", name) else f"net_{name}".rstrip("_")
+
+
+def write_c(network: TrainedNetwork, claims: Mapping[str, object], path: Path, prefix: str | None = None) -> None:
     """Write the network in float32 to the header `path`.
 
     Args:
         network: the network.
         claims: what the header says of itself: plain data.
         path: the header.
-        prefix: what the header's symbols begin with, so that several networks fit in one program.
+        prefix: what the header's symbols begin with; by default `prefix_of` the path.
 
     Raises:
-        ExportError: the weights do not fit or are not finite, or the file cannot be written.
+        ExportError: the weights do not fit or are not finite, the prefix is no C name, or the file cannot be written.
     """
     layers = lower(network.architecture)
     folded = fold(layers)
     weights = folded_weights(folded, finite_module(network).state_dict())
-    header = _Header(prefix, metadata_of(network, claims), folded.layers, "float", read_functions("float.c"))
+    about, functions = metadata_of(network, claims), read_functions("float.c")
+    header = _Header(prefix_of(path) if prefix is None else prefix, about, folded.layers, "float", functions)
     _add_float_network(header, weights)
     stored = sum(tensor.numel() for tensor in weights.values())
     header.write(path, f"{costs_of(layers).num_params:,} parameters, here {stored:,} numbers of float32")
 
 
 def write_quantized_c(
-    network: QuantizedNetwork, claims: Mapping[str, object], path: Path, *, prefix: str = "nas"
+    network: QuantizedNetwork, claims: Mapping[str, object], path: Path, prefix: str | None = None
 ) -> None:
     """Write a network in 8 bits to the header `path`; it computes exactly what `network.logits` does.
 
     Raises:
-        ExportError: a claim is not plain data, or the file cannot be written.
+        ExportError: a claim is not plain data, the prefix is no C name, or the file cannot be written.
     """
     layers, about = int8_layers(network.architecture).layers, replace(network.metadata, claims=claims)
+    prefix = prefix_of(path) if prefix is None else prefix
     header = _Header(prefix, about, layers, "int8_t", read_functions("int8.c"))
     _add_int8_network(header, network)
     num_params = costs_of(lower(network.architecture)).num_params
@@ -79,7 +88,7 @@ class _Header:
         self, prefix: str, about: Metadata, layers: list[Layer], element_type: str, functions: Functions
     ) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", prefix):
-            raise ExportError(f"the prefix {prefix!r} must be a lower-case C name, such as 'nas'")
+            raise ExportError(f"`prefix` {prefix!r} must be a lower-case C name, such as 'digits'")
         self.about, self.layers = about, layers
         self.num_classes = layers[-1].output_shape[0]
         self._prefix, self._element_type, self._functions = prefix, element_type, functions

@@ -21,9 +21,9 @@ from torch.nn import functional
 
 from nas.arch import IMAGE, Architecture, Layer, lower
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
-from nas.export.fold_batch_norm import fold
 from nas.export.loaded import LoadedExport, check_images, run_in_batches
 from nas.export.metadata import Metadata
+from nas.model.fold_batch_norm import fold
 
 BATCH = 100  # images run at once; maps of 64-bit numbers then stay in cache, which is five times as fast
 IMAGE_SHIFT = 20  # a pixel becomes (pixel * multiplier + offset) / 2^20

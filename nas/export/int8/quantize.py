@@ -15,10 +15,10 @@ from torch.nn import functional
 from nas.arch import IMAGE, Architecture, Layer, lower
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.errors import ExportError
-from nas.export.fold_batch_norm import fold, folded_weights
 from nas.export.int8.network import IMAGE_SHIFT, Int8Layers, QuantizedNetwork, convolve, int8_layers, window
 from nas.export.loaded import check_images, finite_module
 from nas.export.metadata import Metadata, metadata_of
+from nas.model.fold_batch_norm import fold, folded_weights
 from nas.model.image_network import normalize
 from nas.model.trained_network import TrainedNetwork
 

@@ -1,6 +1,6 @@
 """The C code of exported headers, in files that a compiler accepts as they are.
 
-Their symbols begin with `nas_` and `NAS_`, which a header of another prefix replaces. A function begins after a blank
+Their symbols begin with `nas_` and `NAS_`, which a header replaces by its own prefix. A function begins after a blank
 line and holds none; what precedes the first function of a file goes into every header that takes functions from it.
 """
 
@@ -36,6 +36,6 @@ def read_functions(name: str) -> Functions:
 
 
 def with_prefix(text: str, prefix: str) -> str:
-    """Return C code whose symbols begin with `prefix` in place of `nas`."""
-    text = re.sub(r"\bnas_", f"{prefix}_", text)
-    return re.sub(r"\bNAS_", f"{prefix.upper()}_", text)
+    """Return C code whose symbols begin with `prefix` in place of `nas`; text in quotes stays as it is."""
+    prefixes = {"nas": prefix, "NAS": prefix.upper()}
+    return re.sub(r'"[^"\n]*"|\b(nas|NAS)_', lambda m: f"{prefixes[m[1]]}_" if m[1] else m[0], text)

@@ -26,7 +26,7 @@ static inline void nas_conv(const float *x, int channels, int height, int width,
         const float *w = weight + o * in_group * kernel * kernel;
         for (int r = 0; r < out_height; r++) {
             for (int c = 0; c < out_width; c++) {
-                nas_sum sum = bias ? bias[o] : 0;
+                nas_sum sum = bias ? (nas_sum)bias[o] : (nas_sum)0;
                 for (int i = 0; i < in_group; i++) {
                     for (int a = 0; a < kernel; a++) {
                         const int row = r * stride + a - padding;
@@ -75,8 +75,8 @@ static inline void nas_average_pool(const float *x, int channels, int height, in
                 nas_sum sum = 0;
                 for (int a = 0; a < rows; a++)
                     for (int b = 0; b < columns; b++)
-                        sum += window[a * width + b];
-                y[(i * out_height + r) * out_width + c] = (float)(sum / (rows * columns));
+                        sum += (nas_sum)window[a * width + b];
+                y[(i * out_height + r) * out_width + c] = (float)(sum / (nas_sum)(rows * columns));
             }
         }
     }

@@ -9,10 +9,10 @@ import torch
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, digest_of, lower
 from nas.errors import VerificationError
 from nas.export.python_module import load_python_module
-from nas.export.python_source import module_source
-from nas.export.verify import verify_structure
 from nas.model.build import build
+from nas.model.python_source import module_source
 from nas.model.trace import trace_layers
+from nas.verification.checks import verify_structure
 
 PLAIN = Architecture(Input(3, 32, 32), 10, (Block(8), Pool()))
 RESIDUAL = Architecture(

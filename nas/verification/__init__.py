@@ -1,0 +1,1 @@
+"""Exported files read by a process of their own, and their claims derived again."""
