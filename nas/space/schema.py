@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from nas.arch import Head, Input, Recipe
+from nas.arch import Head, Input, NormAct, Recipe
 from nas.arch.description import Activation, DropoutKind, DropoutRate, Norm, Order, Padding, Width
 from nas.decode import Bounds, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
@@ -36,6 +36,7 @@ class Key(NamedTuple):
     default: Value
     meaning: str
     per: Scope = "network"  # what draws a value of its own, unless the file says otherwise
+    is_later: bool = False  # not known to the first spaces, so that digests pass over it where it has its default
 
 
 _HEAD = get_type_hints(Head, include_extras=True)
@@ -69,6 +70,12 @@ KEYS: dict[str, Key] = {
     "norm_act.dropout": Key(DropoutRate, 0.0, "probability that an element or a channel is zeroed"),
     "norm_act.dropout_kind": Key(DropoutKind, "element", "what dropout zeroes"),
     "norm_act.last": Key(Literal["full", "no_norm", "none"], "full", "which part of it the last block has"),
+    "norm_act.middle": Key(
+        get_type_hints(NormAct)["middle"],
+        "same",
+        "norm between the two convolutions of a separable block",
+        is_later=True,
+    ),
     "transition.width": Key(Width, 8, "output channels of a 1x1 transition", "stage"),
     "transition.norm_act": Key(Literal["none", "blocks"], "none", "norm and activation of the transitions"),
     "head.kind": Key(_HEAD["kind"], "gap_linear", "how features become classes"),
@@ -141,6 +148,8 @@ class Space:
         """Return 16 hexadecimal digits, equal for equal settings, input and classes, whatever the name."""
         settings = {}
         for key, setting in self.settings.items():
+            if KEYS[key].is_later and setting.domain == Choice((KEYS[key].default,)):
+                continue
             # Constants go by their old names whatever the file has, so that either kind of file resumes a study.
             if self.has_old_names or setting.domain.size == 1:
                 settings[old_name(key)] = Setting(old_domain(key, setting.domain), setting.per)
@@ -229,7 +238,7 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
     for name in flat:
         if name not in names.values():
             problems.append(f"{name}: unknown key; {near_misses(name, names.values())}")
-    for key, (hint, default, _, per) in KEYS.items():
+    for key, (hint, default, _, per, _) in KEYS.items():
         name = names[key]
         content = flat.get(name, default)
         if is_old:

@@ -33,8 +33,9 @@ _Values = dict[str, Value]  # by key, of one place
 # What each adds to a network's parameters, from least to most; none of it touches the other costs.
 _BY_WEIGHT: dict[str, tuple[Value, ...]] = {
     "norm_act.bias": (False, True),
-    "norm_act.norm": ("none", "batch"),
+    "norm_act.norm": ("none", "batch_plain", "batch_bias", "batch"),
     "norm_act.activation": ("none", "relu", "leaky_relu", "silu", "gelu", "hardswish", "prelu"),
+    "norm_act.middle": ("none", "batch_plain", "batch_bias", "batch"),  # `same` weighs what the norm does
     "norm_act.last": ("none", "no_norm", "full"),
     "transition.norm_act": ("none", "blocks"),
     "head.bias": (False, True),
@@ -94,7 +95,9 @@ class _Search:
         self.settled = dict(space.plain_genes)
         for key, by_weight in _BY_WEIGHT.items():
             if key in self.present:
-                options = sorted(space.settings[key].domain.values(), key=by_weight.index)
+                norm = space.value(self.settled, "norm_act.norm")
+                values = space.settings[key].domain.values()
+                options = sorted(values, key=lambda v: by_weight.index(norm if v == "same" else v))
                 self.settled[space.gene(key)] = space.gene_value(key, options[0 if goal.sign > 0 else -1])
         self.norm_act = norm_act_of(space, self.settled)
         self.item_cost = functools.cache(self._item_cost)

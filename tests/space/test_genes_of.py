@@ -209,7 +209,8 @@ shortcut = ["none", "auto"]
 repeat = [1, 2]
 [norm_act]
 bias = [true, false]
-norm = ["batch", "none"]
+norm = ["batch", "batch_plain", "none"]
+middle = ["same", "batch_bias", "none"]
 activation = ["relu", "prelu", "none"]
 order = ["norm_first", "activation_first"]
 dropout = { low = 0.0, high = 0.5 }
@@ -279,6 +280,28 @@ def test_where_the_space_leaves_no_choice(tmp_path: Path) -> None:
         "body[1]: a projection where the shape stays, and the space has an identity there",
         "body[1]: stage1.block2.repeat is 3, and the space has 2",
     ]
+
+
+def test_the_norm_between_two_convolutions(tmp_path: Path) -> None:
+    def network(norm: Any, middle: Any, last: Any = "same") -> Architecture:
+        blocks = (Block(16, "separable", norm_act=NormAct(norm=norm, middle=m)) for m in (middle, last))
+        return Architecture(Input(2, 12, 12), 10, tuple(blocks))
+
+    text = 'stages.count = 1\nblock.kind = "separable"\nnorm_act.norm = ["batch", "batch_plain"]\nnorm_act.middle = '
+    named, as_block = space_of(tmp_path, text + '"batch_plain"'), space_of(tmp_path, text + '["same", "batch_bias"]')
+    assert rebuilt(named, network("batch_plain", "same"))
+    assert rebuilt(as_block, network("batch", "batch"))
+    assert rebuilt(as_block, network("batch", "batch_bias", "batch_bias"))
+    assert reasons_against(named, network("batch", "batch_plain", "same")) == [
+        "the norm between two convolutions is batch_plain and batch, and norm_act.middle has batch_plain, one for all"
+    ]
+    assert reasons_against(as_block, network("batch", "none")) == [
+        "the norm between two convolutions is none and batch, and norm_act.middle has same | batch_bias, one for all"
+    ]
+    bare = space_of(tmp_path, text + '["same", "batch_bias"]\nnorm_act.last = "none"')
+    alone = NormAct(norm="none", activation="none", middle="batch_bias")
+    last = Architecture(Input(2, 12, 12), 10, (Block(16, "separable"), Block(16, "separable", norm_act=alone)))
+    assert reasons_against(bare, last) == ["body[1]: the last block has more than a bias, and norm_act.last is 'none'"]
 
 
 def test_the_last_block_with_neither_norm_nor_activation(tmp_path: Path) -> None:
