@@ -31,7 +31,7 @@ def test_an_impossible_budget_is_refused_before_any_data_is_read(nas: Nas, tmp_p
     (tmp_path / "empty").mkdir()
     ended = nas("search", "--max-params", 20, "--target", 99.4, "--data-dir", tmp_path / "empty")
     assert_refused(
-        ended, 1, r"--max-params 20: the smallest network of space 'separable' has \d+ parameters \(.* to .* has \d+"
+        ended, 1, r"--max-params 20: the smallest network of space 'general' has \d+ parameters \(.* to .* has \d+"
     )
     least = re.search(r"smallest network .* has (\d+) parameters", ended.err)
     assert least is not None

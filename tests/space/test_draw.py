@@ -29,7 +29,7 @@ from nas.space import (
 )
 from nas.space.draw import PATIENCE
 
-IMAGES = {"separable": "mnist", "squeeze_expand": "mnist", "tiny_digits": "digits"}
+IMAGES = {"general": "mnist", "separable": "mnist", "squeeze_expand": "mnist", "tiny_digits": "digits"}
 BUDGETS = (800, 2_000, 8_000)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nas.arch import Budget, Input
+from nas.arch import Block, Budget, Input
 from nas.errors import InvalidError
 from nas.space import (
     SHIPPED,
@@ -206,6 +206,24 @@ def test_the_first_networks_are_the_prior_at_sizes_within_the_budget(tmp_path: P
     assert min(sizes) < 200
     separable = [draw.candidate.genes["stage1.block2.kind"] == "separable" for draw in draws]
     assert statistics.fmean(separable) > 0.85
+
+
+def test_the_general_space_draws_what_did_well() -> None:
+    """A plain block, then separable ones, in pooled stages, with widths that hardly ever fall; whatever the budget."""
+    space = load_space("general", Input(1, 28, 28), 10)
+    for budget in (2_500, 8_000):
+        found = [draw.candidate for draw in itertools.islice(draw_networks(space, Budget(budget), 1), 60)]
+        assert max(c.costs.num_params for c in found) <= budget
+        bodies = [[item for item in c.architecture.body if isinstance(item, Block)] for c in found]
+        assert statistics.fmean(len(c.architecture.body) - len(b) for c, b in zip(found, bodies, strict=True)) > 1.6
+        assert statistics.fmean(body[0].kind == "plain" for body in bodies) > 0.85
+        later = [block for body in bodies for block in body[1:]]
+        assert statistics.fmean(block.kind == "separable" for block in later) > 0.85
+        assert statistics.fmean(block.norm_act.activation == "hardswish" for block in later) > 0.75
+        assert statistics.fmean(block.padding == "same" for block in later) > 0.9
+        pairs = [pair for body in bodies for pair in itertools.pairwise(body)]
+        assert statistics.fmean(a.width <= b.width for a, b in pairs) > 0.9
+        assert statistics.fmean(5 <= len(body) <= 8 for body in bodies) > 0.75
 
 
 def test_a_space_with_old_names_has_priors_by_its_own_names(tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ def plan_memory(layers: list[Layer]) -> Plan:
     """Return where all maps but the logits lie, in as little memory as they need while the layers run in order.
 
     In a chain of layers, each map is placed at the end opposite to the map that it is computed from, which is optimal.
-    Where a shortcut leaves no room between them, maps are placed one by one, each as low as it can be: the largest first
-    (Pisarchyk and Lee 2020, Efficient Memory Management for Deep Neural Net Inference, algorithm 3), in the order of the
-    layers or in the reverse one, whichever needs least.
+    Where a shortcut leaves no room between them, maps are placed one by one, each as low as it can be: the largest
+    first (Pisarchyk and Lee 2020, Efficient Memory Management for Deep Neural Net Inference, algorithm 3), in the order
+    of the layers or in the reverse one, whichever needs least.
     """
     last_reader = {source: index for index, layer in enumerate(layers) for source in layer.sources}
     buffer_of, size = {IMAGE: IMAGE}, {IMAGE: prod(layers[0].input_shape)}
