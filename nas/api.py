@@ -213,7 +213,7 @@ def search(
     if max_params is None and not (name is not None and StudyFolder(root, name).exists):
         raise UsageError("`max_params` is missing; for example: nas.search(max_params=8000, target=99.4)")
     if dataset is not None and not isinstance(dataset, (str, os.PathLike)):
-        name = name or f"images-{Path(space or 'separable').stem}-{max_params}"
+        name = name or f"images-{Path(space or 'general').stem}-{max_params}"
         from nas.app.own_images import keep_images
 
         dataset = keep_images(StudyFolder(root, name), dataset)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from hypothesis import strategies as st
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition, lower
-from nas.arch.description import Activation, BodyItem, Padding, Shortcut
+from nas.arch.description import Activation, BodyItem, Norm, Padding, Shortcut
 from nas.arch.recipe import Optimizer, Schedule
 from nas.errors import ArchitectureError
 
@@ -20,12 +20,13 @@ def norm_acts(draw: st.DrawFn) -> NormAct:
     activation = draw(st.sampled_from(get_args(Activation)))
     return NormAct(
         bias=draw(st.booleans()),
-        norm=draw(st.sampled_from(["batch", "none"])),
+        norm=draw(st.sampled_from(get_args(Norm))),
         activation=activation,
         order=draw(st.sampled_from(["norm_first", "activation_first"])),
         dropout=draw(st.sampled_from([0.0, 0.1, 0.25])),
         dropout_kind=draw(st.sampled_from(["element", "channel"])),
         functional=activation != "prelu" and draw(st.booleans()),
+        middle=draw(st.sampled_from(["same", *get_args(Norm)])),
     )
 
 

@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 from nas.decode import Bounds
 
-Norm = Literal["batch", "none"]
+# Batch norm with a weight and a bias a channel, with a bias alone, without parameters; or no norm.
+Norm = Literal["batch", "batch_bias", "batch_plain", "none"]
 Activation = Literal["relu", "leaky_relu", "prelu", "silu", "gelu", "hardswish", "none"]
 Order = Literal["norm_first", "activation_first"]
 DropoutKind = Literal["element", "channel"]
@@ -40,6 +41,14 @@ class NormAct:
     dropout: DropoutRate = 0.0  # probability that an element (or a whole channel) is zeroed
     dropout_kind: DropoutKind = "element"
     functional: bool = False  # the activation is a call in `forward`, no layer of its own; same network either way
+    # The norm between the two convolutions of a separable block; `same` is `norm`. Without an activation there, the
+    # second convolution can do what a weight would, and the next norm takes away any bias.
+    middle: Literal["same", "batch", "batch_bias", "batch_plain", "none"] = "same"
+
+    @property
+    def middle_norm(self) -> Norm:
+        """Return the norm between the two convolutions of a separable block."""
+        return self.norm if self.middle == "same" else self.middle
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,9 @@ def _what(layer: Layer) -> Entry | None:
         case Conv2d():
             return _convolution(operation, layer)
         case BatchNorm2d():
-            return ["batch_norm", operation.channels]
+            # As before there were others, so that digests stay.
+            trained = [] if operation.trained == "weight_and_bias" else [operation.trained]
+            return ["batch_norm", operation.channels, *trained]
         case Activation():
             return ["activation", operation.name]
         case Dropout():

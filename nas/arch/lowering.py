@@ -6,9 +6,9 @@ disagree. Shapes are those of one image: (C, H, W) for maps, (F,) for features.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from nas.arch.description import Architecture, Block, Head, NormAct, Pool, Transition
+from nas.arch.description import Architecture, Block, Head, Norm, NormAct, Pool, Transition
 from nas.arch.operations import (
     Activation,
     AdaptiveAvgPool2d,
@@ -24,6 +24,12 @@ from nas.arch.operations import (
     Shape,
 )
 from nas.errors import ArchitectureError
+
+_TRAINED: dict[str, Literal["weight_and_bias", "bias", "nothing"]] = {
+    "batch": "weight_and_bias",
+    "batch_bias": "bias",
+    "batch_plain": "nothing",
+}
 
 IMAGE = -1  # the source of a layer that reads the input image
 
@@ -131,8 +137,7 @@ class _Lowering:
         if block.kind == "separable":
             depthwise = Conv2d(channels, channels, block.kernel, block.stride, padding, channels)
             self._add(depthwise, group, use, path)
-            if norm_act.norm == "batch":
-                self._add(BatchNorm2d(channels), group, use, path)
+            self._norm(norm_act.middle_norm, channels, group, use, path)
             self._add(Conv2d(channels, block.width, 1, bias=norm_act.bias), group, use, path)
         else:
             convolution = Conv2d(channels, block.width, block.kernel, block.stride, padding, bias=norm_act.bias)
@@ -141,8 +146,8 @@ class _Lowering:
             self._norm_act(norm_act, block.width, group, f"tail{number}", use, path)
             return
         norm_first = norm_act.order == "norm_first"
-        if norm_act.norm == "batch" and norm_first:
-            self._add(BatchNorm2d(block.width), group, use, path)
+        if norm_first:
+            self._norm(norm_act.norm, block.width, group, use, path)
         main = self.last
         if block.shortcut == "projection":
             self._add(Conv2d(channels, block.width, 1, block.stride), f"shortcut{number}", use, path, (entry,))
@@ -204,9 +209,9 @@ class _Lowering:
             self._problem(path + ".norm_act.functional", "prelu has a weight and must be a layer")
         steps = ["norm", "activation"] if norm_act.order == "norm_first" else ["activation", "norm"]
         for step in steps:
-            if step == "norm" and norm_act.norm == "batch":
-                self._add(BatchNorm2d(width), group, use, path)
-            elif step == "activation" and norm_act.activation != "none":
+            if step == "norm":
+                self._norm(norm_act.norm, width, group, use, path)
+            elif norm_act.activation != "none":
                 self._add(
                     Activation(norm_act.activation, norm_act.functional),
                     "" if norm_act.functional else group,
@@ -217,6 +222,10 @@ class _Lowering:
         if norm_act.dropout:
             dropout = Dropout(norm_act.dropout) if norm_act.dropout_kind == "element" else Dropout2d(norm_act.dropout)
             self._add(dropout, group, use, path)
+
+    def _norm(self, norm: Norm, channels: int, group: str, use: int, path: str) -> None:
+        if norm != "none":
+            self._add(BatchNorm2d(channels, _TRAINED[norm]), group, use, path)
 
     def _next(self, what: str) -> int:
         self._numbers[what] += 1

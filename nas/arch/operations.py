@@ -6,7 +6,7 @@ Shapes are those of one image: (C, H, W) for maps, (F,) for features. `kind` is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 Shape = tuple[int, ...]
 
@@ -91,16 +91,17 @@ class _SameShape:
 
 @dataclass(frozen=True, slots=True)
 class BatchNorm2d(_SameShape):
-    """Weight and bias count as parameters; running mean and variance are buffers and do not."""
+    """Weight and bias count as parameters, where it has them; running mean and variance are buffers and do not."""
 
     channels: int
+    trained: Literal["weight_and_bias", "bias", "nothing"] = "weight_and_bias"
 
     kind: ClassVar[str] = "BatchNorm2d"
 
     @property
     def num_params(self) -> int:
-        """A weight and a bias a channel."""
-        return 2 * self.channels
+        """A weight and a bias a channel, or what there is of them."""
+        return {"weight_and_bias": 2, "bias": 1, "nothing": 0}[self.trained] * self.channels
 
 
 _ACTIVATION_KINDS = {

@@ -68,7 +68,7 @@ def list_spaces(as_json: AsJson = False) -> None:
 
 @app.command("show")
 def show(name: SpaceName, dataset: Dataset = "mnist", as_json: AsJson = False) -> None:
-    """The genes of a space, how large it is, and the least and most parameters that it can have."""
+    """The genes of a space with their priors, how large it is, and the least and most parameters that it can have."""
     space = _load(name, dataset)
     least, most = least_network(space), most_network(space)
     finite = [d.size for n, d in space.genes.items() if math.isfinite(d.size) and not n.startswith("recipe.")]
@@ -84,12 +84,15 @@ def show(name: SpaceName, dataset: Dataset = "mnist", as_json: AsJson = False) -
                 "least": _ends(least),
                 "most": _ends(most),
                 "genes": {gene: domain_text(domain) for gene, domain in space.genes.items()},
+                "priors": {gene: prior.text for gene, prior in space.priors.items()},
             }
         )
         return
     print(f"{space.name}: {space.summary}\n")
     for gene, domain in space.genes.items():
-        print(f"  {gene:<28} {domain_text(domain)}")
+        prior = space.priors.get(gene)
+        likely = f"  ({prior.text})" if prior else ""
+        print(f"  {gene:<28} {domain_text(domain)}{likely}")
     print(
         f"\n{len(space.genes)} genes; about 10^{log10_size:.0f} ways to choose an architecture (some build the same "
         f"network)\nfor {dataset}: {least.costs.num_params:,} to {most.costs.num_params:,} parameters\n"
@@ -122,7 +125,7 @@ def sample(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Draws networks that never exceed the budget, of sizes spread over all that it allows."""
+    """Draws networks from the prior: they never exceed the budget, of sizes spread over all that it allows."""
     space = _load(name, dataset)
     budget = Budget(max_params, max_macs, max_activation_bytes)
     require_reachable(space, budget)

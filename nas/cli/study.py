@@ -75,7 +75,7 @@ def search(
     space: Annotated[
         str | None,
         typer.Option(
-            help="A shipped space (nas space list) or a .toml file.  [default: separable]",
+            help="A shipped space (nas space list) or a .toml file.  [default: general]",
             autocompletion=complete_space,
         ),
     ] = None,

@@ -117,17 +117,22 @@ def load_onnx(path: Path) -> OnnxNetwork:
     inputs = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim[1:]] for i in model.graph.input}
     if inputs not in ({name: list(about.input_shape)} for name in (_INPUT, _NORMALIZED_INPUT)):
         raise VerificationError(f"{path} takes {inputs}, and says that it takes images of {about.input_shape}")
-    return OnnxNetwork(path, about, _count_trained(model.graph), min(inputs), session.run)
+    trained = _count_trained(model.graph, onnx.numpy_helper.to_array)
+    return OnnxNetwork(path, about, trained, min(inputs), session.run)
 
 
-def _count_trained(graph: Any) -> int:
+def _count_trained(graph: Any, to_array: Callable[[Any], Any]) -> int:
     names = {
         node.input[place]
         for node in graph.node
         for place in _TRAINED_INPUTS.get(node.op_type, ())
         if place < len(node.input)
     }
-    return sum(torch.Size(tensor.dims).numel() for tensor in graph.initializer if tensor.name in names)
+    # A constant of ones or zeros is how a norm without a weight or a bias is written; any other one is counted.
+    constants = {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
+    plain = {name for name, tensor in constants.items() if set(to_array(tensor).flat) in ({0.0}, {1.0})}
+    tensors = {tensor.name: tensor for tensor in graph.initializer} | constants
+    return sum(torch.Size(tensors[name].dims).numel() for name in (names & tensors.keys()) - plain)
 
 
 def _require_package(module: str) -> Any:
@@ -184,8 +189,9 @@ class _Graph:
                 return self._add(
                     "Gemm", sources + self._weights(name, "weight", *(["bias"] if bias else [])), output, transB=1
                 )
-            case BatchNorm2d():
-                inputs = sources + self._weights(name, "weight", "bias", "running_mean", "running_var")
+            case BatchNorm2d(channels):
+                scale, shift = self._norm_weights(name, channels)
+                inputs = [*sources, scale, shift, *self._weights(name, "running_mean", "running_var")]
                 return self._add("BatchNormalization", inputs, output, epsilon=NORM_EPSILON)
             case Activation(activation):
                 return self._activation(activation, name, sources, output)
@@ -228,6 +234,17 @@ class _Graph:
             array = np.asarray(values, dtype=np.float32, order="C")
             self._initializers[name] = self._onnx.numpy_helper.from_array(array, name)
         return name
+
+    def _norm_weights(self, name: str, channels: int) -> list[str]:
+        """Return the names of a norm's weight and bias; what is not trained is a constant, no initializer."""
+        names = [f"{name}.weight", f"{name}.bias"]
+        for key, number in zip(names, (1.0, 0.0), strict=True):
+            if key in self._state:
+                self._weights(name, key.removeprefix(f"{name}."))
+            elif all(key not in node.output for node in self._nodes):
+                constant = self._onnx.numpy_helper.from_array(torch.full((channels,), number).numpy(), key)
+                self._nodes.append(self._onnx.helper.make_node("Constant", [], [key], name=key, value=constant))
+        return names
 
     def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self._nodes.append(self._onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))

@@ -29,11 +29,15 @@ from nas.errors import ArchitectureError
 
 
 class Constructor(NamedTuple):
-    """How torch.nn makes a layer: `nn.<name>(*args, **kwargs)`, with torch's defaults left out."""
+    """How torch.nn makes a layer: `nn.<name>(*args, **kwargs)`, with torch's defaults left out.
+
+    Then its parameters in `removed` are set to None.
+    """
 
     name: str
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}  # noqa: RUF012 - a NamedTuple's default; nothing ever changes it
+    removed: tuple[str, ...] = ()
 
 
 def build(architecture: Architecture | list[Layer]) -> fx.GraphModule:
@@ -60,8 +64,10 @@ def build(architecture: Architecture | list[Layer]) -> fx.GraphModule:
 
 def make_operation(operation: Operation) -> nn.Module:
     """Return the torch.nn layer that performs `operation`, with torch's default initialization."""
-    name, args, kwargs = constructor(operation)
-    module: nn.Module = getattr(nn, name)(*args, **kwargs)
+    made = constructor(operation)
+    module: nn.Module = getattr(nn, made.name)(*made.args, **made.kwargs)
+    for name in made.removed:
+        setattr(module, name, None)
     return module
 
 
@@ -85,8 +91,10 @@ def constructor(operation: Operation) -> Constructor:
             return Constructor("Conv2d", (in_channels, out_channels), {"kernel_size": kernel, **changed})
         case Linear(in_features, out_features, bias):
             return Constructor("Linear", (in_features, out_features), {} if bias else {"bias": False})
-        case BatchNorm2d(channels):
-            return Constructor("BatchNorm2d", (channels,))
+        case BatchNorm2d(channels, "nothing"):
+            return Constructor("BatchNorm2d", (channels,), {"affine": False})
+        case BatchNorm2d(channels, trained):
+            return Constructor("BatchNorm2d", (channels,), removed=("weight",) if trained == "bias" else ())
         case Activation():
             return Constructor(operation.kind)
         case Dropout(rate) | Dropout2d(rate):

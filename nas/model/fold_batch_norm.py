@@ -114,5 +114,7 @@ def folded_weights(folded: Folded, state_dict: Mapping[str, Tensor]) -> dict[str
 
 def _scale_and_shift(state: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """Return what a norm with running statistics multiplies each channel by, and what it then adds."""
-    scale = state[f"{name}.weight"] / torch.sqrt(state[f"{name}.running_var"] + NORM_EPSILON)
-    return scale, state[f"{name}.bias"] - state[f"{name}.running_mean"] * scale
+    scale = torch.rsqrt(state[f"{name}.running_var"] + NORM_EPSILON)
+    if f"{name}.weight" in state:
+        scale = state[f"{name}.weight"] * scale
+    return scale, state.get(f"{name}.bias", 0.0) - state[f"{name}.running_mean"] * scale

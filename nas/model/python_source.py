@@ -127,13 +127,18 @@ def _escape(text: str) -> str:
 def _submodule(name: str, operations: tuple[Operation, ...]) -> list[str]:
     made = [_construction(operation) for operation in operations]
     if len(made) == 1:
-        return [f"        self.{name} = {made[0]}"]
-    return [f"        self.{name} = nn.Sequential(", *(f"            {m}," for m in made), "        )"]
+        lines = [f"        self.{name} = {made[0]}"]
+    else:
+        lines = [f"        self.{name} = nn.Sequential(", *(f"            {m}," for m in made), "        )"]
+    for place, operation in enumerate(operations):
+        layer = f"self.{name}" if len(made) == 1 else f"self.{name}[{place}]"
+        lines += [f"        {layer}.{parameter} = None" for parameter in constructor(operation).removed]
+    return lines
 
 
 def _construction(operation: Operation) -> str:
-    name, args, kwargs = constructor(operation)
-    return f"nn.{name}({', '.join([*map(str, args), *(f'{k}={v}' for k, v in kwargs.items())])})"
+    made = constructor(operation)
+    return f"nn.{made.name}({', '.join([*map(str, made.args), *(f'{k}={v}' for k, v in made.kwargs.items())])})"
 
 
 class _Line(NamedTuple):

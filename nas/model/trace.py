@@ -257,7 +257,9 @@ def _nearest_operation(module: Any) -> Operation:
     if kind is nn.Linear:
         return Linear(module.in_features, module.out_features, module.bias is not None)
     if kind is nn.BatchNorm2d:
-        return BatchNorm2d(module.num_features)
+        if module.bias is None:
+            return BatchNorm2d(module.num_features, "nothing")
+        return BatchNorm2d(module.num_features, "bias" if module.weight is None else "weight_and_bias")
     if kind is nn.Dropout or kind is nn.Dropout2d:
         return (Dropout if kind is nn.Dropout else Dropout2d)(module.p)
     if kind is nn.MaxPool2d or kind is nn.AvgPool2d:

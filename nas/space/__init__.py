@@ -3,7 +3,9 @@
 from nas.space.assemble import Candidate, Genes, assemble, candidate, fitting, recipe_of
 from nas.space.domains import Choice, Domain, FloatRange, IntRange, Value, domain_text
 from nas.space.draw import Draw, draw_network, draw_networks, random_genes
+from nas.space.gene_prior import Prior
 from nas.space.genes_of import genes_of
+from nas.space.prior import draw_from_prior, log_prior
 from nas.space.schema import KEYS, SHIPPED, Space, decode_space, load_space
 from nas.space.size_range import least_network, most_network, require_reachable
 
@@ -17,18 +19,21 @@ __all__ = [
     "FloatRange",
     "Genes",
     "IntRange",
+    "Prior",
     "Space",
     "Value",
     "assemble",
     "candidate",
     "decode_space",
     "domain_text",
+    "draw_from_prior",
     "draw_network",
     "draw_networks",
     "fitting",
     "genes_of",
     "least_network",
     "load_space",
+    "log_prior",
     "most_network",
     "random_genes",
     "recipe_of",

@@ -115,7 +115,7 @@ def recipe_of(space: Space, genes: Genes) -> Recipe:
 
 def norm_act_of(space: Space, genes: Genes) -> NormAct:
     """Return the norm, activation and dropout of every block but the last."""
-    names = ("bias", "norm", "activation", "order", "dropout", "dropout_kind")
+    names = ("bias", "norm", "activation", "order", "dropout", "dropout_kind", "middle")
     values: dict[str, Any] = {name: space.value(genes, f"norm_act.{name}") for name in names}
     return NormAct(**values)
 

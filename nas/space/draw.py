@@ -17,6 +17,7 @@ from typing import NamedTuple
 from nas.arch import Budget
 from nas.space.assemble import Candidate, Genes, ascending, candidate, fitting, valid
 from nas.space.domains import Choice, IntRange, Value
+from nas.space.prior import draw_from_prior
 from nas.space.schema import Space
 from nas.space.size_range import most_network, require_reachable
 
@@ -39,7 +40,7 @@ class Draw(NamedTuple):
 
 
 def random_genes(space: Space, rng: random.Random) -> dict[str, Value]:
-    """Return one value for every gene, drawn independently."""
+    """Return one value for every gene, drawn independently and evenly, whatever the prior."""
     return {name: domain.draw(rng) for name, domain in space.genes.items()}
 
 
@@ -50,13 +51,14 @@ def draw_network(
     propose: Callable[[], Genes] | None = None,
     ceiling: int | None = None,
 ) -> Draw:
-    """Return a network within `budget`, proposed by `propose` (at random by default), repaired where need be.
+    """Return a network within `budget`, proposed by `propose` and repaired where need be.
 
     Args:
         space: what may be drawn.
         budget: never exceeded.
         rng: the source of the ceiling and of the repair's choices.
-        propose: returns one value for every gene; called several times where its networks do not fit.
+        propose: returns one value for every gene, those of the prior by default; called several times where its
+            networks do not fit.
         ceiling: parameters to aim just below; at random over what the budget allows by default.
 
     Raises:
@@ -76,7 +78,7 @@ def draw_network(
     misfit: Candidate | None = None
     over_budget = 0
     for attempt in range(REDRAWS):
-        proposed = propose() if propose else random_genes(space, rng)
+        proposed = propose() if propose else draw_from_prior(space, rng)
         if not valid(space, proposed):
             continue
         proposal = ascending(space, proposed)
@@ -95,7 +97,7 @@ def draw_network(
 
 
 def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
-    """Yield random networks without end; one that was drawn before is drawn again, up to three times."""
+    """Yield networks from the prior without end; one that was drawn before is drawn again, up to three times."""
     rng = random.Random(seed)
     seen: set[str] = set()
     while True:

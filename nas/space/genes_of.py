@@ -105,6 +105,7 @@ class _Reading:
         self.problems = problems
         self.values: dict[str, Value] = {}  # by gene; those of constants too
         self.last = last
+        self.middles: list[NormAct] = []  # of the separable blocks
         self._require("norm_act.last", last)
 
     def _require(self, key: str, value: Value, stage: int = 1, block: int = 1, where: str = "") -> None:
@@ -126,6 +127,7 @@ class _Reading:
                 channels = block.width
                 self._block_norm_act(block, where, is_last=stage is stages[-1] and place == len(stage.blocks))
             channels = self._junction(stages, number, channels)
+        self._middle_norm()
         self._require("head.kind", head.kind)
         self._require("head.bias", head.bias)
         if head.kind == "conv_gap":
@@ -184,6 +186,8 @@ class _Reading:
 
     def _block_norm_act(self, block: Block, where: str, is_last: bool) -> None:
         norm_act = block.norm_act
+        if block.kind == "separable" and not (is_last and self.last == "none"):
+            self.middles.append(norm_act)
         if not is_last or self.last == "full":
             self._norm_act(norm_act, where, block.shortcut != "none")
         elif self.last == "no_norm":
@@ -191,7 +195,7 @@ class _Reading:
                 self.problems.append(f"{where}: the last block has a norm, and norm_act.last is 'no_norm'")
             self._norm_act(norm_act, where, norm=False)
         else:
-            if not _is_bias_alone(norm_act):
+            if not _is_bias_alone(norm_act) or (block.kind == "separable" and norm_act.middle_norm != "none"):
                 self.problems.append(f"{where}: the last block has more than a bias, and norm_act.last is 'none'")
             self._require("norm_act.bias", norm_act.bias, where=where)
 
@@ -214,6 +218,20 @@ class _Reading:
             # A shortcut is added between the two, so that the order matters without an activation as well.
             if norm_act.norm != "none" and (norm_act.activation != "none" or shortcut):
                 self._require("norm_act.order", norm_act.order, where=where)
+
+    def _middle_norm(self) -> None:
+        """Require the norm between two convolutions, as that of the blocks where all agree, else by its name."""
+        wanted = [norm_act.middle_norm for norm_act in self.middles]
+        domain = self.space.settings["norm_act.middle"].domain
+        for value in sorted(domain.values(), key=lambda value: value != "same"):
+            if wanted == [norm_act.norm if value == "same" else value for norm_act in self.middles]:
+                if wanted:
+                    self._require("norm_act.middle", value)
+                return
+        found = " and ".join(dict.fromkeys(wanted))
+        self.problems.append(
+            f"the norm between two convolutions is {found}, and norm_act.middle has {domain_text(domain)}, one for all"
+        )
 
 
 def _is_bias_alone(norm_act: NormAct) -> bool:

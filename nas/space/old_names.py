@@ -14,7 +14,7 @@ from nas.space.domains import Choice, Domain, Value
 _NAMES = {
     **{
         f"norm_act.{n}": f"dress.{n}"
-        for n in ("bias", "norm", "activation", "order", "dropout", "dropout_kind", "last")
+        for n in ("bias", "norm", "activation", "order", "dropout", "dropout_kind", "last", "middle")
     },
     "transition.norm_act": "transition.dress",
 }

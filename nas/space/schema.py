@@ -15,11 +15,12 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from nas.arch import Head, Input, Recipe
+from nas.arch import Head, Input, NormAct, Recipe
 from nas.arch.description import Activation, DropoutKind, DropoutRate, Norm, Order, Padding, Width
 from nas.decode import Bounds, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
 from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting, domain_text
+from nas.space.gene_prior import Prior, decode_prior
 from nas.space.old_names import has_old_names, new_value, old_domain, old_name, old_value, with_new_values
 
 # Beside the package in a checkout, inside it in a wheel.
@@ -35,6 +36,7 @@ class Key(NamedTuple):
     default: Value
     meaning: str
     per: Scope = "network"  # what draws a value of its own, unless the file says otherwise
+    is_later: bool = False  # not known to the first spaces, so that digests pass over it where it has its default
 
 
 _HEAD = get_type_hints(Head, include_extras=True)
@@ -68,6 +70,12 @@ KEYS: dict[str, Key] = {
     "norm_act.dropout": Key(DropoutRate, 0.0, "probability that an element or a channel is zeroed"),
     "norm_act.dropout_kind": Key(DropoutKind, "element", "what dropout zeroes"),
     "norm_act.last": Key(Literal["full", "no_norm", "none"], "full", "which part of it the last block has"),
+    "norm_act.middle": Key(
+        get_type_hints(NormAct)["middle"],
+        "same",
+        "norm between the two convolutions of a separable block",
+        is_later=True,
+    ),
     "transition.width": Key(Width, 8, "output channels of a 1x1 transition", "stage"),
     "transition.norm_act": Key(Literal["none", "blocks"], "none", "norm and activation of the transitions"),
     "head.kind": Key(_HEAD["kind"], "gap_linear", "how features become classes"),
@@ -93,14 +101,13 @@ class Space:
     classes: int
     source: Path  # the file that it was read from
     has_old_names: bool = False  # whether its genes are called as in `nas.space.old_names`
+    priors: Mapping[str, Prior] = field(default_factory=dict)  # by gene, of those that the file says something about
     keys: Mapping[str, str] = field(init=False)  # gene to the key of KEYS that it holds a value for
     genes: Mapping[str, Domain] = field(init=False)  # every value that the sampler chooses; flat, fixed and ordered
 
     def __post_init__(self) -> None:
         """Derive the genes."""
-        keys = _gene_keys(self.settings)
-        if self.has_old_names:
-            keys = {old_name(name): key for name, key in keys.items()}
+        keys = _gene_keys(self.settings, self.has_old_names)
         object.__setattr__(self, "keys", keys)
         object.__setattr__(self, "genes", {name: self.gene_domain(key) for name, key in keys.items()})
 
@@ -111,8 +118,7 @@ class Space:
 
     def gene_domain(self, key: str) -> Domain:
         """Return the domain of `key` with its values as genes have them."""
-        domain = self.settings[key].domain
-        return old_domain(key, domain) if self.has_old_names else domain
+        return _gene_domain(self.settings, key, self.has_old_names)
 
     def gene_value(self, key: str, value: Value) -> Value:
         """Return `value` of `key` as genes have it; the inverse of `value`."""
@@ -142,13 +148,17 @@ class Space:
         """Return 16 hexadecimal digits, equal for equal settings, input and classes, whatever the name."""
         settings = {}
         for key, setting in self.settings.items():
+            if KEYS[key].is_later and setting.domain == Choice((KEYS[key].default,)):
+                continue
             # Constants go by their old names whatever the file has, so that either kind of file resumes a study.
             if self.has_old_names or setting.domain.size == 1:
                 settings[old_name(key)] = Setting(old_domain(key, setting.domain), setting.per)
             else:
                 settings[key] = setting
-        plain = {k: repr(s) for k, s in sorted(settings.items())}
-        text = json.dumps([plain, repr(self.input), self.classes])
+        parts: list[Any] = [{k: repr(s) for k, s in sorted(settings.items())}, repr(self.input), self.classes]
+        if self.priors:  # a space without any has the digest that it had before there were priors
+            parts.append({name: prior.text for name, prior in sorted(self.priors.items())})
+        text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -162,7 +172,12 @@ def _gene_name(key: str, per: Scope, stage: int, block: int) -> str:
     return f"stage{stage}.{last}" if per == "stage" else f"stage{stage}.block{block}.{last}"
 
 
-def _gene_keys(settings: Mapping[str, Setting]) -> dict[str, str]:
+def _gene_domain(settings: Mapping[str, Setting], key: str, is_old: bool) -> Domain:
+    domain = settings[key].domain
+    return old_domain(key, domain) if is_old else domain
+
+
+def _gene_keys(settings: Mapping[str, Setting], is_old: bool) -> dict[str, str]:
     stages = range(1, int(max(settings["stages.count"].domain.values())) + 1)
     blocks = range(1, int(max(settings["stages.blocks"].domain.values())) + 1)
     junctions = settings["stages.junction"].domain.values()
@@ -178,7 +193,8 @@ def _gene_keys(settings: Mapping[str, Setting]) -> dict[str, str]:
             if behind and per == "stage" and stage == stages[-1]:
                 continue
             for block in blocks if per == "block" else [1]:
-                keys[_gene_name(key, per, stage, block)] = key
+                name = _gene_name(key, per, stage, block)
+                keys[old_name(name) if is_old else name] = key
     return keys
 
 
@@ -208,7 +224,7 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
     flat: dict[str, Any] = {}
     is_old = has_old_names(plain)
     names = {key: old_name(key) if is_old else key for key in KEYS}  # as the file has them
-    sections = {name.split(".")[0] for name in names.values()}
+    sections = {*(name.split(".")[0] for name in names.values()), "prior"}
     for section, content in plain.items():
         if section in ("name", "summary"):
             decode_part(str, content, section, problems)
@@ -216,13 +232,13 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
             problems.append(f"{section}: unknown key; {near_misses(section, sections)}")
         elif not isinstance(content, Mapping):
             problems.append(f"{section}: {content!r} is not a table")
-        else:
+        elif section != "prior":
             flat.update({f"{section}.{k}": v for k, v in content.items()})
     settings = {}
     for name in flat:
         if name not in names.values():
             problems.append(f"{name}: unknown key; {near_misses(name, names.values())}")
-    for key, (hint, default, _, per) in KEYS.items():
+    for key, (hint, default, _, per, _) in KEYS.items():
         name = names[key]
         content = flat.get(name, default)
         if is_old:
@@ -233,10 +249,49 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
             if _RANK[setting.per] > _RANK[per]:
                 problems.append(f"{name}.per: {setting.per!r} is finer than {per!r}, the finest for this key")
     _check_together(settings, problems)
+    stated = plain.get("prior", {})
+    # Which genes there are is known once all settings are.
+    has_genes = len(settings) == len(KEYS) and isinstance(stated, Mapping)
+    priors = _decode_priors(stated, settings, is_old, problems) if has_genes else {}
     if problems:
         raise InvalidError(str(source), problems)
     name, summary = str(plain.get("name", source.stem)), str(plain.get("summary", ""))
-    return Space(name, summary, settings, input, classes, source, is_old)
+    return Space(name, summary, settings, input, classes, source, is_old, priors)
+
+
+def _decode_priors(
+    stated: Mapping[str, Any], settings: Mapping[str, Setting], is_old: bool, problems: list[str]
+) -> dict[str, Prior]:
+    """Return the priors by gene; `stated` has tables within tables, down to a key or to a gene.
+
+    The prior of a key (`block.kind`) is that of all its genes, but for those (`stage1.block2.kind`) with their own.
+    """
+    keys = _gene_keys(settings, is_old)
+    genes_of_key = {old_name(key) if is_old else key: [n for n, k in keys.items() if k == key] for key in KEYS}
+    names = {**genes_of_key, **{gene: [gene] for gene in keys}}
+    found: dict[str, Any] = {}
+
+    def collect(content: Any, path: str) -> None:
+        if path not in names and isinstance(content, Mapping):
+            for name, part in content.items():
+                collect(part, f"{path}.{name}" if path else name)
+        else:
+            found[path] = content
+
+    collect(stated, "")
+    priors: dict[str, Prior] = {}
+    for path in sorted(found, key=lambda path: len(names.get(path, ())), reverse=True):
+        genes = names.get(path)
+        if genes is None:
+            problems.append(f"prior.{path}: neither a key nor a gene of this space; {near_misses(path, names)}")
+        elif not genes:
+            problems.append(f"prior.{path}: nothing to choose, the key is a constant in this space; leave it out")
+        else:
+            domain = _gene_domain(settings, keys[genes[0]], is_old)
+            prior = decode_prior(found[path], domain, f"prior.{path}", problems)
+            if prior is not None:
+                priors.update(dict.fromkeys(genes, prior))
+    return priors
 
 
 _RANK = {"network": 0, "stage": 1, "block": 2}
@@ -259,5 +314,5 @@ def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> Non
             f"recipe.epochs: {domain_text(epochs.domain)} is more than one value, and early stopping compares trials "
             "at the same epochs; use one number, and a study for each with `epochs`"
         )
-    if len(settings) == len(KEYS) and (count := len(_gene_keys(settings))) > MAX_GENES:
+    if len(settings) == len(KEYS) and (count := len(_gene_keys(settings, False))) > MAX_GENES:
         problems.append(f"the space has {count} genes, more than {MAX_GENES}, the most; use fewer stages or blocks")

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from nas.arch import Architecture, Budget, Costs, Head, Input, Layer, costs_of, lower
+from nas.arch import IMAGE, Architecture, Block, Budget, Costs, Head, Input, Layer, costs_of, lower
 from nas.arch.costs import BYTES_PER_ACTIVATION
 from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
@@ -33,8 +33,9 @@ _Values = dict[str, Value]  # by key, of one place
 # What each adds to a network's parameters, from least to most; none of it touches the other costs.
 _BY_WEIGHT: dict[str, tuple[Value, ...]] = {
     "norm_act.bias": (False, True),
-    "norm_act.norm": ("none", "batch"),
+    "norm_act.norm": ("none", "batch_plain", "batch_bias", "batch"),
     "norm_act.activation": ("none", "relu", "leaky_relu", "silu", "gelu", "hardswish", "prelu"),
+    "norm_act.middle": ("none", "batch_plain", "batch_bias", "batch"),  # `same` weighs what the norm does
     "norm_act.last": ("none", "no_norm", "full"),
     "transition.norm_act": ("none", "blocks"),
     "head.bias": (False, True),
@@ -94,11 +95,14 @@ class _Search:
         self.settled = dict(space.plain_genes)
         for key, by_weight in _BY_WEIGHT.items():
             if key in self.present:
-                options = sorted(space.settings[key].domain.values(), key=by_weight.index)
+                norm = space.value(self.settled, "norm_act.norm")
+                values = space.settings[key].domain.values()
+                options = sorted(values, key=lambda v: by_weight.index(norm if v == "same" else v))
                 self.settled[space.gene(key)] = space.gene_value(key, options[0 if goal.sign > 0 else -1])
         self.norm_act = norm_act_of(space, self.settled)
         self.item_cost = functools.cache(self._item_cost)
         self.head_step = functools.cache(self._head_step)
+        self.blocks = functools.cache(self._blocks)
         self.block_steps = functools.cache(self._block_steps)
         self.junction_steps = functools.cache(self._junction_steps)
 
@@ -159,19 +163,26 @@ class _Search:
                     self.best = _Path(total, {**so_far, **head[1]}, path)
 
     def _block_steps(self, fixed: tuple[tuple[str, Value], ...], first: bool, last: bool, state: _State) -> _Steps:
-        number = 1 if first else 2  # any place with these genes will do; the first block alone has its own rules
         result: dict[_State, tuple[float, _Values]] = {}
-        for values in self._ways(_BLOCK, "block"):
-            genes = self._by_gene({**dict(fixed), **values}, 1, number)
-            block = block_of(self.space, genes, 1, number, state.shape[0], state.stride, self.norm_act)
-            if last:
-                block = last_block(self.space, self.settled, block)
+        for block, values in self.blocks(fixed, first, last, state.shape[0], state.stride).items():
             found = self.item_cost(block, state.shape)
             if found is not None:
                 there = _State(found[1], 1)
                 if there not in result or found[0] < result[there][0]:
                     result[there] = found[0], values
         return [(there, *found) for there, found in result.items()]
+
+    def _blocks(
+        self, fixed: tuple[tuple[str, Value], ...], first: bool, last: bool, channels: int, stride: int
+    ) -> dict[Block, _Values]:
+        """Return the blocks that there may be behind `channels`, each with values that make it."""
+        number = 1 if first else 2  # any place with these genes will do; the first block alone has its own rules
+        result: dict[Block, _Values] = {}
+        for values in self._ways(_BLOCK, "block"):
+            genes = self._by_gene({**dict(fixed), **values}, 1, number)
+            block = block_of(self.space, genes, 1, number, channels, stride, self.norm_act)
+            result.setdefault(last_block(self.space, self.settled, block) if last else block, values)
+        return result
 
     def _junction_steps(self, fixed: tuple[tuple[str, Value], ...], state: _State) -> _Steps:
         result: _Steps = []
@@ -190,11 +201,8 @@ class _Search:
 
     def _item_cost(self, item: BodyItem, shape: Shape) -> tuple[float, Shape] | None:
         """Return what `item` costs on a map of `shape`, and the shape of its output; None where it cannot be there."""
-        try:
-            layers = lower(Architecture(Input(*shape), 2, (item,), Head("flatten_linear")))[:-1]
-        except ArchitectureError:
-            return None
-        return self._cost_and_shape(layers)
+        layers = _layers_on(item, shape)
+        return self._cost_and_shape(layers) if layers else None
 
     def _head_step(self, shape: Shape) -> tuple[float, _Values] | None:
         best: tuple[float, _Values] | None = None
@@ -210,6 +218,9 @@ class _Search:
         return best
 
     def _cost_and_shape(self, layers: list[Layer]) -> tuple[float, Shape] | None:
+        if not self.goal.peak and not self.goal.macs and self.max_activation_bytes is None:
+            num_params = sum(layer.num_params for layer in layers)
+            return self.goal.sign * self.goal.params * num_params, layers[-1].output_shape
         costs = costs_of(layers)
         if self.max_activation_bytes is not None and costs.peak_activation_bytes > self.max_activation_bytes:
             return None
@@ -222,6 +233,30 @@ class _Search:
     def _ways(self, keys: tuple[str, ...], per: Scope) -> list[_Values]:
         """Return all ways to give values to those of `keys` that are genes of `per`."""
         return _ways(self.space, keys, per, self.goal.sign)
+
+
+@functools.lru_cache(maxsize=16_384)
+def _layers_behind(item: BodyItem, channels: int) -> list[Layer]:
+    """Return the layers of `item` behind `channels`, on a map so large that it survives; none where it cannot be."""
+    large = Input(channels, 1 << 16, 1 << 16)
+    try:
+        return lower(Architecture(large, 2, (item,), Head("flatten_linear")))[:-1]
+    except ArchitectureError:
+        return []
+
+
+def _layers_on(item: BodyItem, shape: Shape) -> list[Layer]:
+    """Return the layers of `item` on a map of `shape`, as lowering would; none where it cannot be there."""
+    layers: list[Layer] = []
+    for layer in _layers_behind(item, shape[0]):
+        source = layer.sources[0]
+        there = shape if source == IMAGE else layers[source].output_shape
+        output = layer.operation.output_shape(there)
+        if min(output) < 1:
+            return []
+        macs = layer.operation.num_macs(output)
+        layers.append(Layer(*layer[:4], there, output, layer.num_params, macs))
+    return layers
 
 
 def _collect_genes(path: _Path | None) -> _Values:

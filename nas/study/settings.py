@@ -27,7 +27,7 @@ class StudySettings:
     dataset: str = "mnist"  # a known name, or the path of a folder of images or of an .npz file
     image_size: Annotated[int, Bounds(4, 1024)] | None = None  # pixels; folders only
     color: bool | None = None  # folders only; None is what the images are
-    space: str = "separable"  # a shipped space, or a .toml file
+    space: str = "general"  # a shipped space, or a .toml file
     epochs: Annotated[int, Bounds(1, 10_000)] | None = None  # of a training; None is what the space says
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
     warm_start: tuple[str, ...] = ()  # studies, 'reference' or .toml files whose networks are the first trials

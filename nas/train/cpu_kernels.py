@@ -227,23 +227,27 @@ class FusedNorm(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = norm
+        # What the norm lacks (see `nas.arch.operations.BatchNorm2d`) is a constant to the kernel.
+        self.ones, self.zeros = torch.ones(norm.num_features), torch.zeros(norm.num_features)
         self.activation = ACTIVATIONS[type(activation)], int(activation_first)
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
         norm = self.norm
+        weight = self.ones if norm.weight is None else norm.weight
+        bias = self.zeros if norm.bias is None else norm.bias
         x = x.contiguous(memory_format=torch.channels_last)
         if self.training:
             assert norm.num_batches_tracked is not None
             norm.num_batches_tracked.add_(1)
             seed = int(torch.randint(2**32, (), dtype=torch.int64)) if self.rate else 0
             drop = round(self.rate * 2**32), seed  # random words below the first drop their element
-            return _FusedNorm.apply(x, norm.weight, norm.bias, norm, self.activation, drop)  # type: ignore[no-any-return]
+            return _FusedNorm.apply(x, weight, bias, norm, self.activation, drop)  # type: ignore[no-any-return]
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        offset = norm.bias - norm.running_mean * scale
+        scale = weight * torch.rsqrt(norm.running_var + norm.eps)
+        offset = bias - norm.running_mean * scale
         return _EvaluationNorm.apply(x, scale, offset, self.activation)  # type: ignore[no-any-return]
 
 

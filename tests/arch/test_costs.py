@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -35,6 +36,16 @@ BLOCKS = {
     "valid": (Block(16, padding="valid", norm_act=BIASED), 16 * 3 * 3 * 3 + 16),
     "strided": (Block(16, stride=2, norm_act=BIASED), 16 * 3 * 3 * 3 + 16),
     "separable": (Block(16, kind="separable"), 3 * 3 * 3 + 2 * 3 + 3 * 16 + 2 * 16),
+    "norm with a bias alone": (Block(16, norm_act=NormAct(norm="batch_bias")), 16 * 3 * 3 * 3 + 16),
+    "norm without parameters": (Block(16, norm_act=NormAct(norm="batch_plain")), 16 * 3 * 3 * 3),
+    "separable, middle norm without parameters": (
+        Block(16, kind="separable", norm_act=NormAct(middle="batch_plain")),
+        3 * 3 * 3 + 3 * 16 + 2 * 16,
+    ),
+    "separable, middle norm alone": (
+        Block(16, kind="separable", norm_act=NormAct(norm="none", middle="batch_bias")),
+        3 * 3 * 3 + 3 + 3 * 16,
+    ),
     "separable, no norm": (Block(16, kind="separable", norm_act=BIASED), 3 * 3 * 3 + 3 * 16 + 16),
     "projection": (Block(16, shortcut="projection"), 16 * 3 * 3 * 3 + 2 * 16 + 3 * 16),
     "transition": (Transition(16), 3 * 16),
@@ -45,6 +56,19 @@ BLOCKS = {
 @pytest.mark.parametrize(("block", "num_params"), BLOCKS.values(), ids=BLOCKS)
 def test_num_params_of_each_block(block: BodyItem, num_params: int) -> None:
     assert costs(block).num_params == num_params + HEAD
+
+
+@pytest.mark.parametrize(
+    ("middle", "widths", "num_params"),
+    [("batch_plain", [[6, 10, 12], [15, 16], [18, 21]], 2_429), ("same", [[6, 10, 11], [14, 16], [18, 21]], 2_505)],
+)
+def test_num_params_of_networks_for_mnist(middle: Any, widths: list[list[int]], num_params: int) -> None:
+    body: list[BodyItem] = []
+    for stage in widths:
+        body += [Pool()] if body else []
+        for width in stage:
+            body.append(Block(width, "separable" if body else "plain", norm_act=NormAct(middle=middle)))
+    assert costs(*body, head=Head(), image=Input(1, 28, 28)).num_params == num_params
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,12 @@ EQUAL: dict[str, tuple[Body, Head, Body, Head]] = {
         (Block(8, kernel=5, padding="valid", stride=8),),
         Head(),
     ),
+    "the norm between two convolutions by its name": (
+        (Block(8, "separable"),), Head(), (Block(8, "separable", norm_act=NormAct(middle="batch")),), Head()
+    ),
+    "the norm between two convolutions where there are none": (
+        (Block(8, norm_act=NormAct(middle="batch_plain")),), Head(), (Block(8),), Head()
+    ),
     "a pool that changes nothing": ((Block(8), Pool("max", 1)), Head(), (Block(8),), Head()),
     "the largest and the mean of one pixel": (
         (Pool("max", 1, 2), Block(8)), Head(), (Pool("average", 1, 2), Block(8)), Head()
@@ -124,7 +130,11 @@ CHANGES: list[dict[str, Any]] = [
     {"shortcut": "projection"},
     {"repeat": 2},
     {"norm_act": dataclasses.replace(BASE.norm_act, bias=True)},
-    {"norm_act": dataclasses.replace(BASE.norm_act, norm="none")},
+    *({"norm_act": dataclasses.replace(BASE.norm_act, norm=norm)} for norm in ("batch_bias", "batch_plain", "none")),
+    *(
+        {"kind": "separable", "norm_act": dataclasses.replace(BASE.norm_act, middle=norm)}
+        for norm in ("batch_bias", "batch_plain", "none")
+    ),
     *(
         {"norm_act": dataclasses.replace(BASE.norm_act, activation=name)}
         for name in ("leaky_relu", "prelu", "silu", "gelu", "hardswish", "none")

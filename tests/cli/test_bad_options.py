@@ -31,7 +31,7 @@ def test_an_impossible_budget_is_refused_before_any_data_is_read(nas: Nas, tmp_p
     (tmp_path / "empty").mkdir()
     ended = nas("search", "--max-params", 20, "--target", 99.4, "--data-dir", tmp_path / "empty")
     assert_refused(
-        ended, 1, r"--max-params 20: the smallest network of space 'separable' has \d+ parameters \(.* to .* has \d+"
+        ended, 1, r"--max-params 20: the smallest network of space 'general' has \d+ parameters \(.* to .* has \d+"
     )
     least = re.search(r"smallest network .* has (\d+) parameters", ended.err)
     assert least is not None
@@ -121,7 +121,7 @@ def test_a_mistyped_dataset_has_near_misses(nas: Nas) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hint"), [("seperable", r"did you mean 'separable'\?"), ("qqq", "known: .*separable, .*tiny_digits")]
+    ("name", "hint"), [("seperable", r"did you mean 'separable'"), ("qqq", "known: .*separable, .*tiny_digits")]
 )
 def test_a_mistyped_space_has_near_misses(name: str, hint: str, nas: Nas) -> None:
     assert_refused(nas("space", "show", name), 1, f"unknown space '{name}'; {hint}.*path of a .toml file")
@@ -129,7 +129,7 @@ def test_a_mistyped_space_has_near_misses(name: str, hint: str, nas: Nas) -> Non
 
 def test_search_names_the_near_misses_of_a_space(nas: Nas) -> None:
     ended = nas("search", "--space", "seperable", "--max-params", 8000)
-    assert_refused(ended, 1, r"unknown space 'seperable'; did you mean 'separable'\?")
+    assert_refused(ended, 1, r"unknown space 'seperable'; did you mean 'separable'")
 
 
 @pytest.mark.parametrize("name", ["../x", ""])

@@ -283,7 +283,7 @@ def test_spaces_are_listed(nas: Nas) -> None:
 
 def test_a_space_is_shown(nas: Nas) -> None:
     shown = nas("space", "show", "tiny_digits", "--dataset", "digits", "--json").json
-    assert shown.keys() == {"name", "summary", "dataset", "digest", "log10_size", "least", "most", "genes"}
+    assert shown.keys() == {"name", "summary", "dataset", "digest", "log10_size", "least", "most", "genes", "priors"}
     assert shown["least"].keys() == shown["most"].keys() == {"num_params", "digest", "genes"}
     text = nas("space", "show", "tiny_digits", "--dataset", "digits").out
     assert all(gene in text for gene in shown["genes"])

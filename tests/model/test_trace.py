@@ -123,6 +123,11 @@ def test_shared_weights_are_told_from_copies() -> None:
     assert [layer.use for layer in trace_layers(shared, SHAPE) if layer.group == "convblock2.0"] == [0, 1]
 
 
+def without_bias(norm: nn.BatchNorm2d) -> nn.Module:
+    norm.bias = None
+    return norm
+
+
 class TestRefusals:
     @pytest.mark.parametrize(
         ("layer", "problem"),
@@ -133,7 +138,8 @@ class TestRefusals:
             (nn.Conv2d(4, 4, 3, padding="same"), "padding is 'same' and must be one whole number"),
             (nn.BatchNorm2d(4, eps=1e-3), "BatchNorm2d's eps is 0.001 and must be 1e-05"),
             (nn.BatchNorm2d(4, momentum=0.2), "momentum is 0.2 and must be 0.1"),
-            (nn.BatchNorm2d(4, affine=False), "affine is False and must be True"),
+            (without_bias(nn.BatchNorm2d(4)), "affine is True and must be False"),
+            (nn.InstanceNorm2d(4), "InstanceNorm2d is no layer that nas knows"),
             (nn.BatchNorm2d(4, track_running_stats=False), "track_running_stats is False"),
             (nn.LeakyReLU(0.2), "LeakyReLU's negative_slope is 0.2 and must be 0.01"),
             (nn.PReLU(4), "PReLU's num_parameters is 4 and must be 1"),
@@ -145,7 +151,7 @@ class TestRefusals:
             (nn.AvgPool2d(1, divisor_override=2), "divisor_override is 2 and must be None"),
             (nn.AdaptiveAvgPool2d(8), "AdaptiveAvgPool2d's output_size is 8 and must be 1"),
             (nn.Sigmoid(), "Sigmoid is no layer that nas knows"),
-            (nn.BatchNorm2d(5), r"BatchNorm2d\(channels=5\) cannot read \(4, 8, 8\)"),
+            (nn.BatchNorm2d(5), r"BatchNorm2d\(channels=5, .*\) cannot read \(4, 8, 8\)"),
             (nn.Conv2d(5, 4, 1), r"cannot read \(4, 8, 8\)"),
             (nn.MaxPool2d(9), "too small"),
             (nn.Flatten(2), "Flatten must keep the images apart"),

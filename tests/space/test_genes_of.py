@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import itertools
 import random
 from dataclasses import replace
@@ -17,15 +18,33 @@ from nas.arch import (
     NormAct,
     Pool,
     Transition,
+    costs_of,
     digest_of,
     lower,
     read_architecture,
 )
+from nas.arch.description import BodyItem
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import ArchitectureError, SpaceError
-from nas.space import SHIPPED, Space, assemble, candidate, draw_networks, genes_of, load_space, random_genes
+from nas.space import (
+    SHIPPED,
+    Choice,
+    Domain,
+    IntRange,
+    Space,
+    Value,
+    assemble,
+    candidate,
+    draw_networks,
+    genes_of,
+    load_space,
+    log_prior,
+    random_genes,
+)
 
-REFERENCES = sorted((Path(__file__).parents[2] / "studies" / "reference").glob("*.toml"))
+STUDIES = Path(__file__).parents[2] / "studies"
+REFERENCES = sorted((STUDIES / "reference").glob("*.toml"))
+DESCRIBED = sorted(path for path in STUDIES.rglob("*.toml") if path.name != "space.toml")
 SPACES = {path.stem: load_space(path.stem, *KNOWN_DATASETS["mnist"].images) for path in SHIPPED.glob("*.toml")}
 SQUEEZE = SPACES["squeeze_expand"]
 
@@ -65,6 +84,48 @@ def test_there_are_seven_references() -> None:
 @pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.stem)
 def test_reference_networks_are_members_of_squeeze_expand(path: Path) -> None:
     assert rebuilt(SQUEEZE, read_architecture(path).architecture)
+
+
+@pytest.mark.parametrize("path", DESCRIBED, ids=lambda path: path.stem)
+def test_described_networks_are_members_of_general(path: Path) -> None:
+    assert rebuilt(SPACES["general"], read_architecture(path).architecture)
+
+
+@pytest.mark.parametrize("folder", [path.parent for path in sorted(STUDIES.glob("*/trials.csv"))], ids=lambda p: p.name)
+def test_networks_of_kept_studies_are_members_of_general(folder: Path) -> None:
+    own = load_space(str(folder / "space.toml"), *KNOWN_DATASETS["mnist"].images)
+    with (folder / "trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    for row in rows:
+        genes = {name: decoded(row[name], domain) for name, domain in own.genes.items()}
+        architecture = assemble(own, genes)
+        assert digest_of(lower(architecture)) == row["digest"]
+        assert rebuilt(SPACES["general"], architecture)
+
+
+def decoded(text: str, domain: Domain) -> Value:
+    """The value of a gene in a table of trials."""
+    if isinstance(domain, Choice):
+        return next(value for value in domain.options if str(value) == text)
+    return int(text) if isinstance(domain, IntRange) else float(text)
+
+
+@pytest.mark.parametrize(
+    ("widths", "num_params"), [([[6, 10, 12], [15, 16], [18, 21]], 2_429), ([[5, 8], [8, 9], [10, 11]], 1_003)]
+)
+def test_small_networks_that_did_well_are_members_of_general(widths: list[list[int]], num_params: int) -> None:
+    body: list[BodyItem] = []
+    for stage in widths:
+        body += [Pool()] if body else []
+        for width in stage:
+            norm_act = NormAct(activation="hardswish", middle="batch_plain")
+            body.append(Block(width, "separable" if body else "plain", norm_act=norm_act))
+    architecture = Architecture(Input(1, 28, 28), 10, tuple(body))
+    assert costs_of(lower(architecture)).num_params == num_params
+    assert rebuilt(SPACES["general"], architecture)
+    genes = genes_of(SPACES["general"], architecture)
+    assert log_prior(SPACES["general"], genes) > log_prior(SPACES["general"], SPACES["general"].plain_genes)
 
 
 def test_genes_of_a_reference() -> None:
@@ -209,7 +270,8 @@ shortcut = ["none", "auto"]
 repeat = [1, 2]
 [norm_act]
 bias = [true, false]
-norm = ["batch", "none"]
+norm = ["batch", "batch_plain", "none"]
+middle = ["same", "batch_bias", "none"]
 activation = ["relu", "prelu", "none"]
 order = ["norm_first", "activation_first"]
 dropout = { low = 0.0, high = 0.5 }
@@ -279,6 +341,28 @@ def test_where_the_space_leaves_no_choice(tmp_path: Path) -> None:
         "body[1]: a projection where the shape stays, and the space has an identity there",
         "body[1]: stage1.block2.repeat is 3, and the space has 2",
     ]
+
+
+def test_the_norm_between_two_convolutions(tmp_path: Path) -> None:
+    def network(norm: Any, middle: Any, last: Any = "same") -> Architecture:
+        blocks = (Block(16, "separable", norm_act=NormAct(norm=norm, middle=m)) for m in (middle, last))
+        return Architecture(Input(2, 12, 12), 10, tuple(blocks))
+
+    text = 'stages.count = 1\nblock.kind = "separable"\nnorm_act.norm = ["batch", "batch_plain"]\nnorm_act.middle = '
+    named, as_block = space_of(tmp_path, text + '"batch_plain"'), space_of(tmp_path, text + '["same", "batch_bias"]')
+    assert rebuilt(named, network("batch_plain", "same"))
+    assert rebuilt(as_block, network("batch", "batch"))
+    assert rebuilt(as_block, network("batch", "batch_bias", "batch_bias"))
+    assert reasons_against(named, network("batch", "batch_plain", "same")) == [
+        "the norm between two convolutions is batch_plain and batch, and norm_act.middle has batch_plain, one for all"
+    ]
+    assert reasons_against(as_block, network("batch", "none")) == [
+        "the norm between two convolutions is none and batch, and norm_act.middle has same | batch_bias, one for all"
+    ]
+    bare = space_of(tmp_path, text + '["same", "batch_bias"]\nnorm_act.last = "none"')
+    alone = NormAct(norm="none", activation="none", middle="batch_bias")
+    last = Architecture(Input(2, 12, 12), 10, (Block(16, "separable"), Block(16, "separable", norm_act=alone)))
+    assert reasons_against(bare, last) == ["body[1]: the last block has more than a bias, and norm_act.last is 'none'"]
 
 
 def test_the_last_block_with_neither_norm_nor_activation(tmp_path: Path) -> None:

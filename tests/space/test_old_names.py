@@ -198,6 +198,6 @@ def test_a_file_with_names_of_both_times(tmp_path: Path) -> None:
     with pytest.raises(InvalidError) as caught:
         space_of(tmp_path, "norm_act.norm = 'none'\ndress.bias = true\ntransition.dress = 'dressed'")
     assert list(caught.value.problems) == [
-        "dress: unknown key; known: block, head, norm_act, recipe, stages, transition",
+        "dress: unknown key; known: block, head, norm_act, prior, recipe, stages, transition",
         "transition.dress: unknown key; did you mean 'transition.width' or 'transition.norm_act'?",
     ]

@@ -83,6 +83,18 @@ SMALL_SPACES = {
         transition = { width = [2, 4], norm_act = ["blocks", "none"] }
         head = { kind = ["gap_conv", "flatten_linear"], bias = [true, false] }
     """,
+    "norms with less to train": """
+        stages = { count = 1, blocks = 2 }
+        block = { kind = ["plain", "separable"], width = [3, 4] }
+        norm_act.norm = ["batch_bias", "batch"]
+        norm_act.middle = ["batch", "same", "batch_plain"]
+    """,
+    "norms as those of the block": """
+        stages = { count = 1, blocks = 2 }
+        block = { kind = "separable", width = [3, 4] }
+        norm_act.norm = ["batch_plain", "none"]
+        norm_act.middle = ["batch_bias", "same"]
+    """,
     # From 4 channels, separable blocks would keep 4, and plain ones take 3.
     "the first block is of another kind": """
         stages = { count = 1, blocks = [1, 2] }

@@ -38,7 +38,7 @@ def test_none_and_an_empty_list_stand_for_not_given() -> None:
 
 
 def test_a_study_is_named_by_its_data_space_and_budget(here: Path) -> None:
-    assert resolve_settings({"max_params": 8000}, here)[0].name == "mnist-separable-8000"
+    assert resolve_settings({"max_params": 8000}, here)[0].name == "mnist-general-8000"
     given = {"max_params": 70, "dataset": "images", "space": "mine.toml"}
     assert resolve_settings(given, here)[0].name == "images-mine-70"
 

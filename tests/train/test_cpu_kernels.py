@@ -18,7 +18,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from nas.arch.operations import BatchNorm2d
 from nas.host import compiler_command
+from nas.model.build import make_operation
 from nas.train import cpu_kernels
 from nas.train.cpu_kernels import fuse, kernel_status
 from nas.train.software import describe_software
@@ -31,6 +33,8 @@ needs_compiler = pytest.mark.skipif(
 
 CHAINS = {
     "norm": lambda c: [nn.BatchNorm2d(c)],
+    "norm without parameters": lambda c: [nn.BatchNorm2d(c, affine=False)],
+    "norm with a bias alone, relu": lambda c: [make_operation(BatchNorm2d(c, "bias")), nn.ReLU()],
     "norm, gelu": lambda c: [nn.BatchNorm2d(c), nn.GELU()],  # no kernel's: torch's own GELU behind a fused norm
     **{
         f"norm, {kind.__name__}": lambda c, kind=kind: [nn.BatchNorm2d(c), kind()]
@@ -78,8 +82,8 @@ def test_equals_torch_in_float64(chain: str, channels: int, images: int, height:
     network = nn.Sequential(nn.Sequential(*CHAINS[chain](channels)))
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias)
+            for parameter in module.parameters():
+                nn.init.uniform_(parameter, 0.5, 1.5)
     plain = copy.deepcopy(network).double()
     fast = fuse(network)
     spread = 2.0 + 40.0 * (seed % 2)  # far out, where an exponential overflows, too

@@ -75,6 +75,14 @@ ARCHITECTURES = {
         ),
         Head("conv_gap", bias=True),
     ),
+    "norms with less to train": Architecture(
+        Input(1, 8, 8),
+        4,
+        (
+            Block(4, "separable", norm_act=norm_act(norm="batch_bias", middle="batch_plain")),
+            Block(5, "separable", norm_act=norm_act(norm="batch_plain", middle="batch_bias")),
+        ),
+    ),
     "functional, head behind the pool": Architecture(
         Input(1, 8, 8), 4, (Block(4, norm_act=norm_act(functional=True, dropout=0.1)),), Head("gap_conv", bias=False)
     ),

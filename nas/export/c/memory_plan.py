@@ -32,8 +32,9 @@ def plan_memory(layers: list[Layer]) -> Plan:
     """Return where all maps but the logits lie, in as little memory as they need while the layers run in order.
 
     In a chain of layers, each map is placed at the end opposite to the map that it is computed from, which is optimal.
-    Where a shortcut leaves no room between them, the largest maps are placed first, each as low as it can be
-    (Pisarchyk and Lee 2020, Efficient Memory Management for Deep Neural Net Inference, algorithm 3).
+    Where a shortcut leaves no room between them, maps are placed one by one, each as low as it can be: the largest
+    first (Pisarchyk and Lee 2020, Efficient Memory Management for Deep Neural Net Inference, algorithm 3), in the order
+    of the layers or in the reverse one, whichever needs least.
     """
     last_reader = {source: index for index, layer in enumerate(layers) for source in layer.sources}
     buffer_of, size = {IMAGE: IMAGE}, {IMAGE: prod(layers[0].input_shape)}
@@ -55,7 +56,11 @@ def plan_memory(layers: list[Layer]) -> Plan:
     for buffer, count in size.items():
         change[last_use[buffer] + 1] -= count
     peak = max(accumulate(change[moment] for moment in range(IMAGE, final + 1)))
-    offsets = _at_opposite_ends(size, source_of, last_use, peak) or _largest_first(size, last_use)
+    offsets = _at_opposite_ends(size, source_of, last_use, peak)
+    if offsets is None:
+        largest_first = sorted(size, key=lambda b: -size[b])
+        plans = [_one_by_one(order, size, last_use) for order in (largest_first, list(size), list(reversed(size)))]
+        offsets = min(plans, key=lambda plan: max(plan[b] + size[b] for b in size))
     used = max(offsets[b] + size[b] for b in size)
     return Plan(offsets[IMAGE], [offsets[buffer_of[i]] for i in range(final)] + [0], used)
 
@@ -81,10 +86,10 @@ def _at_opposite_ends(
     return offsets
 
 
-def _largest_first(size: dict[int, int], last_use: dict[int, int]) -> dict[int, int]:
-    """Return the offset of each buffer, the largest placed first and each as low as it can be."""
+def _one_by_one(order: list[int], size: dict[int, int], last_use: dict[int, int]) -> dict[int, int]:
+    """Return the offset of each buffer, placed in that order and each as low as it can be."""
     offsets: dict[int, int] = {}
-    for buffer in sorted(size, key=lambda b: -size[b]):
+    for buffer in order:
         alive_with = [b for b in offsets if b <= last_use[buffer] and buffer <= last_use[b]]
         end = 0
         for low, high in sorted((offsets[b], offsets[b] + size[b]) for b in alive_with):
