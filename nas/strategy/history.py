@@ -13,6 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.space import Genes, Space, candidate
+from nas.strategy.beliefs import Beliefs, Goal
 from nas.strategy.observations import Observation
 from nas.study.records import Fate
 
@@ -30,14 +31,28 @@ _FATES: dict[TrialState, Fate] = {
 
 
 class History:
-    """Gives every finished trial of one study once, and the others whenever it is asked."""
+    """Gives every finished trial of one study once, and the others whenever it is asked; a sampler and a pruner share it.
 
-    def __init__(self, space: Space) -> None:
+    `goal` is what the study is for, where there is a target.
+    """
+
+    def __init__(self, space: Space, epochs: int | None = None, goal: Goal | None = None) -> None:
+        self.beliefs = Beliefs(space, epochs)
+        self.goal = goal
         self._space = space
         self._study_name: str | None = None
         self._start = 0  # all trials before this number were given, finished
         self._given: set[int] = set()  # and these, of the later ones
         self._networks: dict[int, tuple[int, str] | None] = {}  # parameters and digest, by trial
+
+    def update(self, study: optuna.Study) -> None:
+        """Let the beliefs learn what has happened.
+
+        Raises:
+            ValueError: as `unread` does.
+        """
+        for observation in self.unread(study):
+            self.beliefs.learn(observation)
 
     def unread(self, study: optuna.Study) -> list[Observation]:
         """Return, by number, the trials that have finished since the last call and those that have not finished yet.
