@@ -20,7 +20,7 @@ from nas.strategy.confirming import HOPELESS, Seed, leaves_room, next_seed
 from nas.strategy.observations import observation_of
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.strategy.stopping import rungs_of
-from nas.strategy.worth import SEED_COST
+from nas.strategy.worth import LEAST_GAIN, SEED_COST
 from nas.study.answer import smallest_met, target_met_text
 from nas.study.folder import StudyImages
 from nas.study.front import validation_front
@@ -37,6 +37,7 @@ from nas.workers.worker import Worker
 MOST_DEATHS_IN_A_ROW = 10  # of one worker, after which no training can be to blame
 CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
+MOST_WITHOUT_GAIN = 10  # proposals in a row that promise next to nothing, after which the search ends
 REFRESH_SECONDS = 0.5
 MOST_DEATHS = 3  # of workers under one training, after which it is the training that kills them
 STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that cannot be written
@@ -78,6 +79,7 @@ class Coordinator:
         self._noted = {""}  # of workers' devices
         self._refused = 0
         self._duplicates = 0
+        self._without_gain = 0  # proposals in a row
         self._storage_failed: float | None = None  # when, by the clock
         store.try_again = self._wait_for_storage
         self._trials_at_start = self._finished_trials()
@@ -250,7 +252,9 @@ class Coordinator:
         return self._confirmations.next_jobs(joins_seeds)
 
     def _may_start_trial(self) -> bool:
-        if self._duplicates >= MOST_DUPLICATES or not self._time.admits_trial(self._records):
+        if self._duplicates >= MOST_DUPLICATES or self._without_gain >= MOST_WITHOUT_GAIN:
+            return False
+        if not self._time.admits_trial(self._records):
             return False
         trials = self.settings.trials_limit
         training = sum(not r.job.confirms for r in self._unfinished())
@@ -267,6 +271,7 @@ class Coordinator:
         self._aim()
         goal = self.sampler.history.goal
         number, genes = self.store.ask(goal.below, goal.confirming) if goal else self.store.ask()
+        self._judge_gain()
         found = candidate(self.space, genes)
         if found is None or not self.settings.budget.admits(found.costs):
             self._refuse(number, found)
@@ -280,6 +285,19 @@ class Coordinator:
         self._known[digest, recipe_digest(recipe)] = number
         self._duplicates = 0
         return RunningJob(Job((number, None), found.architecture, recipe, seed), found.costs.num_params, [])
+
+    def _judge_gain(self) -> None:
+        """Take note of whether the search still promises something, once it has an answer."""
+        proposal = self.sampler.last_proposal
+        if self._met is None or proposal is None or math.isnan(proposal.gain) or proposal.gain >= LEAST_GAIN:
+            self._without_gain = 0
+            return
+        self._without_gain += 1
+        if self._without_gain == MOST_WITHOUT_GAIN:
+            self._say(
+                f"no gain is expected: the {MOST_WITHOUT_GAIN} last proposals each promised to save less than "
+                f"{LEAST_GAIN:.1%} of the parameters (the last one {proposal.gain:.2%}); no further trials"
+            )
 
     def _refuse(self, number: int, found: Candidate | None) -> None:
         """End a trial whose network is over budget, whatever has proposed it, before it is built."""

@@ -116,7 +116,9 @@ class SearchStore(Store):
         """
         self.folder = folder
         self._note = note
-        self._began = partial(Began, has_target=target is not None, target=target, num_seeds=num_seeds, versions=versions)
+        self._began = partial(
+            Began, has_target=target is not None, target=target, num_seeds=num_seeds, versions=versions
+        )
         # Asked while the storage cannot be written, with what is wrong: whether to try again, after a little wait.
         self.try_again: Callable[[str], bool] = lambda _: False
         self._address = address_of(folder)

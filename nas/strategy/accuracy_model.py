@@ -94,7 +94,7 @@ class AccuracyModel:
         self._logs = np.asarray(found.x)
 
     def learn(self, inputs: Array, moments: Sequence[Moment]) -> None:
-        """Condition on `moments` of networks with `inputs` (moments, inputs), and on nothing that was learned before."""
+        """Condition on `moments` of networks with `inputs` (moments, inputs), and on nothing else."""
         self._rows = _Rows.of(inputs, moments)
         covariance = self._covariance(self._rows, self._rows)
         self._factor = cho_factor(covariance + LEAST_NOISE * np.eye(len(moments)), lower=True)
@@ -105,7 +105,9 @@ class AccuracyModel:
         rows = _Rows.of(inputs, ends)
         across = self._covariance(self._rows, rows)
         half = solve_triangular(self._factor[0], across, lower=True)
-        return across.T @ self._alpha + CONFIRMED * rows.confirms, np.maximum(self._variances(rows) - (half**2).sum(0), LEAST_NOISE)
+        return across.T @ self._alpha + CONFIRMED * rows.confirms, np.maximum(
+            self._variances(rows) - (half**2).sum(0), LEAST_NOISE
+        )
 
     def predict_jointly(self, inputs: Array, moments: Sequence[Moment]) -> tuple[Array, Array]:
         """Return the means (moments,) and the covariance (moments, moments) of the log-odds of `moments`."""
@@ -119,7 +121,9 @@ class AccuracyModel:
         p = dict(zip(PRIOR, np.exp(2 * self._logs), strict=False))
         of_inputs = p["slope"] * rows.inputs[:, 0] ** 2 + p["effects"] * (rows.inputs[:, 1:] ** 2).sum(1)
         levels = LEVEL**2 + GAIN**2 * rows.progress + CONFIRMED_DOUBT**2 * rows.confirms
-        return np.asarray(of_inputs + levels + p["function"] + p["peculiar"] + p["luck"] + p["noise"] * (rows.progress < 1))
+        return np.asarray(
+            of_inputs + levels + p["function"] + p["peculiar"] + p["luck"] + p["noise"] * (rows.progress < 1)
+        )
 
     def _covariance(self, one: _Rows, two: _Rows) -> Array:
         return _fixed_covariance(one, two) + self._varied(one, two, self._logs)[0]

@@ -24,6 +24,7 @@ DETAILED = 60
 # nothing but these, whenever the search was interrupted.
 FITTED_AT = (4, 7, 11, 16, 24, 36, 54, 80, 120, 180, 270, 400)
 FITTED_ON = 50  # trials, the last of them
+DOUBTED_TRIALS = 6.0
 _NEW = -(10**9)  # a training of which nothing was seen
 _NORMAL = NormalDist()
 
@@ -109,7 +110,7 @@ class Beliefs:
     @property
     def trained(self) -> list[Observation]:
         """Return the trials whose trainings are over, by number."""
-        return [trial for _, trial in sorted(self.trials.items()) if trial.was_trained and trial.curve]
+        return [trial for _, trial in sorted(self.trials.items()) if trial.was_trained]
 
     def _moments(self, trial: Observation, is_detailed: bool) -> list[Moment]:
         epochs, reached = self.epochs, len(trial.curve)
@@ -136,7 +137,7 @@ class Beliefs:
         if self._is_current:
             return
         self._fit()
-        trials = [trial for _, trial in sorted(self.trials.items()) if trial.curve and trial.fate != "failed"]
+        trials = [t for _, t in sorted(self.trials.items()) if t.was_trained or t.fate == "running"]
         inputs, moments = self._rows(trials)
         for number, figures in sorted(self.confirmed.items()):
             trial = self.trials[number]
@@ -171,7 +172,7 @@ class Beliefs:
     def can_predict(self) -> bool:
         """Whether some training has come to a moment that the model is told."""
         first = quarters_of(self.epochs)[0]
-        return any(len(trial.curve) >= first and trial.fate != "failed" for trial in self.trials.values())
+        return any(t.final_accuracy is not None or len(t.curve) >= first for t in self.trained)
 
     def ends(self, networks: Sequence[Network], of_trial: int | None = None) -> tuple[Array, Array]:
         """Return means and standard deviations of the log-odds of the validation accuracy that trainings end with.
@@ -182,7 +183,7 @@ class Beliefs:
         return mean, np.sqrt(variance)
 
     def chances(self, networks: Sequence[Network], goal: Goal) -> Array:
-        """Return the probability for each of `networks` that the mean of `goal.num_seeds` new trainings meets the target."""
+        """Return the probability of each of `networks` that a confirmation of it meets the target."""
         return self._chances(networks, log_odds(goal.target), goal.num_seeds)
 
     def chance(self, trial: Observation, goal: Goal) -> float:
@@ -195,7 +196,7 @@ class Beliefs:
         return float(self._chances([self.network(trial)], log_odds(needed), left)[0]) if needed < 100 else 0.0
 
     def chance_under_way(self, trial: Observation, goal: Goal, curve: Sequence[float]) -> float:
-        """Return what `chance` does where one of the seeds is being trained, with the test accuracies of `curve` so far."""
+        """Return what `chance` does where a seed is being trained that has the test accuracies of `curve` so far."""
         self._learn_all()
         figures = self.confirmed.get(trial.number, ())
         left = goal.num_seeds - len(figures)
@@ -209,6 +210,7 @@ class Beliefs:
         covariance = covariance[1:, 1:] - np.outer(gain, covariance[0, 1:])
         weights = np.array([1, left - 1]) / left
         # The seeds after this one share their mean, and not their luck.
+        covariance = covariance * self._doubt
         spared = 0.0 if left == 1 else weights[1] ** 2 * self._model.luck**2 * (1 - 1 / (left - 1))
         deviation = math.sqrt(max(float(weights @ covariance @ weights) - spared, 1e-9))
         return _NORMAL.cdf((float(weights @ mean) - log_odds(needed)) / deviation) if needed < 100 else 0.0
@@ -224,4 +226,10 @@ class Beliefs:
         inputs = np.array([self._inputs(network) for network in networks])
         numbers = [self._networks.get(network.identity, -1 - at) for at, network in enumerate(networks)]
         ends = [Moment(n, _NEW if training < 0 else training, 1.0, confirms, 0.0) for n in numbers]
-        return self._model.predict(inputs, ends)
+        mean, variance = self._model.predict(inputs, ends)
+        return mean, variance * self._doubt
+
+    @property
+    def _doubt(self) -> float:
+        """Return the factor of all variances: the fewer trials, the less the hyperparameters are known."""
+        return 1 + DOUBTED_TRIALS / max(1, len(self.trained))

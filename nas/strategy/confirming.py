@@ -12,9 +12,10 @@ from nas.strategy.worth import confirmation_cost, saving
 
 LIKELY = 0.3  # the least chance of meeting the target that is worth a seed
 HOPELESS = 0.05  # the chance below which a seed that is being trained is stopped
+AT_ONCE = 0.5  # the least chance with which several seeds of a network are trained at once
 WORTHWHILE = 0.97  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
-MOST_CONFIRMED = 0.3  # share of all that is trained that confirmations take in the long run
-ADVANCE = 6.0  # trainings that count as trained before a study begins: the first answer comes early
+MOST_CONFIRMED = 0.32  # share of all that is trained that confirmations take in the long run
+ADVANCE = 4.0  # trainings that count as trained before a study begins: the first answer comes early
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,8 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
     below = goal.below * WORTHWHILE if goal.below is not None else budget + 1
     best: Seed | None = None
     started = {beliefs.network(beliefs.trials[number]).identity for number in beliefs.confirmed}
-    pending = [(beliefs.trials[n].num_params, beliefs.chance(beliefs.trials[n], goal)) for n in goal.confirming]
+    under_way = [beliefs.trials[number] for number in goal.confirming]
+    pending = {trial.number: (trial.num_params, beliefs.chance(trial, goal)) for trial in under_way}
     open_ = [
         trial
         for number, trial in sorted(beliefs.trials.items())
@@ -49,14 +51,22 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
         and (number in beliefs.confirmed or beliefs.network(trial).identity not in started)
     ]
     fresh = [trial for trial in open_ if trial.number not in beliefs.confirmed]
-    chances = dict(zip((t.number for t in fresh), beliefs.chances([beliefs.network(t) for t in fresh], goal) if fresh else (), strict=True))
+    chances = dict(
+        zip(
+            (t.number for t in fresh),
+            beliefs.chances([beliefs.network(t) for t in fresh], goal) if fresh else (),
+            strict=True,
+        )
+    )
     for trial in open_:
         number = trial.number
         seeds = goal.num_seeds - len(beliefs.confirmed.get(number, ()))
         chance = float(chances[number]) if number in chances else beliefs.chance(trial, goal)
         if chance < LIKELY:
             continue
-        gain = float(saving(np.array([trial.num_params]), goal.below, budget, pending)[0])
+        # Another seed of a likely network saves time, and one of another may save seeds of this.
+        beside = [p for n, p in pending.items() if n != number or chance < AT_ONCE]
+        gain = float(saving(np.array([trial.num_params]), goal.below, budget, beside)[0])
         found = Seed(number, chance, chance * gain / confirmation_cost(chance, seeds))
         if best is None or found.worth > best.worth:
             best = found

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import cast
 
 import optuna
 from optuna.study import StudyDirection
@@ -31,9 +32,9 @@ _FATES: dict[TrialState, Fate] = {
 
 
 class History:
-    """Gives every finished trial of one study once, and the others whenever it is asked; a sampler and a pruner share it.
+    """Gives every finished trial of one study once, and the others whenever it is asked.
 
-    `goal` is what the study is for, where there is a target.
+    A sampler and a pruner of the study share one. `goal` is what the study is for, where there is a target.
     """
 
     def __init__(self, space: Space, epochs: int | None = None, goal: Goal | None = None) -> None:
@@ -93,7 +94,8 @@ class History:
         reported = (trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
         curve = tuple(0.0 if math.isnan(accuracy) else accuracy for accuracy in reported)
         final = float(trial.value or 0.0) if trial.state == TrialState.COMPLETE else None
-        return Observation(trial.number, genes, *network, _FATES[trial.state], curve, final)
+        fate = cast("Fate", trial.user_attrs.get("fate", _FATES[trial.state]))
+        return Observation(trial.number, genes, *network, fate, curve, final)
 
     def _network(self, trial: FrozenTrial, genes: Genes) -> tuple[int, str] | None:
         """Return the parameters and the digest: those that the trial says, else those that its genes come to."""

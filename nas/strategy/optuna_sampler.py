@@ -63,6 +63,7 @@ class BudgetSampler(BaseSampler):
         self.history = History(space, epochs, goal)
         self.proposer = Proposer(space, budget, seed, self.history.beliefs)
         self.last_draw: Draw | None = None
+        self.last_proposal: Proposal | None = None
         self._distributions = distributions_of(space)
         self._next: tuple[int, Goal | None, int, Proposal] | None = None
 
@@ -81,7 +82,8 @@ class BudgetSampler(BaseSampler):
         """
         _require_one_objective(study)
         with LEARNING:
-            self.last_draw = self.next_proposal(study, trial.number).draw
+            self.last_proposal = self.next_proposal(study, trial.number)
+            self.last_draw = self.last_proposal.draw
             return self.last_draw.candidate.genes
 
     def next_proposal(self, study: optuna.Study, number: int) -> Proposal:

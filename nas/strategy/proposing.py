@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from nas.arch import Budget
-from nas.space import Candidate, Draw, Genes, Space, candidate, draw_network, least_network
-from nas.space import random_genes as draw_from_prior
+from nas.space import Candidate, Draw, Genes, Space, candidate, draw_network, least_network, random_genes
 from nas.space.domains import IntRange, Value
 from nas.strategy.accuracy_model import Array
 from nas.strategy.beliefs import Beliefs, Goal, Network
@@ -29,6 +28,9 @@ CLIMBERS, OFFSPRING = 5, 6
 MUTATIONS = 1.5  # genes that a mutation changes, on average; one at least
 STEP = 0.5  # chance that a number moves a step or two instead of being drawn anew
 FRESH_DRAWS = 8  # after which a network that was tried before is let through
+PRIOR_TRIALS = 10  # the prior counts as much as what was learned of so many
+PRIOR_STRENGTH = 0.2  # power of the prior's ratio by which worth is multiplied, before any training
+MOST_PRIOR = 5.0  # logarithm of that ratio, either way
 EXPECTED_SHARE = 0.7  # of a trial that is trained, since some stop early
 
 
@@ -39,6 +41,7 @@ class Proposal:
     draw: Draw
     chance: float  # to meet the target; nan without one, or where nothing was learned
     worth: float  # what it promises for its cost; nan where nothing was learned
+    gain: float = math.nan  # log saving of parameters that is expected of it, or share of the front's hypervolume
 
 
 class Proposer:
@@ -51,7 +54,18 @@ class Proposer:
     resumed study goes on exactly as it would have.
     """
 
-    def __init__(self, space: Space, budget: Budget, seed: int, beliefs: Beliefs | None = None) -> None:
+    def __init__(
+        self,
+        space: Space,
+        budget: Budget,
+        seed: int,
+        beliefs: Beliefs | None = None,
+        draw_from_prior: Callable[[Space, random.Random], Genes] = random_genes,
+        log_prior: Callable[[Space, Genes], float] = lambda space, genes: 0.0,
+    ) -> None:
+        """Networks are drawn by `draw_from_prior`, and `log_prior` says how much likelier that is than an even draw."""
+        self.draw_from_prior = draw_from_prior
+        self.log_prior = log_prior
         self.space = space
         self.budget = budget
         self.seed = seed
@@ -83,9 +97,10 @@ class Proposer:
             best = [found.genes for found, _, _ in pool.best(CLIMBERS)]
             pool.add(self._mutants(rng, best, CLIMBERS * OFFSPRING, goal))
         if not pool.found:
-            return Proposal(self._draw_fresh(rng, goal), math.nan, 0.0)
+            return Proposal(self._draw_fresh(rng, goal), math.nan, 0.0, 0.0)
         found, chance, worth = pool.best(1)[0]
-        return Proposal(Draw(found, pool.passed_over, False, repeated=pool.repeated), chance, worth)
+        gain = pool.gain(found, chance)
+        return Proposal(Draw(found, pool.passed_over, False, repeated=pool.repeated), chance, worth, gain)
 
     def _ceiling(self, goal: Goal | None) -> int:
         least = least_network(self.space).costs.num_params
@@ -97,9 +112,13 @@ class Proposer:
         if goal is not None:
             ceiling = round(STARTUP[number % STARTUP_TRIALS] * self._ceiling(goal))
         tried = {self.beliefs.network(trial).identity for trial in self.beliefs.trials.values()}
-        for repeated in range(FRESH_DRAWS):
-            draw = draw_network(self.space, self.budget, rng, lambda: draw_from_prior(self.space, rng), ceiling)
+        repeated = 0
+        while True:
+            draw = draw_network(self.space, self.budget, rng, lambda: self.draw_from_prior(self.space, rng), ceiling)
             if self.beliefs.identity(draw.candidate.digest, draw.candidate.genes) not in tried:
+                break
+            repeated += 1
+            if repeated == FRESH_DRAWS:
                 break
         return draw._replace(repeated=repeated)
 
@@ -107,7 +126,14 @@ class Proposer:
         """Return a network drawn from the space, of a size even in the logarithm."""
         least, most = least_network(self.space).costs.num_params, self._ceiling(goal)
         ceiling = round(math.exp(rng.uniform(math.log(least), math.log(most))))
-        return draw_network(self.space, self.budget, rng, lambda: draw_from_prior(self.space, rng), ceiling)
+        # The prior is believed less as evidence grows (PriMO, Basu et al. 2025; piBO, Hvarfner et al. 2022).
+        draw = self.draw_from_prior if rng.random() < self.belief_in_prior else random_genes
+        return draw_network(self.space, self.budget, rng, lambda: draw(self.space, rng), ceiling)
+
+    @property
+    def belief_in_prior(self) -> float:
+        """Return the weight of the prior: 1 before any training, a half after `PRIOR_TRIALS`."""
+        return PRIOR_TRIALS / (PRIOR_TRIALS + len(self.beliefs.trained))
 
     def _mutants(self, rng: random.Random, parents: list[Genes], count: int, goal: Goal | None) -> Iterable[Candidate]:
         most = self._ceiling(goal)
@@ -141,6 +167,7 @@ class _Pool:
         self.passed_over = self.repeated = 0
         self._beliefs, self._budget, self._goal = proposer.beliefs, proposer.budget, goal
         self._seen = set(tried)
+        self._proposer = proposer
         self._running = [t for _, t in sorted(self._beliefs.trials.items()) if t.fate == "running"]
         if goal is not None:
             pending = [t for n, t in self._beliefs.trials.items() if n in goal.confirming or t.fate == "running"]
@@ -168,9 +195,20 @@ class _Pool:
             fresh.append((found, Network(found.genes, found.costs.num_params, identity)))
         if fresh:
             chances, worths = self._judge([network for _, network in fresh])
-            self.found += [
-                (found, float(c), float(w)) for (found, _), c, w in zip(fresh, chances, worths, strict=True)
-            ]
+            worths = worths * np.exp([self._prior(found.genes) for found, _ in fresh])
+            self.found += [(found, float(c), float(w)) for (found, _), c, w in zip(fresh, chances, worths, strict=True)]
+
+    def _prior(self, genes: Genes) -> float:
+        """Return the logarithm of the factor that the prior gives to the worth of a network."""
+        ratio = self._proposer.log_prior(self._proposer.space, genes)
+        return PRIOR_STRENGTH * self._proposer.belief_in_prior * min(max(ratio, -MOST_PRIOR), MOST_PRIOR)
+
+    def gain(self, found: Candidate, chance: float) -> float:
+        """Return the log saving of parameters that is expected of a network; nan without a target."""
+        if self._goal is None:
+            return math.nan
+        sizes = np.array([float(found.costs.num_params)])
+        return chance * float(saving(sizes, self._goal.below, self._budget.max_params)[0])
 
     def best(self, count: int) -> list[tuple[Candidate, float, float]]:
         """Return those that are worth the most, best first; of equal ones that which was drawn first."""

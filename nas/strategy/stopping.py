@@ -13,7 +13,7 @@ from nas.study.front import pareto_front
 # less as it is shorter. Chosen on tables of learning curves, see benchmarks/search_quality.py: a higher stake saves
 # training and loses networks of the front, a lower one does the reverse.
 STAKE = 0.00002
-LEAST_CHANCE = 0.04  # to meet the target, below which a trial is stopped
+LEAST_CHANCE = 0.02  # to meet the target, below which a trial is stopped
 LEAST_COMPLETED = 3  # trials, before which none is stopped
 
 
