@@ -18,7 +18,7 @@ from nas.strategy.observations import Observation, log_odds
 from nas.strategy.worth import Point, hypervolume_gain, saving, trial_cost
 from nas.study.front import pareto_front
 
-STARTUP = (1.0, 0.5, 0.7, 0.35)  # of the budget: the sizes of the first trials where there is a target
+STARTUP = (1.0, 0.75, 1.0, 0.5)  # of the budget: the sizes of the first trials where there is a target
 STARTUP_TRIALS = len(STARTUP)
 FRESH = 12  # networks drawn anew for each proposal
 MUTANTS = 120

@@ -17,8 +17,8 @@ from scipy.stats import norm
 from nas.strategy.accuracy_model import Array
 
 # An answer of any size is worth as much as this log saving of parameters.
-FIRST_ANSWER = 2.0
-LEAST_GAIN = 0.005  # log saving of parameters, below which a proposal is not worth a training
+FIRST_ANSWER = 4.0
+LEAST_GAIN = 0.001  # log saving of parameters, below which a proposal is not worth a training
 SEED_COST = 1.2  # of a training on the whole training set
 BEYOND = 1.25  # Sizes up to this multiple of the largest on the front count, so that the largest have something to win.
 
