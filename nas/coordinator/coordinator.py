@@ -37,7 +37,7 @@ from nas.workers.worker import Worker
 MOST_DEATHS_IN_A_ROW = 10  # of one worker, after which no training can be to blame
 CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
-MOST_WITHOUT_GAIN = 10  # proposals in a row that promise next to nothing, after which the search ends
+MOST_WITHOUT_GAIN = 30  # proposals in a row that promise next to nothing, after which the search ends
 REFRESH_SECONDS = 0.5
 MOST_DEATHS = 3  # of workers under one training, after which it is the training that kills them
 STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that cannot be written

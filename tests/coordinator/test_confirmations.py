@@ -20,7 +20,7 @@ from nas.workers.simulated import SimulatedTraining, Simulation
 
 
 def test_more_seeds_go_to_the_smallest_that_may_meet_the_target(tmp_path: Path) -> None:
-    """Three met the target with one seed. Asked for three, the smallest disappoints within its second, and the next one meets it."""
+    """Three met it with one seed. Of three seeds, the smallest disappoints within its second; the next one meets it."""
     settings, storage, disappoint = replace(SETTINGS, target=20.0), InMemoryStorage(), set[int]()
 
     def train(job: Job, attempt: int) -> SimulatedTraining:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -64,11 +65,15 @@ def test_with_a_target_proposals_are_smaller_than_the_answer(below: int | None) 
 
 
 def test_with_a_target_proposals_gather_where_it_is_just_met() -> None:
-    """93 % are met from 1,200 parameters on; the budget is 4,000."""
+    """93 % are met from 1,200 parameters on, and half of them come to 83 %; the budget is 4,000."""
+
+    def accuracy(found: Candidate) -> float:
+        return min(max(93 + 10 * math.log2(found.costs.num_params / 1200), 20.0), 99.0)
+
     proposer = Proposer(SPACE, Budget(4000), 0)
-    _run(proposer, 12, Goal(93.0, 3))
+    _run(proposer, 12, Goal(93.0, 3), accuracy=accuracy)
     proposal = proposer.propose(12, Goal(93.0, 3, below=1500))
-    assert 1000 < proposal.draw.candidate.costs.num_params < 1500
+    assert 800 < proposal.draw.candidate.costs.num_params < 1500
     assert proposal.chance > 0.2
     assert proposal.worth > 0
 
