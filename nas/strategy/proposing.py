@@ -10,7 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.arch import Budget
-from nas.space import Candidate, Draw, Genes, Space, candidate, draw_network, least_network, random_genes
+from nas.space import (
+    Candidate,
+    Draw,
+    Genes,
+    Space,
+    candidate,
+    draw_from_prior,
+    draw_network,
+    least_network,
+    log_prior,
+    random_genes,
+)
 from nas.space.domains import IntRange, Value
 from nas.strategy.accuracy_model import Array
 from nas.strategy.beliefs import Beliefs, Goal, Network
@@ -60,8 +71,8 @@ class Proposer:
         budget: Budget,
         seed: int,
         beliefs: Beliefs | None = None,
-        draw_from_prior: Callable[[Space, random.Random], Genes] = random_genes,
-        log_prior: Callable[[Space, Genes], float] = lambda space, genes: 0.0,
+        draw_from_prior: Callable[[Space, random.Random], Genes] = draw_from_prior,
+        log_prior: Callable[[Space, Genes], float] = log_prior,
     ) -> None:
         """Networks are drawn by `draw_from_prior`, and `log_prior` says how much likelier that is than an even draw."""
         self.draw_from_prior = draw_from_prior
