@@ -35,6 +35,7 @@ from nas.data.split import split
 from nas.decode import encode
 from nas.model.build import build
 from nas.space import Candidate, Space, candidate, load_space, recipe_of
+from nas.study.records import last_epochs_mean
 from nas.train.device import use_one_thread
 from nas.train.engine import train
 from nas.train.prepared_data import PreparedData, prepare
@@ -182,6 +183,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--name", help="of the table; the data set's unless given")
+    parser.add_argument(
+        "--at-least", type=float, help="percent; leaves out networks that end below it in the data set's own table"
+    )
     parser.add_argument("--folder", type=Path, default=TABLES)
     parser.add_argument("--limit", type=int, help="trainings after which to stop; the same command goes on")
     options = parser.parse_args()
@@ -203,6 +207,9 @@ def main() -> None:
     done = _start(name, options.folder, settings, dataset)
     everything = networks(space, options.epochs)
     wanted = {k: n for k, n in everything.items() if n.costs.num_params <= options.max_params}
+    if options.at_least is not None:
+        own = read_table(options.dataset).curves
+        wanted = {k: n for k, n in wanted.items() if last_epochs_mean(own[k].accuracy) >= options.at_least}
     print(f"{len(everything)} networks, {len(wanted)} within {options.max_params:,} parameters, {len(done)} trained")
     missing = [(key, network) for key, network in wanted.items() if key not in done][: options.limit]
     for _, network in missing[:1]:  # the first training of a process is slower than the others

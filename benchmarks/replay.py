@@ -8,31 +8,20 @@ refuses to train (over budget, or known already to a method that looks).
 from __future__ import annotations
 
 import bisect
-import random
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-from unittest.mock import patch
 
 import optuna
 from curves import Curve, Table, table_recipe
-from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
-from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
+from search_ours import run_ours
 
-from nas.arch import Budget, digest_of, lower, recipe_digest
-from nas.coordinator.coordinator import Coordinator
-from nas.space import Candidate, Draw, Genes, Space, candidate, random_genes
-from nas.storage.study_store import SearchStore
-from nas.strategy.optuna_pruner import ParetoPruner
-from nas.strategy.optuna_sampler import BudgetSampler, distributions_of, suggest_genes
-from nas.strategy.proposing import Proposer
-from nas.study.folder import StudyFolder, StudyImages
+from nas.arch import digest_of, lower, recipe_digest
+from nas.space import Space, candidate
+from nas.strategy.optuna_sampler import suggest_genes
 from nas.study.records import last_epochs_mean
-from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
 from nas.workers.messages import Job
 from nas.workers.pool import WorkerPool
@@ -73,23 +62,13 @@ def simulate(table: Table, workers: int, seconds: float) -> Simulation:
 
 @dataclass(frozen=True)
 class Ours:
-    """The search of `nas search`, whole or with parts replaced."""
+    """The search of `nas search`, whole or with another pruner."""
 
-    sampler: Callable[[Space, Budget, int], BudgetSampler] = BudgetSampler
-    pruner: Callable[[Space, int], BasePruner] = ParetoPruner
+    pruner: Callable[[Space, int], BasePruner] | None = None
 
     def run(self, table: Table, seed: int, simulation: Simulation) -> None:
         """Search until the simulated time is over."""
-        s, space = table.settings, table.space
-        settings = StudySettings(max_params=s.max_params, epochs=s.epochs, seed=seed, max_trials=1_000_000)
-        classes = tuple(map(str, range(space.classes)))
-        images = StudyImages(space.input, classes, s.train_images, s.validation_images, s.validation_images)
-        sampler, pruner = self.sampler(space, settings.budget, seed), self.pruner(space, s.epochs)
-        with tempfile.TemporaryDirectory() as studies:
-            folder, storage = StudyFolder(Path(studies), "replay"), optuna.storages.InMemoryStorage()
-            store = SearchStore(folder, distributions_of(space), sampler, pruner, storage)
-            pool = WorkerPool(simulation.workers)
-            Coordinator(store, sampler, settings, images, pool, [], simulation.interrupts, simulation.clock).run()
+        run_ours(table, seed, simulation, pruner=self.pruner)
 
 
 @dataclass(frozen=True)
@@ -154,69 +133,6 @@ class PlainOptuna:
             return trial, Job((trial.number, None), network.architecture, recipe, 0), num_params
 
 
-class WholeBudget(Proposer):
-    """Every draw aims at the whole budget."""
-
-    def ceiling(self, rng: random.Random, below: int | None) -> int | None:
-        return self.budget.max_params
-
-
-class Unguided(Proposer):
-    """Every draw is random, spread over all sizes."""
-
-    def mutations(self, rng: random.Random, screened: int) -> Callable[[], Genes] | None:
-        return None
-
-
-class Unscreened(Proposer):
-    """The first mutation is proposed."""
-
-    def mutations(self, rng: random.Random, screened: int) -> Callable[[], Genes] | None:
-        return super().mutations(rng, 1)
-
-
-class Unfilled(Proposer):
-    """What scaling a network to a size leaves over is not given to single widths."""
-
-    def propose(self, number: int, below: int | None = None) -> Draw:
-        with patch("nas.space.draw.FILL", False):
-            return super().propose(number, below)
-
-
-class Repeating(Proposer):
-    """Networks that were tried before are drawn again; the coordinator passes them over."""
-
-    def was_tried(self, found: Candidate) -> bool:
-        return False
-
-
-def sampler_with(kind: type[Proposer]) -> Callable[[Space, Budget, int], BudgetSampler]:
-    """Return what makes our sampler with another proposer."""
-
-    def sampler_of(space: Space, budget: Budget, seed: int) -> BudgetSampler:
-        sampler = BudgetSampler(space, budget, seed)
-        sampler.proposer = kind(space, budget, seed)
-        return sampler
-
-    return sampler_of
-
-
-class TpeSampler(BudgetSampler):
-    """TPE proposes where a network of the front would be mutated."""
-
-    def sample_relative(
-        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        def by_tpe(rng: random.Random, screened: int) -> Callable[[], Genes] | None:
-            if Proposer.mutations(self.proposer, rng, screened) is None:
-                return None
-            model = TPESampler(multivariate=True, seed=rng.randrange(2**32))
-            return lambda: {**random_genes(self.space, rng), **model.sample_relative(study, trial, search_space)}
-
-        self.proposer.mutations = by_tpe  # type: ignore[method-assign]
-        return super().sample_relative(study, trial, search_space)
-
-
 class Halving(BasePruner):
     """Stops the worse half at four rungs, better meaning a lower non-dominated rank, and predicts nothing.
 
@@ -268,14 +184,9 @@ METHODS: dict[str, Ours | PlainOptuna] = {
     "ours": Ours(),
     "ours, no pruning": Ours(pruner=lambda space, epochs: NopPruner()),
     "ours, halving": Ours(pruner=lambda space, epochs: Halving(epochs)),
-    "ours, whole budget": Ours(sampler_with(WholeBudget)),
-    "ours, random proposals": Ours(sampler_with(Unguided)),
-    "ours, mutations not screened": Ours(sampler_with(Unscreened)),
-    "ours, TPE proposals": Ours(TpeSampler),
-    "ours, budget not filled": Ours(sampler_with(Unfilled)),
-    "ours, repeating": Ours(sampler_with(Repeating)),
     "random": PlainOptuna(lambda seed: RandomSampler(seed), knows_duplicates=True),
     "plain TPE + MedianPruner": PlainOptuna(lambda seed: TPESampler(seed=seed), MedianPruner),
+    "plain GP": PlainOptuna(lambda seed: GPSampler(seed=seed), two_objectives=True, knows_duplicates=True),
     "plain NSGA-II": PlainOptuna(lambda seed: NSGAIISampler(seed=seed), two_objectives=True),
 }
 

@@ -14,6 +14,7 @@ from nas.coordinator.snapshot import Watcher
 from nas.data.known import KNOWN_DATASETS
 from nas.space import load_space
 from nas.storage.study_store import SearchStore
+from nas.strategy.beliefs import goal_of
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.folder import StudyFolder, StudyImages
@@ -41,9 +42,9 @@ def open_search(
     seconds_before: float = 0.0,
 ) -> Coordinator:
     """Return the search that begins the study in `storage`, or resumes it; its trainings have `epochs`."""
-    sampler = BudgetSampler(SPACE, settings.budget, settings.seed, has_target=settings.target is not None)
+    sampler = BudgetSampler(SPACE, settings.budget, settings.seed, goal_of(settings), epochs)
     folder, distributions = StudyFolder(path, "simulated"), distributions_of(SPACE)
-    store = SearchStore(folder, distributions, sampler, ParetoPruner(SPACE, epochs), storage)
+    store = SearchStore(folder, distributions, sampler, ParetoPruner(SPACE, epochs, history=sampler.history), storage)
     pool, interrupts, clock = WorkerPool(simulation.workers), simulation.interrupts, simulation.clock
     return Coordinator(store, sampler, settings, IMAGES, pool, [watcher], interrupts, clock, seconds_before)
 

@@ -29,6 +29,7 @@ from nas.space import Space, load_space, require_reachable
 from nas.storage.address import Storage, StorageAddress, address_of
 from nas.storage.locks import HAS_LOCKS, NO_LOCKS, StorageError, locked
 from nas.storage.study_store import SearchStore
+from nas.strategy.beliefs import goal_of
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.decision_log import DecisionLog
@@ -221,10 +222,11 @@ def _coordinate(
 ) -> Outcome:
     settings, images = document.settings, document.images
     assert images is not None
-    sampler = BudgetSampler(space, settings.budget, settings.seed, has_target=settings.target is not None)
-    pruner, note = ParetoPruner(space, study_epochs(space, settings)), DecisionLog(folder.log_file).add
-    has_target, versions = settings.target is not None, describe_software()
-    store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, has_target, versions)
+    epochs, note = study_epochs(space, settings), DecisionLog(folder.log_file).add
+    sampler = BudgetSampler(space, settings.budget, settings.seed, goal_of(settings), epochs)
+    pruner = ParetoPruner(space, epochs, history=sampler.history)
+    about = settings.target, settings.num_seeds, describe_software()
+    store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, *about)
     watchers = [*watchers, BackgroundWatcher(DashboardWatcher(store))]
     interrupts = Interrupts()
     with interrupts.active():

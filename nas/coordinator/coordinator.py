@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,8 +15,12 @@ from nas.coordinator.timekeeper import Timekeeper
 from nas.errors import MachineError, StudyError
 from nas.space import Candidate, candidate
 from nas.storage.study_store import SearchStore
-from nas.strategy.confirming import next_to_confirm, worthwhile_below
+from nas.strategy.beliefs import goal_of
+from nas.strategy.confirming import HOPELESS, Seed, leaves_room, next_seed
+from nas.strategy.observations import observation_of
 from nas.strategy.optuna_sampler import BudgetSampler
+from nas.strategy.stopping import rungs_of
+from nas.strategy.worth import LEAST_GAIN, SEED_COST
 from nas.study.answer import smallest_met, target_met_text
 from nas.study.folder import StudyImages
 from nas.study.front import validation_front
@@ -32,6 +37,7 @@ from nas.workers.worker import Worker
 MOST_DEATHS_IN_A_ROW = 10  # of one worker, after which no training can be to blame
 CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
+MOST_WITHOUT_GAIN = 30  # proposals in a row that promise next to nothing, after which the search ends
 REFRESH_SECONDS = 0.5
 MOST_DEATHS = 3  # of workers under one training, after which it is the training that kills them
 STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that cannot be written
@@ -58,15 +64,14 @@ class Coordinator:
         self.settings = settings
         self.pool = pool
         self.watchers = watchers
-        self._num_validation = images.num_validation
         self._interrupts = interrupts
         self._clock = clock
         epochs, num_workers = study_epochs(self.space, settings), max(len(pool.workers), 1)
         self._time = Timekeeper(settings, images, epochs, self._most_confirmed, num_workers, clock, seconds_before)
         self._running: dict[JobKey, RunningJob] = {}
         self._again: deque[RunningJob] = deque()  # their workers died, or ran out of memory
-        self._confirmations = Confirmations(self.space, settings, images.num_test)
-        self._may_deserve_confirmation = True  # some trial; not while nothing is new since a look found none
+        self._confirmations = Confirmations(self.space, settings)
+        self._epochs = study_epochs(self.space, settings)
         self._only_confirms = False
         self._images = 0
         self._has_trained = any(r.validation_curve for r in self._records)  # some training ended an epoch
@@ -74,10 +79,14 @@ class Coordinator:
         self._noted = {""}  # of workers' devices
         self._refused = 0
         self._duplicates = 0
+        self._without_gain = 0  # proposals in a row
         self._storage_failed: float | None = None  # when, by the clock
         store.try_again = self._wait_for_storage
         self._trials_at_start = self._finished_trials()
-        self._aim_below_best()
+        self._beliefs = sampler.history.beliefs
+        for record in self._records:
+            self._beliefs.learn_confirmation(record.number, tuple(c.figure for c in record.confirmations))
+        self._met = smallest_met(self._records, settings)
         # Same network and recipe, trained before: (digest, recipe digest) to the trial's number.
         self._known = {
             (r.digest, recipe_digest(trial_recipe(self.space, settings, r.genes))): r.number for r in self._records
@@ -107,7 +116,7 @@ class Coordinator:
         if not record.validation_curve:
             why = f": {record.reason}" if record.reason else ""
             raise StudyError(f"trial {number} ({record.fate}) was never trained{why}; confirm another trial")
-        self._only_confirms = self._confirmations.trains_hopeless = True
+        self._only_confirms = True
         self._begin_confirmation(record)
         self._loop()
 
@@ -121,9 +130,12 @@ class Coordinator:
             self.close()
 
     def resume_confirmations(self) -> None:
-        """Queue the seeds that the study owes: a run was interrupted, or `num_seeds` was raised."""
+        """Queue the seeds that the study owes: a run was interrupted, or `num_seeds` was raised.
+
+        With a target they are trained where they are worth it, as all others are.
+        """
         for record in self._records:
-            if self._confirmations.owes_seeds(record):
+            if self.settings.target is None and self._confirmations.owes_seeds(record):
                 self._begin_confirmation(record)
 
     def step(self) -> bool:
@@ -236,11 +248,13 @@ class Coordinator:
         if not self._only_confirms:
             if not self._time.admits_confirmation(self._records):
                 return []
-            self._plan_confirmations()
+            self._plan_confirmations(joins_seeds)
         return self._confirmations.next_jobs(joins_seeds)
 
     def _may_start_trial(self) -> bool:
-        if self._duplicates >= MOST_DUPLICATES or not self._time.admits_trial(self._records):
+        if self._duplicates >= MOST_DUPLICATES or self._without_gain >= MOST_WITHOUT_GAIN:
+            return False
+        if not self._time.admits_trial(self._records):
             return False
         trials = self.settings.trials_limit
         training = sum(not r.job.confirms for r in self._unfinished())
@@ -254,7 +268,10 @@ class Coordinator:
 
     def _start_trial(self) -> RunningJob | None:
         """Ask for a trial; return None where it ended at once: over budget, or trained before."""
-        number, genes = self.store.ask(self.sampler.below)
+        self._aim()
+        goal = self.sampler.history.goal
+        number, genes = self.store.ask(goal.below, goal.confirming) if goal else self.store.ask()
+        self._judge_gain()
         found = candidate(self.space, genes)
         if found is None or not self.settings.budget.admits(found.costs):
             self._refuse(number, found)
@@ -268,6 +285,19 @@ class Coordinator:
         self._known[digest, recipe_digest(recipe)] = number
         self._duplicates = 0
         return RunningJob(Job((number, None), found.architecture, recipe, seed), found.costs.num_params, [])
+
+    def _judge_gain(self) -> None:
+        """Take note of whether the search still promises something, once it has an answer."""
+        proposal = self.sampler.last_proposal
+        if self._met is None or proposal is None or math.isnan(proposal.gain) or proposal.gain >= LEAST_GAIN:
+            self._without_gain = 0
+            return
+        self._without_gain += 1
+        if self._without_gain == MOST_WITHOUT_GAIN:
+            self._say(
+                f"no gain is expected: the {MOST_WITHOUT_GAIN} last proposals each promised to save less than "
+                f"{LEAST_GAIN:.1%} of the parameters (the last one {proposal.gain:.2%}); no further trials"
+            )
 
     def _refuse(self, number: int, found: Candidate | None) -> None:
         """End a trial whose network is over budget, whatever has proposed it, before it is built."""
@@ -291,28 +321,55 @@ class Coordinator:
 
     # Confirmations
 
-    def _plan_confirmations(self) -> None:
-        """Begin the next confirmation, unless there is one already."""
-        if self._is_confirming():
+    def _plan_confirmations(self, joins_seeds: bool) -> None:
+        """Queue the next seed of a confirmation, all of them where `joins_seeds`, if that is what is worth the most."""
+        if self._confirmations.is_waiting:
             return
-        s, chosen = self.settings, None
-        records = [record for record in self._records if record.number not in self._confirmations.given_up]
-        if s.target is None:
-            if not self._unfinished() and not self._may_start_trial():
-                # The most accurate first: it answers the study, and time may end before the others.
-                front = reversed(validation_front(records)[-CONFIRMED_OF_FRONT:])
-                chosen = next((record for record in front if record.confirmed is None), None)
-        elif self._may_deserve_confirmation:
-            chosen = next_to_confirm(records, s, s.target, self._num_validation)
-            self._may_deserve_confirmation = chosen is not None
-        if chosen is not None:
-            self._begin_confirmation(chosen)
+        if self.settings.target is not None:
+            self._race_confirmations(joins_seeds)
+        elif not self._unfinished() and not self._may_start_trial():
+            records = [record for record in self._records if record.number not in self._confirmations.given_up]
+            # The most accurate first: it answers the study, and time may end before the others.
+            front = reversed(validation_front(records)[-CONFIRMED_OF_FRONT:])
+            if chosen := next((record for record in front if record.confirmed is None), None):
+                self._begin_confirmation(chosen)
 
-    def _is_confirming(self) -> bool:
-        return self._confirmations.is_waiting or any(r.job.confirms for r in self._unfinished())
+    def _race_confirmations(self, joins_seeds: bool) -> None:
+        self._aim()
+        goal = self.sampler.history.goal
+        assert goal is not None
+        self.sampler.history.update(self.store.copy)
+        done = [n for n in goal.confirming if not self._seeds_left(n)]
+        seed = next_seed(self._beliefs, goal, self.settings.max_params, {*self._confirmations.given_up, *done})
+        if seed is not None and self._prefers(seed):
+            self._begin_confirmation(self.store.record(seed.trial), None if joins_seeds else 1)
 
-    def _begin_confirmation(self, record: TrialRecord) -> None:
-        self._confirmations.begin(record)
+    def _seeds_left(self, number: int) -> int:
+        """Return how many seeds of a trial's confirmation are neither trained nor under way."""
+        under_way = sum(r.job.confirms and r.job.key[0] == number for r in self._unfinished())
+        return self.settings.num_seeds - len(self.store.record(number).confirmations) - under_way
+
+    def _prefers(self, seed: Seed) -> bool:
+        """Return whether a seed is worth more than the trial that would be next."""
+        if not self._may_start_trial():
+            return True
+        trained = sum(len(record.validation_curve) for record in self._records) / self._epochs
+        confirmed = sum(len(r.confirmations) for r in self._records) + sum(r.job.confirms for r in self._unfinished())
+        if not leaves_room(trained, SEED_COST * confirmed):
+            return False
+        worth = self.sampler.next_proposal(self.store.copy, len(self.store.copy.get_trials(deepcopy=False))).worth
+        return seed.chance >= 0.5 if math.isnan(worth) else seed.worth >= worth
+
+    def _aim(self) -> None:
+        """Tell the sampler and the pruner how far the search has come."""
+        confirming = {r.job.key[0] for r in self._unfinished() if r.job.confirms}
+        self.sampler.history.goal = goal_of(self.settings, self._met and self._met.num_params, tuple(confirming))
+
+    def _begin_confirmation(self, record: TrialRecord, count: int | None = None) -> None:
+        before = self._seeds_left(record.number)
+        self._confirmations.begin(record, {r.job.key for r in self._unfinished()}, count)
+        if before < self.settings.num_seeds:
+            return  # it was said when the first of its seeds began
         self._say(
             f"confirming trial {record.number}: {record.num_params:,} parameters, validation "
             f"{record.validation_accuracy:.2f} %"
@@ -333,6 +390,11 @@ class Coordinator:
                 worker.stop(event.key)
                 del self._running[event.key]
                 self.store.finish(number, "stopped", running.seconds)
+            elif seed is not None and self._is_hopeless(running, number):
+                worker.stop(event.key)
+                del self._running[event.key]
+                self._confirmations.give_up(number)
+                self._say(f"confirmation of trial {number} stopped: it would not meet the target")
             return
         if event.what.network:
             keep_network(self.store.folder, number, seed, event.what.network)
@@ -343,6 +405,16 @@ class Coordinator:
             self._finish_trial(running, event.what)
         else:
             self._finish_confirmation(running, event.what, seed)
+
+    def _is_hopeless(self, running: RunningJob, number: int) -> bool:
+        """Return whether a seed that is being trained has made it all but certain that the target is not met."""
+        goal, epochs = goal_of(self.settings), len(running.epochs)
+        if goal is None or self._only_confirms or epochs not in rungs_of(self._epochs):
+            return False
+        if self._seeds_left(number) < 0:
+            return False
+        trial = observation_of(self.store.record(number))
+        return self._beliefs.chance_under_way(trial, goal, running.accuracies) < HOPELESS
 
     def _retry(self, running: RunningJob, end: Finished) -> bool:
         """Return whether a job that has failed is trained again, since the machine may be to blame.
@@ -376,11 +448,9 @@ class Coordinator:
             self.store.finish(number, "failed", running.seconds, reason=end.reason)
         else:
             self.store.finish(number, "completed", running.seconds, last_epochs_mean(running.accuracies))
-            self._may_deserve_confirmation = True
 
     def _finish_confirmation(self, running: RunningJob, end: Finished, seed: int) -> None:
         number, s = running.job.key[0], self.settings
-        self._may_deserve_confirmation = True
         if end.reason:
             self._confirmations.give_up(number)
             self._say(f"confirmation of trial {number} failed: {end.reason}")
@@ -392,17 +462,12 @@ class Coordinator:
         assert figure is not None
         seeds = f"{figure.num_seeds} of {s.num_seeds} seeds"
         self._say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
-        self._confirmations.update(record)
+        self._beliefs.learn_confirmation(number, tuple(c.figure for c in record.confirmations))
         before = self._met
-        self._aim_below_best()
+        self._met = smallest_met(self._records, s)
         if self._met and self._met.digest != (before and before.digest):
             goes_on = not self._only_confirms and (bool(self._unfinished()) or self._may_start_trial())
             self._say(target_met_text(self._met, s, goes_on))
-
-    def _aim_below_best(self) -> None:
-        s = self.settings
-        self._met = smallest_met(self._records, s)
-        self.sampler.below = worthwhile_below(self._met.num_params) if self._met else None
 
 
 def _describe(job: Job) -> str:

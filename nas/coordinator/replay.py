@@ -6,7 +6,8 @@ holds what the run found when it began. Nothing is trained: the accuracies are t
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nas.errors import StudyError
@@ -16,11 +17,13 @@ from nas.storage.enqueued_trials import was_enqueued
 from nas.storage.optuna_records import fate_of
 from nas.storage.past_trials import PastTrial, enqueue_again, past_trials, rebuild_study
 from nas.storage.study_store import SearchStore, Store
+from nas.strategy.beliefs import goal_of
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
-from nas.study.decision_log import Asked, Ended, Reported, Run, read_log
+from nas.study.decision_log import Asked, Confirmed, Ended, Reported, Run, read_log
 from nas.study.folder import StudyFolder
 from nas.study.recipe import study_epochs
+from nas.study.records import Confirmation
 from nas.study.settings import StudySettings
 
 
@@ -80,7 +83,9 @@ def replay(folder: StudyFolder) -> Replay:
         )
     space = load_space(str(folder.space_file), images.shape, images.num_classes)
     runs = read_log(folder.log_file)
-    stored = past_trials(Store(folder))
+    store = Store(folder)
+    stored, records = past_trials(store), store.records()
+    confirmations = {r.number: r.confirmations for r in records if r.confirmations}
     result = Replay()
     derived: set[int] = set()
     for index, run in enumerate(runs):
@@ -94,7 +99,7 @@ def replay(folder: StudyFolder) -> Replay:
         if run.began.trials > len(kept):
             continue  # it built on trials that are gone
         try:
-            derived |= _Again(folder, settings, space, run, kept, result).decide()
+            derived |= _Again(folder, settings, space, run, kept, confirmations, result).decide()
         except _DifferenceError as difference:
             result.difference = Difference(*difference.arguments, run.began.versions)
             return result
@@ -113,6 +118,7 @@ class _Again:
         space: Space,
         run: Run,
         stored: list[PastTrial],
+        confirmations: Mapping[int, Sequence[Confirmation]],
         result: Replay,
     ) -> None:
         self._space = space
@@ -121,8 +127,14 @@ class _Again:
         self._events = run.events
         self._waited = {w.trial for w in run.began.waiting}
         self._begun = {w.trial for w in run.began.waiting if w.curve is not None}
-        self._pruner = ParetoPruner(space, study_epochs(space, settings))
-        self._sampler = BudgetSampler(space, settings.budget, settings.seed, run.began.has_target)
+        self._settings = replace(settings, target=run.began.target, num_seeds=run.began.num_seeds or settings.num_seeds)
+        epochs = study_epochs(space, settings)
+        self._sampler = BudgetSampler(space, settings.budget, settings.seed, goal_of(self._settings), epochs)
+        self._pruner = ParetoPruner(space, epochs, history=self._sampler.history)
+        self._confirmations = confirmations
+        self._confirmed: dict[int, set[int]] = {}  # seeds by trial
+        for number, seed in run.began.confirmed:
+            self._confirm(number, seed)
         curves = {waiting.trial: waiting.curve for waiting in run.began.waiting}
         found = rebuild_study(folder.stored_name, stored[: run.began.trials], curves)
         self._store = SearchStore(folder, distributions_of(space), self._sampler, self._pruner, found)
@@ -148,6 +160,8 @@ class _Again:
             elif isinstance(event, Ended):
                 self._require_running(event.trial)
                 self._end(event)
+            elif isinstance(event, Confirmed):
+                self._confirm(event.trial, event.seed)
         return self._derived
 
     def _require_running(self, number: int) -> None:
@@ -159,8 +173,8 @@ class _Again:
         enqueued = there is not None and was_enqueued(there)
         if there is not None and enqueued and event.trial not in self._waited:
             enqueue_again(self._store, there)  # while this run went on
-        self._sampler.below = event.below
-        number, genes = self._store.ask(event.below)
+        self._sampler.history.goal = goal_of(self._settings, event.below, event.confirming)
+        number, genes = self._store.ask(event.below, event.confirming)
         _compare(event.trial, "its number", event.trial, number)
         self._running.add(number)
         found = candidate(self._space, genes)
@@ -176,6 +190,13 @@ class _Again:
             self._derived.add(number)
             self._result.given += enqueued
             self._result.draws += not enqueued
+
+    def _confirm(self, number: int, seed: int) -> None:
+        """Let the sampler know the figure of a seed, as the search did."""
+        done = self._confirmed.setdefault(number, set())
+        done.add(seed)
+        figures = tuple(c.figure for c in self._confirmations.get(number, ()) if c.seed in done)
+        self._sampler.history.beliefs.learn_confirmation(number, figures)
 
     def _end(self, event: Ended) -> None:
         there = self._stored.get(event.trial)

@@ -101,7 +101,8 @@ class SearchStore(Store):
         pruner: BasePruner,
         storage: Storage | None = None,
         note: Note = lambda _: None,
-        has_target: bool = False,
+        target: float | None = None,
+        num_seeds: int = 0,
         versions: str = "",
     ) -> None:
         """Create the study, or resume it; `note` is told of all that happens, as it happens, first of `versions`.
@@ -115,8 +116,9 @@ class SearchStore(Store):
         """
         self.folder = folder
         self._note = note
-        self._has_target = has_target
-        self._versions = versions
+        self._began = partial(
+            Began, has_target=target is not None, target=target, num_seeds=num_seeds, versions=versions
+        )
         # Asked while the storage cannot be written, with what is wrong: whether to try again, after a little wait.
         self.try_again: Callable[[str], bool] = lambda _: False
         self._address = address_of(folder)
@@ -125,13 +127,13 @@ class SearchStore(Store):
         self._distributions = dict(distributions)
         self._running: dict[int, _Running] = {}
         self._memory = InMemoryStorage()
-        self._copy = optuna.create_study(
+        self.copy = optuna.create_study(
             study_name=folder.name, storage=self._memory, sampler=sampler, pruner=pruner, direction="maximize"
         )
         with self._address.errors(folder.name):
             began = self._open()
             self._confirmations = confirmations_of(self._attributes)
-            self._records = records_of(self._copy.get_trials(deepcopy=False), self._confirmations)
+            self._records = records_of(self.copy.get_trials(deepcopy=False), self._confirmations)
         self.fates = Counter(record.fate for record in self._records)
         note(began)
 
@@ -156,9 +158,10 @@ class SearchStore(Store):
             self.study.set_metric_names(["validation accuracy (%)"])
         self.study_id = self.storage.get_study_id_from_name(name)
         for trial in trials:
-            self._copy.add_trial(self._mend(trial) if trial.state == TrialState.RUNNING else trial)
-        waiting = tuple(_waiting(t) for t in self._copy.get_trials(deepcopy=False) if t.state == TrialState.WAITING)
-        return Began(len(trials), waiting, self._has_target, self._versions)
+            self.copy.add_trial(self._mend(trial) if trial.state == TrialState.RUNNING else trial)
+        waiting = tuple(_waiting(t) for t in self.copy.get_trials(deepcopy=False) if t.state == TrialState.WAITING)
+        confirmed = [(number, c.seed) for number, those in confirmations_of(self._attributes).items() for c in those]
+        return self._began(len(trials), waiting, confirmed=tuple(confirmed))
 
     def _mend(self, trial: FrozenTrial) -> FrozenTrial:
         """Let a trial wait that ran under a coordinator that was killed, perhaps while it wrote how the trial ended."""
@@ -213,18 +216,19 @@ class SearchStore(Store):
         except KeyError:
             return None
 
-    def ask(self, below: int | None = None) -> tuple[int, dict[str, Any]]:
+    def ask(self, below: int | None = None, confirming: tuple[int, ...] = ()) -> tuple[int, dict[str, Any]]:
         """Return the next trial's number and genes, every gene suggested; first those that were cut off, or enqueued.
 
-        `below`, for the log, is what the sampler was told to stay below: parameters of what met the target.
+        The arguments are for the log, what the sampler was told: the parameters of what met the target, and the trials
+        whose confirmations are under way.
         """
         self._write(self._adopt_enqueued)
-        known = len(self._copy.get_trials(deepcopy=False))
-        trial = self._copy.ask(self._distributions)
+        known = len(self.copy.get_trials(deepcopy=False))
+        trial = self.copy.ask(self._distributions)
         begun = self._trial(trial.number)  # `trial` itself would copy all that it is asked for
         seconds_before = begun.user_attrs.get("train_seconds", 0.0)
         self._running[trial.number] = _Running(trial, seconds_before, written=trial.number < known)
-        self._note(Asked(trial.number, below))
+        self._note(Asked(trial.number, below, confirming))
         return trial.number, dict(begun.params)
 
     def describe(self, number: int, candidate: Candidate, seed: int, draw: Mapping[str, Any] | None = None) -> None:
@@ -248,7 +252,7 @@ class SearchStore(Store):
         # Without what an attempt that was cut off has reported. `Trial.should_prune` would copy the trial whole.
         trial = copy.copy(self._trial(number))
         trial.intermediate_values = {step: value for step, value in trial.intermediate_values.items() if step <= epoch}
-        stop = self._copy.pruner.prune(self._copy, trial)
+        stop = self.copy.pruner.prune(self.copy, trial)
         self._note(Reported(number, epoch, accuracy, stop))
         return stop
 
@@ -274,7 +278,7 @@ class SearchStore(Store):
             attributes["epochs"] = running.epochs
         for name, attribute in attributes.items():
             running.trial.set_user_attr(name, attribute)
-        told = self._copy.tell(running.trial, value if state == TrialState.COMPLETE else None, state=state)
+        told = self.copy.tell(running.trial, value if state == TrialState.COMPLETE else None, state=state)
         self._write(lambda: self._end(running, attributes, state, told.values))
         self._refresh(number)
         self._note(Ended(number, fate, value))
@@ -323,12 +327,12 @@ class SearchStore(Store):
 
     def _adopt_enqueued(self) -> None:
         """Take over what somebody has enqueued in the storage meanwhile."""
-        known = len(self._copy.get_trials(deepcopy=False))
+        known = len(self.copy.get_trials(deepcopy=False))
         if self._find(known) is None:
             return  # nothing is new; to read all that is there would cost more than the trial
         for trial in self.study.get_trials(deepcopy=False)[known:]:
             if trial.state == TrialState.WAITING:
-                self._copy.add_trial(trial)
+                self.copy.add_trial(trial)
 
     def _begin(self, running: _Running) -> None:
         number = running.trial.number

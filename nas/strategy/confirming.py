@@ -1,84 +1,81 @@
-"""What to confirm: the networks whose validation accuracy makes the target likely.
-
-A confirmation costs several trainings and reads the test set, so it is spent on likely networks alone. Confirmed and
-validation accuracy differ, since a confirmation trains on more images and the two sets are not equally hard. By how
-much is estimated from the confirmations that the study has made.
-"""
+"""What to confirm: the seed of the network that promises the most for its cost."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from statistics import NormalDist
+from collections.abc import Collection
+from dataclasses import dataclass
 
-from nas.study.answer import smallest_met
-from nas.study.records import ConfirmedFigure, TrialRecord, standard_error
-from nas.study.settings import StudySettings
+import numpy as np
 
-LIKELY = 0.25  # the least chance of meeting the target that is worth the trainings; they teach the offset as well
-WORTHWHILE = 0.95  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
-# The prior of the offset: training on a sixth more images helps a little.
-PRIOR_OFFSET = NormalDist(0.1, 0.2)  # points, confirmed minus validation
+from nas.strategy.beliefs import Beliefs, Goal
+from nas.strategy.worth import confirmation_cost, saving
+
+LIKELY = 0.3  # the least chance of meeting the target that is worth a seed
+HOPELESS = 0.05  # the chance below which a seed that is being trained is stopped
+AT_ONCE = 0.5  # the least chance with which several seeds of a network are trained at once
+WORTHWHILE = 0.97  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
+MOST_CONFIRMED = 0.32  # share of all that is trained that confirmations take in the long run
+ADVANCE = 4.0  # trainings that count as trained before a study begins: the first answer comes early
 
 
-def offset_belief(records: Sequence[TrialRecord], validation_images: int) -> NormalDist:
-    """Return the posterior of the offset, in points, that confirmed accuracy has over validation accuracy.
+@dataclass(frozen=True, slots=True)
+class Seed:
+    """The next seed of a confirmation."""
 
-    Every confirmed trial updates the prior by its two accuracies, as normal observations of known noise.
+    trial: int
+    chance: float  # of the network to meet the target
+    worth: float  # what it promises for its cost
+
+
+def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[int] = ()) -> Seed | None:
+    """Return the trial whose next seed is worth the most; None where no trial is likely enough to meet the target.
+
+    Args:
+        beliefs: all trials and confirmations.
+        goal: with the confirmations that are under way.
+        budget: in parameters.
+        left_out: trials that are not confirmed.
     """
-    mean, variance = PRIOR_OFFSET.mean, PRIOR_OFFSET.variance
-    for record in records:
-        if record.confirmed:
-            noise = standard_error(record.validation_accuracy, validation_images) ** 2
-            gain = variance / (variance + noise)
-            mean += gain * (record.confirmed.mean - record.validation_accuracy - mean)
-            variance *= 1 - gain
-    return NormalDist(mean, math.sqrt(variance))
+    below = goal.below * WORTHWHILE if goal.below is not None else budget + 1
+    best: Seed | None = None
+    started = {beliefs.network(beliefs.trials[number]).identity for number in beliefs.confirmed}
+    under_way = [beliefs.trials[number] for number in goal.confirming]
+    pending = {trial.number: (trial.num_params, beliefs.chance(trial, goal)) for trial in under_way}
+    open_ = [
+        trial
+        for number, trial in sorted(beliefs.trials.items())
+        if trial.fate == "completed"
+        and number not in left_out
+        and trial.num_params < below
+        and len(beliefs.confirmed.get(number, ())) < goal.num_seeds
+        and (number in beliefs.confirmed or beliefs.network(trial).identity not in started)
+    ]
+    fresh = [trial for trial in open_ if trial.number not in beliefs.confirmed]
+    chances = dict(
+        zip(
+            (t.number for t in fresh),
+            beliefs.chances([beliefs.network(t) for t in fresh], goal) if fresh else (),
+            strict=True,
+        )
+    )
+    for trial in open_:
+        number = trial.number
+        seeds = goal.num_seeds - len(beliefs.confirmed.get(number, ()))
+        chance = float(chances[number]) if number in chances else beliefs.chance(trial, goal)
+        if chance < LIKELY:
+            continue
+        # Another seed of a likely network saves time, and one of another may save seeds of this.
+        beside = [p for n, p in pending.items() if n != number or chance < AT_ONCE]
+        gain = float(saving(np.array([trial.num_params]), goal.below, budget, beside)[0])
+        found = Seed(number, chance, chance * gain / confirmation_cost(chance, seeds))
+        if best is None or found.worth > best.worth:
+            best = found
+    return best
 
 
-def chance(record: TrialRecord, target: float, offset: NormalDist, validation_images: int) -> float:
-    """Return the probability that a confirmation of `record` meets `target` (percent)."""
-    noise = standard_error(record.validation_accuracy, validation_images)
-    expected = record.validation_accuracy + offset.mean
-    return 1 - NormalDist(expected, math.hypot(offset.stdev, noise)).cdf(target)
+def leaves_room(trained: float, confirmed: float) -> bool:
+    """Return whether confirmations may take another seed, of so much that was trained in trials and confirmations.
 
-
-def is_hopeless(figure: ConfirmedFigure, target: float, seeds: int, test_images: int) -> bool:
-    """Return whether the remaining seeds are too unlikely to bring the mean of `figure` up to `target` (percent).
-
-    Too unlikely is a chance below `LIKELY`, scaled by the share of `seeds` left. Trainings with different seeds are
-    taken to differ by the standard error of an accuracy on `test_images`.
+    In trainings; all that is under way counts.
     """
-    done, left = figure.num_seeds, seeds - figure.num_seeds
-    if left <= 0:
-        return False
-    needed = (seeds * target - done * figure.mean) / left  # the mean of the remaining seeds
-    spread = standard_error(target, test_images) * math.sqrt(1 / done + 1 / left)
-    return 1 - NormalDist(figure.mean, spread).cdf(needed) < LIKELY * left / seeds
-
-
-def worthwhile_below(num_params: int) -> int:
-    """Return the bound that the parameters of a network must stay below, once one of `num_params` met the target."""
-    return math.ceil(WORTHWHILE * num_params)
-
-
-def next_to_confirm(
-    records: Sequence[TrialRecord], settings: StudySettings, target: float, validation_images: int
-) -> TrialRecord | None:
-    """Return the unconfirmed trial that is most worth a confirmation; None if none is worth it.
-
-    Before any network has met the target, it is the trial most likely to. From then on it is the trial with the largest
-    expected saving: its chance, times the log ratio of the smallest network's parameters to its own.
-    """
-    best = smallest_met(records, settings)
-    below = worthwhile_below(best.num_params) if best else math.inf
-    offset = offset_belief(records, validation_images)
-    confirmed = {r.digest for r in records if r.confirmations}
-    candidates = []
-    for r in records:
-        if r.fate == "completed" and r.digest not in confirmed and r.num_params < below:
-            likely = chance(r, target, offset, validation_images)
-            if likely >= LIKELY:
-                worth = likely * math.log(best.num_params / r.num_params) if best else likely
-                candidates.append((worth, -r.num_params, r.number, r))
-    return max(candidates)[-1] if candidates else None
+    return confirmed + 1 <= MOST_CONFIRMED * (trained + confirmed + 1 + ADVANCE)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import cast
 
 import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.space import Genes, Space, candidate
+from nas.strategy.beliefs import Beliefs, Goal
 from nas.strategy.observations import Observation
 from nas.study.records import Fate
 
@@ -30,14 +32,28 @@ _FATES: dict[TrialState, Fate] = {
 
 
 class History:
-    """Gives every finished trial of one study once, and the others whenever it is asked."""
+    """Gives every finished trial of one study once, and the others whenever it is asked.
 
-    def __init__(self, space: Space) -> None:
+    A sampler and a pruner of the study share one. `goal` is what the study is for, where there is a target.
+    """
+
+    def __init__(self, space: Space, epochs: int | None = None, goal: Goal | None = None) -> None:
+        self.beliefs = Beliefs(space, epochs)
+        self.goal = goal
         self._space = space
         self._study_name: str | None = None
         self._start = 0  # all trials before this number were given, finished
         self._given: set[int] = set()  # and these, of the later ones
         self._networks: dict[int, tuple[int, str] | None] = {}  # parameters and digest, by trial
+
+    def update(self, study: optuna.Study) -> None:
+        """Let the beliefs learn what has happened.
+
+        Raises:
+            ValueError: as `unread` does.
+        """
+        for observation in self.unread(study):
+            self.beliefs.learn(observation)
 
     def unread(self, study: optuna.Study) -> list[Observation]:
         """Return, by number, the trials that have finished since the last call and those that have not finished yet.
@@ -78,7 +94,8 @@ class History:
         reported = (trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
         curve = tuple(0.0 if math.isnan(accuracy) else accuracy for accuracy in reported)
         final = float(trial.value or 0.0) if trial.state == TrialState.COMPLETE else None
-        return Observation(trial.number, genes, *network, _FATES[trial.state], curve, final)
+        fate = cast("Fate", trial.user_attrs.get("fate", _FATES[trial.state]))
+        return Observation(trial.number, genes, *network, fate, curve, final)
 
     def _network(self, trial: FrozenTrial, genes: Genes) -> tuple[int, str] | None:
         """Return the parameters and the digest: those that the trial says, else those that its genes come to."""

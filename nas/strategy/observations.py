@@ -1,12 +1,11 @@
-"""A trial as strategies see it, and the numbers that models learn from it."""
+"""A trial as strategies see it, and the scale on which models learn its accuracy."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from nas.space import Choice, Domain, Genes
+from nas.space import Genes
 from nas.study.records import Fate, TrialRecord
 
 
@@ -43,22 +42,3 @@ def log_odds(accuracy: float) -> float:
     """
     share = min(max(accuracy / 100, 0.0005), 0.9995)
     return math.log(share / (1 - share))
-
-
-def gene_inputs(genes: Genes, domains: Mapping[str, Domain]) -> list[float]:
-    """Return the genes of `domains` as numbers from 0 to 1: one for a range, one for each option but the first."""
-    inputs: list[float] = []
-    for name, domain in domains.items():
-        value = genes[name]
-        if isinstance(domain, Choice):
-            inputs += [float(value == option) for option in domain.options[1:]]
-        elif domain.log:
-            inputs.append(math.log(float(value) / domain.low) / math.log(domain.high / domain.low))
-        else:
-            inputs.append((float(value) - domain.low) / (domain.high - domain.low))
-    return inputs
-
-
-def model_inputs(trial: Observation, domains: Mapping[str, Domain]) -> list[float]:
-    """Return the logarithm of the trial's parameters, then its genes of `domains` from 0 to 1."""
-    return [math.log(trial.num_params), *gene_inputs(trial.genes, domains)]

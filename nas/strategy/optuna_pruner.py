@@ -18,10 +18,11 @@ class ParetoPruner(BasePruner):
     its validation accuracy in percent after each of them. A pruner serves one study.
     """
 
-    def __init__(self, space: Space, epochs: int, stake: float = STAKE) -> None:
-        self.rule = StoppingRule(space.genes, epochs, stake)
+    def __init__(self, space: Space, epochs: int, stake: float = STAKE, history: History | None = None) -> None:
+        """`history` is that of a `BudgetSampler` of the same study, which spares the work of learning it twice."""
+        self._history = history or History(space, epochs)
+        self.rule = StoppingRule(self._history.beliefs, epochs, stake)
         self.rungs = self.rule.rungs
-        self._history = History(space)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Return whether `trial`, which has just reported, should stop.
@@ -32,7 +33,9 @@ class ParetoPruner(BasePruner):
         if len(trial.intermediate_values) not in self.rungs:
             return False
         with LEARNING:
-            for observation in self._history.unread(study):
-                self.rule.learn(observation)
+            self._history.update(study)
             observed = self._history.observe(trial)
-            return observed is not None and self.rule.stops(observed)
+            if observed is None:
+                return False
+            self._history.beliefs.learn(observed)
+            return self.rule.stops(observed, self._history.goal)

@@ -12,8 +12,9 @@ from optuna.trial import BaseTrial, FrozenTrial
 
 from nas.arch import Budget
 from nas.space import Choice, Domain, Draw, Genes, IntRange, Space
+from nas.strategy.beliefs import Goal
 from nas.strategy.history import LEARNING, History
-from nas.strategy.proposing import Proposer
+from nas.strategy.proposing import Proposal, Proposer
 
 
 def distributions_of(space: Space) -> dict[str, BaseDistribution]:
@@ -52,15 +53,19 @@ class BudgetSampler(BaseSampler):
     repair. Parameters that are no genes are drawn at random. A sampler serves one study.
     """
 
-    def __init__(self, space: Space, budget: Budget, seed: int = 0, has_target: bool = False) -> None:
+    def __init__(
+        self, space: Space, budget: Budget, seed: int = 0, goal: Goal | None = None, epochs: int | None = None
+    ) -> None:
+        """`goal` is None without a target; `epochs` is the length of every training, by default that of the longest."""
         self.space = space
         self.budget = budget
         self.seed = seed
-        self.proposer = Proposer(space, budget, seed, has_target)
-        self.below: int | None = None  # draws have fewer parameters, once a network has met the target
+        self.history = History(space, epochs, goal)
+        self.proposer = Proposer(space, budget, seed, self.history.beliefs)
         self.last_draw: Draw | None = None
+        self.last_proposal: Proposal | None = None
         self._distributions = distributions_of(space)
-        self._history = History(space)
+        self._next: tuple[int, Goal | None, int, Proposal] | None = None
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         """Return the whole flat space, always, so that every trial has every gene."""
@@ -77,10 +82,19 @@ class BudgetSampler(BaseSampler):
         """
         _require_one_objective(study)
         with LEARNING:
-            for observation in self._history.unread(study):
-                self.proposer.learn(observation)
-            self.last_draw = self.proposer.propose(trial.number, self.below)
+            self.last_proposal = self.next_proposal(study, trial.number)
+            self.last_draw = self.last_proposal.draw
             return self.last_draw.candidate.genes
+
+    def next_proposal(self, study: optuna.Study, number: int) -> Proposal:
+        """Return what would be proposed for trial `number`, as things are."""
+        with LEARNING:
+            # The trial itself runs already when it is proposed; it tells nothing, and is not learned by the beliefs.
+            self.history.update(study)
+            goal, version = self.history.goal, self.history.beliefs.version
+            if self._next is None or self._next[:3] != (number, goal, version):
+                self._next = number, goal, version, self.proposer.propose(number, goal)
+            return self._next[3]
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

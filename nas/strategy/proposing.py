@@ -1,123 +1,246 @@
-"""What to try next: mutations of the front, drawn again or repaired until they fit the budget."""
+"""What to try next: of many networks within the budget, the one that promises the most for its cost."""
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
 
 from nas.arch import Budget
-from nas.space import Candidate, Draw, Genes, Space, draw_network, least_network
-from nas.strategy.linear_model import LinearModel
-from nas.strategy.observations import Observation, gene_inputs, log_odds, model_inputs
+from nas.space import (
+    Candidate,
+    Draw,
+    Genes,
+    Space,
+    candidate,
+    draw_from_prior,
+    draw_network,
+    least_network,
+    log_prior,
+    random_genes,
+)
+from nas.space.domains import IntRange, Value
+from nas.strategy.accuracy_model import Array
+from nas.strategy.beliefs import Beliefs, Goal, Network
+from nas.strategy.observations import Observation, log_odds
+from nas.strategy.worth import Point, hypervolume_gain, saving, trial_cost
 from nas.study.front import pareto_front
 
-STARTUP_TRIALS = 4  # drawn at random before the front guides the draws
-MUTATIONS = 1.5  # genes that a mutation draws again, on average; one at least
-SCREENED = 8  # mutations of which one is proposed
+STARTUP = (1.0, 0.75, 1.0, 0.5)  # of the budget: the sizes of the first trials where there is a target
+STARTUP_TRIALS = len(STARTUP)
+FRESH = 12  # networks drawn anew for each proposal
+MUTANTS = 120
+PARENTS = 12
+CLIMBS = 2  # rounds in which the best are mutated once more
+CLIMBERS, OFFSPRING = 5, 6
+MUTATIONS = 1.5  # genes that a mutation changes, on average; one at least
+STEP = 0.5  # chance that a number moves a step or two instead of being drawn anew
 FRESH_DRAWS = 8  # after which a network that was tried before is let through
+PRIOR_TRIALS = 10  # the prior counts as much as what was learned of so many
+PRIOR_STRENGTH = 0.2  # power of the prior's ratio by which worth is multiplied, before any training
+MOST_PRIOR = 5.0  # logarithm of that ratio, either way
+EXPECTED_SHARE = 0.7  # of a trial that is trained, since some stop early
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A network to try."""
+
+    draw: Draw
+    chance: float  # to meet the target; nan without one, or where nothing was learned
+    worth: float  # what it promises for its cost; nan where nothing was learned
+    gain: float = math.nan  # log saving of parameters that is expected of it, or share of the front's hypervolume
 
 
 class Proposer:
-    """Evolves the front, and never proposes a network over budget.
+    """Draws networks within the budget, and proposes the one that is worth the most; see `nas.strategy.worth`.
 
-    A proposal is a network of the front with a gene or two drawn anew (mutation and elitism of Elsken et al. 2019,
-    Lamarckian evolution, section 4; parents are chosen uniformly). Of several mutations it is the one that a linear
-    model of the genes, learned from the completed trials, rates best (White et al. 2021, BANANAS, section 4, screen
-    mutations by a surrogate). The model's weights are drawn from their posterior (Thompson 1933).
+    The networks are drawn from the space, and by mutating the most promising ones. They are of all sizes below the
+    smallest that has met the target. The first few are drawn from the space alone.
 
-    Sizes are part of the search. Each draw aims just below a ceiling, and a proposal of another size has its widths
-    scaled to it. So what wins at one size is tried at the others. Without a target the ceilings are spread over all
-    sizes within the budget. With one they lie in the upper half of what is left: at first of the budget, then, once a
-    network has met the target, of the sizes below `below`.
-
-    A draw follows from the seed, the trial's number and the trials learned, and from nothing else. So a resumed study
-    goes on exactly as it would have.
+    A proposal follows from the seed, the trial's number, the goal and what was learned, and from nothing else. So a
+    resumed study goes on exactly as it would have.
     """
 
-    def __init__(self, space: Space, budget: Budget, seed: int, has_target: bool = False) -> None:
+    def __init__(
+        self,
+        space: Space,
+        budget: Budget,
+        seed: int,
+        beliefs: Beliefs | None = None,
+        draw_from_prior: Callable[[Space, random.Random], Genes] = draw_from_prior,
+        log_prior: Callable[[Space, Genes], float] = log_prior,
+    ) -> None:
+        """Networks are drawn by `draw_from_prior`, and `log_prior` says how much likelier that is than an even draw."""
+        self.draw_from_prior = draw_from_prior
+        self.log_prior = log_prior
         self.space = space
         self.budget = budget
         self.seed = seed
-        self.has_target = has_target
-        self._recipe_genes = [name for name, key in space.keys.items() if key.startswith("recipe.")]
-        self._tried: set[tuple[Any, ...]] = set()
-        self._num_trained = 0
-        self._front: list[Observation] = []  # of parameters and validation accuracy
-        # The model of the accuracy leaves widths out: a proposal is scaled to the size that the draw aims at.
-        self._judged = {name: domain for name, domain in space.genes.items() if name not in space.width_genes}
-        self._model = LinearModel.of_genes(1, 1 + len(gene_inputs(space.plain_genes, self._judged)))
+        self.beliefs = beliefs or Beliefs(space)
 
     def learn(self, trial: Observation) -> None:
-        """Take in `trial`: a finished one once, another as often as is convenient."""
-        self._tried.add(self._identity(trial.digest, trial.genes))
-        self._num_trained += trial.was_trained
-        if trial.final_accuracy is not None:
-            # By number, so that of two equal ones the same stays, in whatever order they ended.
-            known = sorted([*self._front, trial], key=lambda t: t.number)
-            self._front = pareto_front(known, lambda t: t.num_params, lambda t: t.final_accuracy or 0.0)
-            self._model.learn(model_inputs(trial, self._judged), log_odds(trial.final_accuracy))
+        """Take in `trial`, or what has become of it."""
+        self.beliefs.learn(trial)
 
-    def propose(self, number: int, below: int | None = None) -> Draw:
+    def propose(self, number: int, goal: Goal | None = None) -> Proposal:
         """Return a network for trial `number`, one that was not tried before where that can be.
 
         Args:
             number: of the trial; each has its own random numbers.
-            below: with a target, the draw has fewer parameters than this; None where the budget is the only bound.
+            goal: None where there is no target.
 
         Raises:
             BudgetError: no network of the space fits the budget.
         """
         rng = random.Random(f"{self.seed}:{number}")
-        draws: list[Draw] = []
-        for attempt in range(FRESH_DRAWS):
-            # The best of many mutations was tried again and again: choose among fewer.
-            mutate = self.mutations(rng, max(1, SCREENED >> attempt))
-            draws.append(draw_network(self.space, self.budget, rng, mutate, self.ceiling(rng, below)))
-            if not self.was_tried(draws[-1].candidate):
-                break
-        return draws[-1]._replace(
-            redrawn=sum(draw.redrawn for draw in draws),
-            over_budget=sum(draw.over_budget for draw in draws),
-            repeated=len(draws) - 1,
-        )
+        trained = sum(1 for trial in self.beliefs.trials.values() if trial.was_trained)
+        if trained < STARTUP_TRIALS or not self.beliefs.can_predict:
+            return Proposal(self._draw_first(rng, number, goal), math.nan, math.nan)
+        tried = {self.beliefs.network(trial).identity for trial in self.beliefs.trials.values()}
+        pool = _Pool(self, goal, tried)
+        pool.add(self._draw_fresh(rng, goal).candidate for _ in range(FRESH))
+        pool.add(self._mutants(rng, pool.parents(), MUTANTS, goal))
+        for _ in range(CLIMBS):
+            best = [found.genes for found, _, _ in pool.best(CLIMBERS)]
+            pool.add(self._mutants(rng, best, CLIMBERS * OFFSPRING, goal))
+        if not pool.found:
+            return Proposal(self._draw_fresh(rng, goal), math.nan, 0.0, 0.0)
+        found, chance, worth = pool.best(1)[0]
+        gain = pool.gain(found, chance)
+        return Proposal(Draw(found, pool.passed_over, False, repeated=pool.repeated), chance, worth, gain)
 
-    def was_tried(self, found: Candidate) -> bool:
-        """Return whether a trial has the same network and recipe as `found`."""
-        return self._identity(found.digest, found.genes) in self._tried
-
-    def mutations(self, rng: random.Random, screened: int) -> Callable[[], Genes] | None:
-        """Return what makes proposals, each the best of `screened` mutations of the front by one draw of the model.
-
-        None where too few trials were learned for more than random draws.
-        """
-        if self._num_trained < STARTUP_TRIALS or not self._front:
-            return None
-        weights = self._model.draw_weights(rng)[1:]
-
-        def mutate() -> Genes:
-            mutants = [self._mutate(rng.choice(self._front).genes, rng) for _ in range(screened)]
-            return max(mutants, key=lambda genes: float(weights @ gene_inputs(genes, self._judged)))
-
-        return mutate
-
-    def ceiling(self, rng: random.Random, below: int | None) -> int | None:
-        """Return the parameters that a draw aims just below; None leaves it to the draw, within the budget."""
-        if not self.has_target:
-            return None
-        most = self.budget.max_params if below is None else min(below - 1, self.budget.max_params)
+    def _ceiling(self, goal: Goal | None) -> int:
         least = least_network(self.space).costs.num_params
-        if most <= least or rng.random() < 0.5:
-            return max(most, least)
-        return round(rng.uniform(max(least, most / 2), most))
+        below = goal.below if goal else None
+        return max(least, min(self.budget.max_params, below - 1 if below is not None else self.budget.max_params))
 
-    def _mutate(self, genes: Genes, rng: random.Random) -> Genes:
-        """Return `genes` with one of them drawn again, and now and then another."""
+    def _draw_first(self, rng: random.Random, number: int, goal: Goal | None) -> Draw:
+        ceiling = None
+        if goal is not None:
+            ceiling = round(STARTUP[number % STARTUP_TRIALS] * self._ceiling(goal))
+        tried = {self.beliefs.network(trial).identity for trial in self.beliefs.trials.values()}
+        repeated = 0
+        while True:
+            draw = draw_network(self.space, self.budget, rng, lambda: self.draw_from_prior(self.space, rng), ceiling)
+            if self.beliefs.identity(draw.candidate.digest, draw.candidate.genes) not in tried:
+                break
+            repeated += 1
+            if repeated == FRESH_DRAWS:
+                break
+        return draw._replace(repeated=repeated)
+
+    def _draw_fresh(self, rng: random.Random, goal: Goal | None) -> Draw:
+        """Return a network drawn from the space, of a size even in the logarithm."""
+        least, most = least_network(self.space).costs.num_params, self._ceiling(goal)
+        ceiling = round(math.exp(rng.uniform(math.log(least), math.log(most))))
+        # The prior is believed less as evidence grows (PriMO, Basu et al. 2025; piBO, Hvarfner et al. 2022).
+        draw = self.draw_from_prior if rng.random() < self.belief_in_prior else random_genes
+        return draw_network(self.space, self.budget, rng, lambda: draw(self.space, rng), ceiling)
+
+    @property
+    def belief_in_prior(self) -> float:
+        """Return the weight of the prior: 1 before any training, a half after `PRIOR_TRIALS`."""
+        return PRIOR_TRIALS / (PRIOR_TRIALS + len(self.beliefs.trained))
+
+    def _mutants(self, rng: random.Random, parents: list[Genes], count: int, goal: Goal | None) -> Iterable[Candidate]:
+        most = self._ceiling(goal)
+        for at in range(count if parents else 0):
+            found = candidate(self.space, self._mutate(parents[at % len(parents)], rng))
+            if found is not None and self.budget.admits(found.costs) and found.costs.num_params <= most:
+                yield found
+
+    def _mutate(self, genes: Genes, rng: random.Random) -> dict[str, Value]:
+        """Return `genes` with one of them changed, and now and then others."""
         names = list(self.space.genes)
         first = rng.choice(names)
         chosen = {name for name in names if rng.random() < (MUTATIONS - 1) / len(names)} | {first}
-        return {**genes, **{name: self.space.genes[name].draw(rng) for name in names if name in chosen}}
+        mutant = dict(genes)
+        for name in names:
+            if name in chosen:
+                domain, value = self.space.genes[name], genes[name]
+                if isinstance(domain, IntRange) and rng.random() < STEP:
+                    moved = int(value) + domain.step * rng.choice((-2, -1, 1, 2))
+                    mutant[name] = moved if domain.contains(moved) else value
+                else:
+                    mutant[name] = domain.draw(rng)
+        return mutant
 
-    def _identity(self, digest: str, genes: Genes) -> tuple[Any, ...]:
-        """Return what two trainings share that differ in their seeds alone."""
-        return digest, *(genes[name] for name in self._recipe_genes)
+
+class _Pool:
+    """Networks that may be proposed, each with its chance and its worth."""
+
+    def __init__(self, proposer: Proposer, goal: Goal | None, tried: set[tuple[object, ...]]) -> None:
+        self.found: list[tuple[Candidate, float, float]] = []
+        self.passed_over = self.repeated = 0
+        self._beliefs, self._budget, self._goal = proposer.beliefs, proposer.budget, goal
+        self._seen = set(tried)
+        self._proposer = proposer
+        self._running = [t for _, t in sorted(self._beliefs.trials.items()) if t.fate == "running"]
+        if goal is not None:
+            pending = [t for n, t in self._beliefs.trials.items() if n in goal.confirming or t.fate == "running"]
+            self._pending = [(t.num_params, self._beliefs.chance(t, goal)) for t in pending]
+        else:
+            self._front = self._expected_front()
+
+    def parents(self) -> list[Genes]:
+        """Return the genes of the trained networks that are worth the most, had they not been tried, best first."""
+        trained = self._beliefs.trained
+        networks = [self._beliefs.network(trial) for trial in trained]
+        _, worths = self._judge(networks)
+        order = sorted(range(len(trained)), key=lambda i: (-worths[i], trained[i].number))
+        return [trained[i].genes for i in order[:PARENTS]]
+
+    def add(self, candidates: Iterable[Candidate]) -> None:
+        """Take in those of `candidates` that are new."""
+        fresh: list[tuple[Candidate, Network]] = []
+        for found in candidates:
+            identity = self._beliefs.identity(found.digest, found.genes)
+            if identity in self._seen:
+                self.repeated += 1
+                continue
+            self._seen.add(identity)
+            fresh.append((found, Network(found.genes, found.costs.num_params, identity)))
+        if fresh:
+            chances, worths = self._judge([network for _, network in fresh])
+            worths = worths * np.exp([self._prior(found.genes) for found, _ in fresh])
+            self.found += [(found, float(c), float(w)) for (found, _), c, w in zip(fresh, chances, worths, strict=True)]
+
+    def _prior(self, genes: Genes) -> float:
+        """Return the logarithm of the factor that the prior gives to the worth of a network."""
+        ratio = self._proposer.log_prior(self._proposer.space, genes)
+        return PRIOR_STRENGTH * self._proposer.belief_in_prior * min(max(ratio, -MOST_PRIOR), MOST_PRIOR)
+
+    def gain(self, found: Candidate, chance: float) -> float:
+        """Return the log saving of parameters that is expected of a network; nan without a target."""
+        if self._goal is None:
+            return math.nan
+        sizes = np.array([float(found.costs.num_params)])
+        return chance * float(saving(sizes, self._goal.below, self._budget.max_params)[0])
+
+    def best(self, count: int) -> list[tuple[Candidate, float, float]]:
+        """Return those that are worth the most, best first; of equal ones that which was drawn first."""
+        return sorted(self.found, key=lambda entry: -entry[2])[:count]
+
+    def _judge(self, networks: list[Network]) -> tuple[Array, Array]:
+        sizes = np.array([float(network.num_params) for network in networks])
+        if self._goal is None:
+            means, deviations = self._beliefs.ends(networks)
+            if len(self._front) < 2:
+                return np.full(len(networks), math.nan), means
+            return np.full(len(networks), math.nan), hypervolume_gain(self._front, sizes, means, deviations)
+        chances = self._beliefs.chances(networks, self._goal)
+        gains = saving(sizes, self._goal.below, self._budget.max_params, self._pending)
+        return chances, chances * gains / trial_cost(chances, EXPECTED_SHARE, self._goal.num_seeds)
+
+    def _expected_front(self) -> list[Point]:
+        """Return the front of completed trials, and of running ones as they are expected to end."""
+        completed = [t for t in self._beliefs.trained if t.final_accuracy is not None]
+        points = [(float(t.num_params), log_odds(t.final_accuracy or 0.0)) for t in completed]
+        for trial in self._running:
+            mean, _ = self._beliefs.ends([self._beliefs.network(trial)], trial.number)
+            points.append((float(trial.num_params), float(mean[0])))
+        return pareto_front(points, lambda p: p[0], lambda p: p[1])

@@ -37,6 +37,9 @@ class Began:
     waiting: tuple[Waiting, ...]
     has_target: bool
     versions: str  # of packages, CPU kernels and CPU: what decisions and accuracies depend on beside the seed
+    target: float | None = None  # percent
+    num_seeds: int = 0  # of a confirmation
+    confirmed: tuple[tuple[int, int], ...] = ()  # trials and seeds of the confirmations in the storage
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Asked:
     type: ClassVar[str] = "asked"
     trial: int
     below: int | None  # parameters of the smallest network that had met the target
+    confirming: tuple[int, ...] = ()  # trials whose confirmations were under way
 
 
 @dataclass(frozen=True, slots=True)

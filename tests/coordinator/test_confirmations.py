@@ -19,8 +19,8 @@ from nas.workers.messages import Finished, Job
 from nas.workers.simulated import SimulatedTraining, Simulation
 
 
-def test_seeds_that_a_network_is_not_owed_take_none_from_the_others(tmp_path: Path) -> None:
-    """Three met the target with one seed. Of three seeds, those of the largest disappoint."""
+def test_more_seeds_go_to_the_smallest_that_may_meet_the_target(tmp_path: Path) -> None:
+    """Three met it with one seed. Of three seeds, the smallest disappoints within its second; the next one meets it."""
     settings, storage, disappoint = replace(SETTINGS, target=20.0), InMemoryStorage(), set[int]()
 
     def train(job: Job, attempt: int) -> SimulatedTraining:
@@ -30,18 +30,17 @@ def test_seeds_that_a_network_is_not_owed_take_none_from_the_others(tmp_path: Pa
     store = run_search(tmp_path, Simulation(train), settings, storage)
     confirmed = sorted((r for r in store.records() if r.confirmations), key=lambda r: r.num_params)
     assert len(confirmed) == 3
-    disappoint.add(confirmed[-1].num_params)
+    disappoint.add(confirmed[0].num_params)
     settings = replace(settings, num_seeds=3)
     store = run_search(tmp_path, Simulation(train), settings, storage)
-    assert [len(store.record(r.number).confirmations) for r in confirmed] == [3, 3, 2]
+    assert [len(store.record(r.number).confirmations) for r in confirmed] == [1, 3, 1]
     answer = smallest_met(store.records(), settings)
     assert answer is not None
-    assert answer.number == confirmed[0].number
+    assert answer.number == confirmed[1].number
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_seed_that_fails_takes_none_from_the_others(order: int, tmp_path: Path) -> None:
-    """Of two networks that were met with one seed, the first or the second fails when it gets more of them."""
+def test_a_seed_that_fails_takes_none_from_the_others(tmp_path: Path) -> None:
+    """Of two networks that were met with one seed, the smaller one fails when it gets more of them."""
     settings, storage, failing = replace(SETTINGS, target=20.0, max_trials=2), InMemoryStorage(), set[int]()
 
     def train(job: Job, attempt: int) -> SimulatedTraining:
@@ -50,7 +49,8 @@ def test_a_seed_that_fails_takes_none_from_the_others(order: int, tmp_path: Path
         return SimulatedTraining((20.0,) * 3)
 
     store = run_search(tmp_path, Simulation(train), settings, storage)
-    fails, other = [r.number for r in store.records() if r.confirmations][::order]
+    confirmed = sorted((r for r in store.records() if r.confirmations), key=lambda r: r.num_params)
+    fails, other = (record.number for record in confirmed)
     failing.add(fails)
     watching = Watching()
     store = run_search(tmp_path, Simulation(train), replace(settings, num_seeds=3), storage, watching)
@@ -82,7 +82,7 @@ def test_seeds_are_trained_while_they_may_meet_the_target(
 
 
 def test_a_worker_that_joins_seeds_gets_those_of_one_network_at_a_time(tmp_path: Path) -> None:
-    """After a resume several networks wait for seeds; those of one train as one, and each network takes a worker."""
+    """After a resume several networks want seeds; those of one train as one, and each network takes a worker."""
     settings, storage = replace(SETTINGS, target=20.0), InMemoryStorage()
     store = run_search(tmp_path, Simulation(_meet), settings, storage)
     confirmed = [r.number for r in store.records() if r.confirmations]
@@ -94,9 +94,9 @@ def test_a_worker_that_joins_seeds_gets_those_of_one_network_at_a_time(tmp_path:
 
     settings = replace(settings, num_seeds=4)
     store = run_search(tmp_path, simulation, settings, storage, Watching(look))
-    assert [len(store.record(number).confirmations) for number in confirmed] == [4, 4, 4]
+    assert sorted(len(store.record(number).confirmations) for number in confirmed) == [1, 4, 4]  # two are enough
     assert max(len(trials) for trials in held) == 1
-    assert [run.next - run.seconds for run in simulation.runs] == [0.0] * 6 + [3.0] * 3  # when they began
+    assert [run.next - run.seconds for run in simulation.runs] == [0.0] * 6  # when they began
 
 
 def _meet(job: Job, attempt: int) -> SimulatedTraining:
@@ -104,14 +104,14 @@ def _meet(job: Job, attempt: int) -> SimulatedTraining:
 
 
 def test_who_asks_for_a_confirmation_gets_all_seeds(tmp_path: Path) -> None:
-    """However they come out: the search itself gives up after the first one."""
+    """However they come out: the search itself gives up while the first one is trained."""
     settings, storage = replace(SETTINGS, target=20.0, max_trials=1, num_seeds=3), InMemoryStorage()
 
     def train(job: Job, attempt: int) -> SimulatedTraining:
         return SimulatedTraining((0.0 if job.confirms else 20.0,) * 3)
 
     (record,) = run_search(tmp_path, Simulation(train), settings, storage).records()
-    assert len(record.confirmations) == 1
+    assert len(record.confirmations) == 0
     store = run_search(tmp_path, Simulation(train), settings, storage, task=lambda c: c.confirm(0))
     assert len(store.record(0).confirmations) == 3
 

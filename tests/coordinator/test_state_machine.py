@@ -13,15 +13,16 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
-from simulated_searches import IMAGES, SETTINGS, SPACE, open_search
+from simulated_searches import SETTINGS, SPACE, open_search
 from watching import Watching
 
 from nas.arch import costs_of, lower
 from nas.coordinator.coordinator import CONFIRMED_OF_FRONT, MOST_DUPLICATES
 from nas.space import least_network, most_network
 from nas.storage.study_store import Store
-from nas.strategy.confirming import is_hopeless, worthwhile_below
-from nas.study.answer import best_record, meets_target
+from nas.strategy.beliefs import goal_of
+from nas.strategy.confirming import next_seed
+from nas.study.answer import best_record, meets_target, smallest_met
 from nas.study.front import validation_front
 from nas.study.recipe import trial_recipe
 from nas.study.records import TrialRecord
@@ -196,9 +197,7 @@ class SearchMachine(RuleBasedStateMachine):
         if sizes:
             assert best is not None
             assert (best.num_params, best.number) == min(sizes)
-            assert self.search.sampler.below == worthwhile_below(best.num_params)
         else:
-            assert self.search.sampler.below is None
             assert best is None or not (best.confirmed and meets_target(best.confirmed, self.settings))
 
     def workers_hold_what_they_have_room_for(self) -> None:
@@ -219,10 +218,12 @@ class SearchMachine(RuleBasedStateMachine):
         assert trained == s.trials_limit or self.search._duplicates >= MOST_DUPLICATES
         last = {run.job.key: run for run in self.simulation.runs if run.job.confirms}
         failed = {number for (number, _), run in last.items() if not run.is_complete}
-        for record in records:
-            if (figure := record.confirmed) and record.number not in failed:
-                hopeless = s.target is not None and is_hopeless(figure, s.target, s.num_seeds, IMAGES.num_test)
-                assert figure.num_seeds >= s.num_seeds or hopeless, f"trial {record.number} is owed seeds"
+        if (goal := goal_of(s, met.num_params if (met := smallest_met(records, s)) else None)) is not None:
+            assert next_seed(self.search.sampler.history.beliefs, goal, s.max_params, failed) is None
+        else:
+            for record in records:
+                if (figure := record.confirmed) and record.number not in failed:
+                    assert figure.num_seeds >= s.num_seeds, f"trial {record.number} is owed seeds"
         if s.target is None:
             front = validation_front([record for record in records if record.number not in failed])
             assert all(record.confirmations for record in front[-CONFIRMED_OF_FRONT:])

@@ -44,7 +44,7 @@ def study(request: pytest.FixtureRequest, tmp_path: Path) -> StudyFolder:
     journal = StorageAddress.parse(f"journal://{tmp_path}/trials.log")
     storage = journal.url if request.param == "journal" else None
     folder.create(StudyDocument(SETTINGS, Fingerprints("0" * 16, "1" * 16), storage=storage, images=IMAGES), "")
-    sampler = BudgetSampler(SPACE, SETTINGS.budget, 0, has_target=False)
+    sampler = BudgetSampler(SPACE, SETTINGS.budget, 0)
     simulation = Simulation(rising)
     with address_of(folder).coordinating("study") as opened:
         store = SearchStore(folder, distributions_of(SPACE), sampler, ParetoPruner(SPACE, 1), opened)

@@ -185,7 +185,7 @@ def test_a_figure_is_whole_at_any_moment(folder: StudyFolder, monkeypatch: pytes
 def test_a_search_keeps_the_figure_fresh_while_it_runs(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(content, "REFRESH_EVERY", 0.0)
     monkeypatch.setattr(content, "MOST_OF_TIME", 1.0)
-    monkeypatch.setattr(stopping, "MOST_RUNGS", 1)  # every trial is completed, and so seen in the figure
+    monkeypatch.setattr(stopping, "LEAST_COMPLETED", 1000)  # every trial is completed, and so seen in the figure
     shown = []
 
     def look(snapshot: Snapshot) -> None:

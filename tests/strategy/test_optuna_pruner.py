@@ -12,10 +12,8 @@ from optuna.trial import TrialState
 from nas.arch import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.space import Candidate, Space, candidate, load_space
-from nas.strategy.history import History
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, suggest_genes
-from nas.strategy.stopping import StoppingRule
 
 EPOCHS = 4
 
@@ -83,15 +81,6 @@ def test_reports_beyond_the_last_epoch_stop_nothing(space: Space) -> None:
     study = _search(space, epochs=EPOCHS + 2)
     assert {epochs for state, epochs in _ends(study) if state == TrialState.PRUNED} <= set(range(1, EPOCHS))
     assert any(state == TrialState.PRUNED for state, _ in _ends(study))
-
-
-def test_it_decides_as_the_rule_does_that_learns_the_same(space: Space, searched: optuna.Study) -> None:
-    rule, history = StoppingRule(space.genes, EPOCHS), History(space)
-    for trial in searched.trials:
-        seen = history.observe(trial)
-        assert seen is not None
-        assert rule.stops(seen) == (trial.state == TrialState.PRUNED)
-        rule.learn(seen)
 
 
 def test_a_trial_without_its_genes_is_not_stopped(space: Space, searched: optuna.Study) -> None:

@@ -75,7 +75,7 @@ def test_a_plain_study_draws_what_a_proposer_does_that_learns_the_same(space: Sp
     study.optimize(_objective(space), n_trials=STARTUP_TRIALS + 8)
     proposer = Proposer(space, Budget(2000), seed=4)
     for trial in study.trials:
-        found = proposer.propose(trial.number).candidate
+        found = proposer.propose(trial.number).draw.candidate
         assert found.genes == {name: trial.params[name] for name in space.genes}
         costs, digest = found.costs, found.digest
         proposer.learn(Observation(trial.number, found.genes, costs.num_params, digest, "completed", (), trial.value))
