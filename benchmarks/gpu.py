@@ -207,7 +207,9 @@ def fallback(task: Task, report: Report) -> None:
                 function = GraphedFunction(device, draw, [generator, dropout])
             for _ in range(WARM_UP_CALLS + 4):
                 found.append(function(torch.ones(64, device=device.torch_device)).clone())
-            torch.empty(1024, device=device.torch_device)
+            end = device.record()
+        while not end.is_done():
+            time.sleep(1e-3)
         device.empty_cache()
         drawn.append(torch.stack(found).cpu())
         report(**{"problem" if waits else "problem_of_what_can_be_captured": device.capture_problem})

@@ -47,11 +47,14 @@ class SharedDevice:
         self.bytes_each = 0  # device memory of one training, the most seen; 0 before the first epoch and on the CPU
         memory = self._device.memory()
         self._bytes_before = memory.reserved if memory else 0
+        self._device.reset_peak()
+        self._most_seeds = 0  # at once, since the peak was last reset
         self._keeps_old_memory = False  # whether the device may hold memory of trainings that are gone
 
     def add(self, training: Training) -> None:
         """Add a training; it runs from the next call of `advance` on."""
         self._trainings.append(training)
+        self._most_seeds = max(self._most_seeds, self.num_seeds)
 
     def drop(self, training: Training) -> None:
         """Stop a training for good and free its memory."""
@@ -66,6 +69,7 @@ class SharedDevice:
     def _free_cache(self) -> None:
         self._device.empty_cache()
         self._device.reset_peak()
+        self._most_seeds = self.num_seeds
         self._keeps_old_memory = False
 
     def advance(self) -> list[Report]:
@@ -129,4 +133,4 @@ class SharedDevice:
     def _measure(self) -> None:
         memory = self._device.memory()
         if memory and not self._keeps_old_memory:
-            self.bytes_each = max(self.bytes_each, (memory.peak - self._bytes_before) // self.num_seeds)
+            self.bytes_each = max(self.bytes_each, (memory.peak - self._bytes_before) // self._most_seeds)

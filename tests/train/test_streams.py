@@ -279,3 +279,16 @@ def test_the_cache_is_not_emptied_at_each_end_but_what_is_kept_stays_small() -> 
         most = max(most, device.memory().reserved)
     assert most <= 2 * BYTES
     assert device.num_emptied < 7  # trainings
+
+
+def test_a_peak_is_shared_among_those_that_made_it() -> None:
+    """Two of three are stopped before their first epoch; the third one did not take what all of them did."""
+    device = FakeDevice(memory=100 * BYTES)
+    data, shared = images_on(device), SharedDevice(device, trials_per_device=3)
+    trainings = [Training([network(s)], replace(RECIPE, epochs=1), data, [s]) for s in range(3)]
+    for training in trainings:
+        shared.add(training)
+    shared._trainings = trainings[:1]
+    while not trainings[0].is_done:
+        shared.advance()
+    assert shared.bytes_each == BYTES
