@@ -363,7 +363,9 @@ class Coordinator:
     def _aim(self) -> None:
         """Tell the sampler and the pruner how far the search has come."""
         confirming = {r.job.key[0] for r in self._unfinished() if r.job.confirms}
-        self.sampler.history.goal = goal_of(self.settings, self._met and self._met.num_params, tuple(confirming))
+        self.sampler.history.goal = goal_of(
+            self.settings, self._met.num_params if self._met else None, tuple(confirming)
+        )
 
     def _begin_confirmation(self, record: TrialRecord, count: int | None = None) -> None:
         before = self._seeds_left(record.number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,7 +146,9 @@ class Proposer:
         """Return the weight of the prior: 1 before any training, a half after `PRIOR_TRIALS`."""
         return PRIOR_TRIALS / (PRIOR_TRIALS + len(self.beliefs.trained))
 
-    def _mutants(self, rng: random.Random, parents: list[Genes], count: int, goal: Goal | None) -> Iterable[Candidate]:
+    def _mutants(
+        self, rng: random.Random, parents: Sequence[Genes], count: int, goal: Goal | None
+    ) -> Iterable[Candidate]:
         most = self._ceiling(goal)
         for at in range(count if parents else 0):
             found = candidate(self.space, self._mutate(parents[at % len(parents)], rng))
