@@ -68,6 +68,8 @@ class _Recorder(TorchDispatchMode):
         if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
             with self:  # some return a copy or what they were given, as it comes
                 return func.decompose(*args, **(kwargs or {}))
+        if func.name() == "aten::native_batch_norm" and args[1] is None and args[2] is not None:
+            raise RuntimeError("tensor does not have a device")  # seen on a GPU, where it has no gradient
         return self._device.call(func, args, kwargs or {})
 
 

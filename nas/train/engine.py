@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Literal, TypeVar
 
 import torch
@@ -170,8 +170,10 @@ class _TrainingState:
         memo = {id(generator): generator for generator in dropout}
         # The network that is evaluated and kept: the moving average, or the trained one itself.
         self._result = copy.deepcopy(self._network, memo) if recipe.averaging else self._network
-        faster = _fuse if device.uses_kernels else lambda network: network
-        self._fast_network, self._fast_result = faster(self._network), faster(self._result)
+        if device.uses_kernels:
+            self._fast_network, self._fast_result = _fuse(self._network), _fuse(self._result)
+        else:
+            self._fast_network, self._fast_result = (complete_norms(n, memo) for n in (self._network, self._result))
         self._optimizer = make_optimizer(self._network.parameters(), recipe)
         pairs = zip(self._network.state_dict().values(), self._result.state_dict().values(), strict=True)
         floats = [(current, average) for current, average in pairs if current.is_floating_point()]
@@ -238,6 +240,21 @@ def _fuse(network: nn.Module) -> nn.Module:
     """Return a faster network with the same tensors where the kernels know their type, else `network`."""
     tensor = next(network.parameters(), None)
     return fuse(network) if tensor is not None and tensor.dtype is torch.float32 else network
+
+
+def complete_norms(network: nn.Module, memo: Mapping[int, object]) -> nn.Module:
+    """Return a network with the same tensors in which every norm that has a bias has a weight too, of ones.
+
+    On a GPU torch finds no gradient for a norm with a bias and no weight (torch 2.11: "tensor does not have a device").
+    `memo` holds what else the two networks share, by id.
+    """
+    tensors = [*network.parameters(), *network.buffers()]
+    completed = copy.deepcopy(network, {**memo, **{id(tensor): tensor for tensor in tensors}})
+    for norm in completed.modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.weight is None and norm.bias is not None:
+            del norm.weight
+            norm.register_buffer("weight", torch.ones_like(norm.bias), persistent=False)
+    return completed
 
 
 _Turn = tuple[Epoch, ...] | Literal["queued", "waiting"]

@@ -100,6 +100,20 @@ def test_trainings_that_share_a_device_give_what_each_gives_alone(order: int) ->
         assert outcome(told[training], net) == train_alone(EagerDevice(), seed=seed)
 
 
+@pytest.mark.parametrize("trained", ["batch_bias", "batch_plain"])
+def test_norms_that_lack_parameters_train_on_a_gpu(trained: Any) -> None:
+    norm_act = NormAct(norm=trained)
+
+    def train(device: Device) -> Any:
+        torch.manual_seed(0)
+        net = build(Architecture(Input(1, 8, 8), 10, (Block(3, norm_act=norm_act), Pool(), Block(4, "separable"))))
+        epochs = [epoch for (epoch,) in Training([net], RECIPE, images_on(device), [3]).epochs()]
+        assert any(m.weight is None for m in net.modules() if isinstance(m, nn.BatchNorm2d))
+        return outcome(epochs, net)
+
+    assert train(FakeDevice()) == train(EagerDevice())
+
+
 def test_seeds_as_one_batch() -> None:
     results = []
     for device in (FakeDevice(), EagerDevice()):
