@@ -114,20 +114,23 @@ _OTHER_NAMES = {
 def near_misses(name: str, known: Iterable[str]) -> str:
     """'did you mean …?' for a mistyped `name`, or the list of what is known; for the end of an error text.
 
-    Of dotted names those of the same section are compared, by what follows the dot alone. Capitals and separators make
-    no difference.
+    Of dotted names those of the same section are compared, by what follows the dot alone; where there is no such
+    section, whole names are. Capitals and separators make no difference.
     """
     known = sorted(known)
-    section, _, leaf = name.rpartition(".")
-    beside = [k for k in known if k.rpartition(".")[0] == section] or known
-    plain = {_plain(k.rpartition(".")[2]): k for k in beside}
-    wanted = [_plain(other) for other in _OTHER_NAMES.get(_plain(leaf), ())]
-    close = [plain[w] for w in (_plain(leaf), *wanted) if w in plain][:1]
-    close = close or [k for p, k in plain.items() if len(_plain(leaf)) >= 3 and _plain(leaf) in p]
-    close = close or [plain[c] for c in difflib.get_close_matches(_plain(leaf), plain, n=3, cutoff=0.65)]
+    section, _, word = name.rpartition(".")
+    if beside := [k for k in known if k.rpartition(".")[0] == section]:
+        plain = {_plain(k.rpartition(".")[2]): k for k in beside}
+    else:
+        word, plain = name, {_plain(k): k for k in known}
+    typed = _plain(word)
+    wanted = [_plain(other) for other in _OTHER_NAMES.get(typed, ())]
+    close = [plain[w] for w in (typed, *wanted) if w in plain][:1]
+    close = close or [k for p, k in plain.items() if len(typed) >= 3 and typed in p]
+    close = close or [plain[c] for c in difflib.get_close_matches(typed, plain, n=3, cutoff=0.65)]
     if close:
-        return "did you mean " + " or ".join(repr(c) for c in close) + "?"
-    return "known: " + ", ".join(known)
+        return "did you mean " + " or ".join(repr(c) for c in close[:3]) + "?"
+    return "known: " + ", ".join(beside or known)
 
 
 def _plain(name: str) -> str:

@@ -26,8 +26,10 @@ def with_options(text: str) -> str:
     return re.sub(r"`([a-z_]+)`", lambda match: option_of(match[1]) if match[1] in _NAMES else match[0], text)
 
 
-def parse_count(text: str) -> int:
-    """Return the number that is written as '8000', '8,000', '8_000', '8k' or '1.5M'."""
+def parse_count(text: str | int) -> int:
+    """Return the number that is written as '8000', '8,000', '8_000', '8k' or '1.5M'. Defaults are numbers already."""
+    if isinstance(text, int):
+        return text
     match = re.fullmatch(r"(\d{1,3}(?:,\d{3})+|\d[\d_]*(?:\.\d+)?)([kKmMgG]?)", text.strip())
     if match is None:
         raise typer.BadParameter(f"{text!r} is no number of at least 1; write 8000, 8,000, 8k or 1.5M")

@@ -65,7 +65,7 @@ def test_every_problem_at_once_each_with_its_key(tmp_path: Path) -> None:
         "name: 3 is not text",
         "color: unknown key; known: block, head, norm_act, prior, recipe, stages, transition",
         "stage: unknown key; did you mean 'stages'?",
-        "stages.cuont: unknown key; did you mean 'stages.count' or 'stages.junction' or 'stages.pool'?",
+        "stages.cuont: unknown key; did you mean 'stages.count'?",
         "stages.count.low: 3 exceeds high, 2; swap them",
         "stages.blocks: the list is empty; give at least one value",
         "stages.junction: only numbers have a range; list the values instead",
