@@ -6,26 +6,25 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
-from nas.arch import recipe_digest
+from nas.coordinator.attempts import describe, next_attempt
 from nas.coordinator.confirmations import Confirmations, confirmation_seeds
 from nas.coordinator.snapshot import RunningJob, Snapshot, Watcher
 from nas.coordinator.timekeeper import Timekeeper
-from nas.errors import MachineError, StudyError
-from nas.space import Candidate, candidate
+from nas.coordinator.trials import Trials
+from nas.errors import StudyError
 from nas.storage.study_store import SearchStore
 from nas.strategy.beliefs import goal_of
 from nas.strategy.confirming import HOPELESS, Seed, leaves_room, next_seed
 from nas.strategy.observations import observation_of
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.strategy.stopping import rungs_of
-from nas.strategy.worth import LEAST_GAIN, SEED_COST
+from nas.strategy.worth import SEED_COST
 from nas.study.answer import smallest_met, target_met_text
 from nas.study.folder import StudyImages
 from nas.study.front import validation_front
 from nas.study.networks import keep_network
-from nas.study.recipe import study_epochs, training_seed, trial_recipe
+from nas.study.recipe import study_epochs
 from nas.study.records import Confirmation, TrialRecord, last_epochs_mean
 from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
@@ -36,10 +35,7 @@ from nas.workers.worker import Worker
 
 MOST_DEATHS_IN_A_ROW = 10  # of one worker, after which no training can be to blame
 CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
-MOST_DUPLICATES = 50  # in a row, after which the space counts as exhausted
-MOST_WITHOUT_GAIN = 30  # proposals in a row that promise next to nothing, after which the search ends
 REFRESH_SECONDS = 0.5
-MOST_DEATHS = 3  # of workers under one training, after which it is the training that kills them
 STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that cannot be written
 
 
@@ -66,20 +62,20 @@ class Coordinator:
         self.watchers = watchers
         self._interrupts = interrupts
         self._clock = clock
-        epochs, num_workers = study_epochs(self.space, settings), max(len(pool.workers), 1)
-        self._time = Timekeeper(settings, images, epochs, self._most_confirmed, num_workers, clock, seconds_before)
+        num_workers = max(len(pool.workers), 1)
+        self._epochs = study_epochs(self.space, settings)
+        self._time = Timekeeper(
+            settings, images, self._epochs, self._most_confirmed, num_workers, clock, seconds_before
+        )
         self._running: dict[JobKey, RunningJob] = {}
         self._again: deque[RunningJob] = deque()  # their workers died, or ran out of memory
+        self._trials = Trials(store, sampler, settings, self._say)
         self._confirmations = Confirmations(self.space, settings)
-        self._epochs = study_epochs(self.space, settings)
         self._only_confirms = False
         self._images = 0
         self._has_trained = any(r.validation_curve for r in self._records)  # some training ended an epoch
         self._sharing = 1  # most trainings that a worker had at once
         self._noted = {""}  # of workers' devices
-        self._refused = 0
-        self._duplicates = 0
-        self._without_gain = 0  # proposals in a row
         self._storage_failed: float | None = None  # when, by the clock
         store.try_again = self._wait_for_storage
         self._trials_at_start = self._finished_trials()
@@ -87,10 +83,6 @@ class Coordinator:
         for record in self._records:
             self._beliefs.learn_confirmation(record.number, tuple(c.figure for c in record.confirmations))
         self._met = smallest_met(self._records, settings)
-        # Same network and recipe, trained before: (digest, recipe digest) to the trial's number.
-        self._known = {
-            (r.digest, recipe_digest(trial_recipe(self.space, settings, r.genes))): r.number for r in self._records
-        }
 
     def run(self) -> None:
         """Search until the trials, the time or, where that is asked for, the first network that meets the target."""
@@ -193,7 +185,7 @@ class Coordinator:
             seconds_before=self._time.seconds_before,
             images=self._images,
             trials_at_start=self._trials_at_start,
-            over_budget=self._refused,
+            over_budget=self._trials.refused,
             most_on_a_device=self._sharing,
         )
 
@@ -252,9 +244,7 @@ class Coordinator:
         return self._confirmations.next_jobs(joins_seeds)
 
     def _may_start_trial(self) -> bool:
-        if self._duplicates >= MOST_DUPLICATES or self._without_gain >= MOST_WITHOUT_GAIN:
-            return False
-        if not self._time.admits_trial(self._records):
+        if self._trials.are_exhausted or not self._time.admits_trial(self._records):
             return False
         trials = self.settings.trials_limit
         training = sum(not r.job.confirms for r in self._unfinished())
@@ -267,57 +257,9 @@ class Coordinator:
         return self.settings.stop_at_first and self._met is not None
 
     def _start_trial(self) -> RunningJob | None:
-        """Ask for a trial; return None where it ended at once: over budget, or trained before."""
+        """Return the next trial; None where it ended at once."""
         self._aim()
-        goal = self.sampler.history.goal
-        number, genes = self.store.ask(goal.below, goal.confirming) if goal else self.store.ask()
-        self._judge_gain()
-        found = candidate(self.space, genes)
-        if found is None or not self.settings.budget.admits(found.costs):
-            self._refuse(number, found)
-            return None
-        recipe, digest = trial_recipe(self.space, self.settings, genes), found.digest
-        seed = training_seed(self.settings.seed, number, "trial")
-        self.store.describe(number, found, seed, self.sampler.draw_counts(genes))
-        twin = self._known.setdefault((digest, recipe_digest(recipe)), number)
-        if twin != number and self._is_duplicate_of(twin, number):
-            return None
-        self._known[digest, recipe_digest(recipe)] = number
-        self._duplicates = 0
-        return RunningJob(Job((number, None), found.architecture, recipe, seed), found.costs.num_params, [])
-
-    def _judge_gain(self) -> None:
-        """Take note of whether the search still promises something, once it has an answer."""
-        proposal = self.sampler.last_proposal
-        if self._met is None or proposal is None or math.isnan(proposal.gain) or proposal.gain >= LEAST_GAIN:
-            self._without_gain = 0
-            return
-        self._without_gain += 1
-        if self._without_gain == MOST_WITHOUT_GAIN:
-            self._say(
-                f"no gain is expected: the {MOST_WITHOUT_GAIN} last proposals each promised to save less than "
-                f"{LEAST_GAIN:.1%} of the parameters (the last one {proposal.gain:.2%}); no further trials"
-            )
-
-    def _refuse(self, number: int, found: Candidate | None) -> None:
-        """End a trial whose network is over budget, whatever has proposed it, before it is built."""
-        self._refused += 1
-        reason = "its maps shrink to nothing"
-        if found is not None:
-            self.store.describe(number, found, 0)
-            reason = "over budget: " + "; ".join(self.settings.budget.excesses(found.costs))
-        self.store.finish(number, "failed", 0.0, reason=reason)
-        self._say(f"trial {number} refused: {reason}")
-
-    def _is_duplicate_of(self, twin: int, number: int) -> bool:
-        """End trial `number` with the result of `twin`; return False where that was cut off and has none."""
-        known = self.store.record(twin)
-        if known.fate == "interrupted":
-            return False
-        value = known.validation_accuracy if known.fate == "completed" else None
-        self.store.finish(number, "duplicate", 0.0, value, reason=f"same network and recipe as trial {twin}")
-        self._duplicates += 1
-        return True
+        return self._trials.start(self._met is not None)
 
     # Confirmations
 
@@ -419,29 +361,13 @@ class Coordinator:
         return self._beliefs.chance_under_way(trial, goal, running.accuracies) < HOPELESS
 
     def _retry(self, running: RunningJob, end: Finished) -> bool:
-        """Return whether a job that has failed is trained again, since the machine may be to blame.
-
-        Raises:
-            MachineError: it is to blame: any training would fail here.
-        """
-        if end.cause == "machine":
-            raise MachineError(f"{end.reason}; nothing was counted against {_describe(running.job)}")
-        deaths = running.deaths + (end.cause == "worker")
-        # After two deaths it runs alone: it may have been another training on the device that killed the worker.
-        if deaths >= MOST_DEATHS and not self._has_trained:
-            raise MachineError(f"no training ends its first epoch on this machine: {end.reason}; set `workers` to 1")
-        again = {
-            "training": False,
-            "memory": not running.job.alone,
-            "worker": deaths < MOST_DEATHS,
-        }[end.cause]
-        if again:
-            alone = running.job.alone or end.cause == "memory" or deaths == MOST_DEATHS - 1
-            how = "again, alone" if alone else "again"
-            self._say(f"{_describe(running.job)} is trained {how}: {end.reason}")
-            job = replace(running.job, alone=alone)
-            self._again.append(replace(running, job=job, epochs=[], seconds_before=running.seconds, deaths=deaths))
-        return again
+        """Return whether a job that has failed is trained again."""
+        again = next_attempt(running, end, self._has_trained)
+        if again is not None:
+            how = "again, alone" if again.job.alone else "again"
+            self._say(f"{describe(running.job)} is trained {how}: {end.reason}")
+            self._again.append(again)
+        return again is not None
 
     def _finish_trial(self, running: RunningJob, end: Finished) -> None:
         number = running.job.key[0]
@@ -470,7 +396,3 @@ class Coordinator:
         if self._met and self._met.digest != (before and before.digest):
             goes_on = not self._only_confirms and (bool(self._unfinished()) or self._may_start_trial())
             self._say(target_met_text(self._met, s, goes_on))
-
-
-def _describe(job: Job) -> str:
-    return f"a confirmation of trial {job.key[0]}" if job.confirms else f"trial {job.key[0]}"

@@ -103,17 +103,18 @@ class Proposer:
         tried = {self.beliefs.network(trial).identity for trial in self.beliefs.trials.values()}
         pool = _Pool(self, goal, tried)
         pool.add(self._draw_fresh(rng, goal).candidate for _ in range(FRESH))
-        pool.add(self._mutants(rng, pool.parents(), MUTANTS, goal))
+        pool.add(self._mutants(rng, pool.parents(), MUTANTS))
         for _ in range(CLIMBS):
             best = [found.genes for found, _, _ in pool.best(CLIMBERS)]
-            pool.add(self._mutants(rng, best, CLIMBERS * OFFSPRING, goal))
+            pool.add(self._mutants(rng, best, CLIMBERS * OFFSPRING))
         if not pool.found:
             return Proposal(self._draw_fresh(rng, goal), math.nan, 0.0, 0.0)
         found, chance, worth = pool.best(1)[0]
         gain = pool.gain(found, chance)
-        return Proposal(Draw(found, pool.passed_over, False, repeated=pool.repeated), chance, worth, gain)
+        return Proposal(Draw(found, pool.missed, False, pool.over_budget, pool.repeated), chance, worth, gain)
 
-    def _ceiling(self, goal: Goal | None) -> int:
+    def ceiling(self, goal: Goal | None) -> int:
+        """Return the most parameters that a network may have to be of use."""
         least = least_network(self.space).costs.num_params
         below = goal.below if goal else None
         return max(least, min(self.budget.max_params, below - 1 if below is not None else self.budget.max_params))
@@ -121,7 +122,7 @@ class Proposer:
     def _draw_first(self, rng: random.Random, number: int, goal: Goal | None) -> Draw:
         ceiling = None
         if goal is not None:
-            ceiling = round(STARTUP[number % STARTUP_TRIALS] * self._ceiling(goal))
+            ceiling = round(STARTUP[number % STARTUP_TRIALS] * self.ceiling(goal))
         tried = {self.beliefs.network(trial).identity for trial in self.beliefs.trials.values()}
         repeated = 0
         while True:
@@ -135,7 +136,7 @@ class Proposer:
 
     def _draw_fresh(self, rng: random.Random, goal: Goal | None) -> Draw:
         """Return a network drawn from the space, of a size even in the logarithm."""
-        least, most = least_network(self.space).costs.num_params, self._ceiling(goal)
+        least, most = least_network(self.space).costs.num_params, self.ceiling(goal)
         ceiling = round(math.exp(rng.uniform(math.log(least), math.log(most))))
         # The prior is believed less as evidence grows (PriMO, Basu et al. 2025; piBO, Hvarfner et al. 2022).
         draw = self.draw_from_prior if rng.random() < self.belief_in_prior else random_genes
@@ -146,13 +147,10 @@ class Proposer:
         """Return the weight of the prior: 1 before any training, a half after `PRIOR_TRIALS`."""
         return PRIOR_TRIALS / (PRIOR_TRIALS + len(self.beliefs.trained))
 
-    def _mutants(
-        self, rng: random.Random, parents: Sequence[Genes], count: int, goal: Goal | None
-    ) -> Iterable[Candidate]:
-        most = self._ceiling(goal)
+    def _mutants(self, rng: random.Random, parents: Sequence[Genes], count: int) -> Iterable[Candidate]:
         for at in range(count if parents else 0):
             found = candidate(self.space, self._mutate(parents[at % len(parents)], rng))
-            if found is not None and self.budget.admits(found.costs) and found.costs.num_params <= most:
+            if found is not None:
                 yield found
 
     def _mutate(self, genes: Genes, rng: random.Random) -> dict[str, Value]:
@@ -177,7 +175,8 @@ class _Pool:
 
     def __init__(self, proposer: Proposer, goal: Goal | None, tried: set[tuple[object, ...]]) -> None:
         self.found: list[tuple[Candidate, float, float]] = []
-        self.passed_over = self.repeated = 0
+        self.missed = self.over_budget = self.repeated = 0  # networks that were passed over: see `Draw`
+        self._ceiling = proposer.ceiling(goal)
         self._beliefs, self._budget, self._goal = proposer.beliefs, proposer.budget, goal
         self._seen = set(tried)
         self._proposer = proposer
@@ -197,9 +196,14 @@ class _Pool:
         return [trained[i].genes for i in order[:PARENTS]]
 
     def add(self, candidates: Iterable[Candidate]) -> None:
-        """Take in those of `candidates` that are new."""
+        """Take in those of `candidates` that are new, and neither too large nor over the budget."""
         fresh: list[tuple[Candidate, Network]] = []
         for found in candidates:
+            is_over_budget = not self._budget.admits(found.costs)
+            self.over_budget += is_over_budget
+            if is_over_budget or found.costs.num_params > self._ceiling:
+                self.missed += 1
+                continue
             identity = self._beliefs.identity(found.digest, found.genes)
             if identity in self._seen:
                 self.repeated += 1

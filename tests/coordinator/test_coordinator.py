@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from simulated_searches import SETTINGS, rising, run_search
 from watching import Watching
 
-from nas.coordinator.coordinator import MOST_DEATHS
+from nas.coordinator.attempts import MOST_DEATHS
 from nas.coordinator.snapshot import Snapshot
 from nas.errors import MachineError
 from nas.workers.messages import Finished, Job, JobKey

@@ -29,6 +29,7 @@ from nas.coordinator.replay import replay
 from nas.coordinator.retrain import retrain
 from nas.coordinator.snapshot import Snapshot
 from nas.data.arrays import save
+from nas.data.images import LoadedImages
 from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.errors import DataError, StudyError
@@ -294,7 +295,7 @@ def _images(root: Path, kind: str) -> Path:
     digits = load_dataset("digits")
     train, test = (part.subset(torch.arange(200)) for part in (digits.train, digits.test))
     if kind == "file":
-        save(root / "digits.npz", train, test, digits.classes)
+        save(root / "digits.npz", LoadedImages(train, test, digits.classes))
         return root / "digits.npz"
     from PIL import Image
 

@@ -17,7 +17,7 @@ from simulated_searches import SETTINGS, SPACE, open_search
 from watching import Watching
 
 from nas.arch import costs_of, lower
-from nas.coordinator.coordinator import CONFIRMED_OF_FRONT, MOST_DUPLICATES
+from nas.coordinator.coordinator import CONFIRMED_OF_FRONT
 from nas.space import least_network, most_network
 from nas.storage.study_store import Store
 from nas.strategy.beliefs import goal_of
@@ -215,7 +215,7 @@ class SearchMachine(RuleBasedStateMachine):
         records, s = self.store.records(), self.settings
         assert not {record.fate for record in records} & {"running", "interrupted"}
         trained = sum(record.fate in TRAINED for record in records)
-        assert trained == s.trials_limit or self.search._duplicates >= MOST_DUPLICATES
+        assert trained == s.trials_limit or self.search._trials.are_exhausted
         last = {run.job.key: run for run in self.simulation.runs if run.job.confirms}
         failed = {number for (number, _), run in last.items() if not run.is_complete}
         if (goal := goal_of(s, met.num_params if (met := smallest_met(records, s)) else None)) is not None:

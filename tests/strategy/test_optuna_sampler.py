@@ -97,13 +97,13 @@ def test_a_sampler_goes_on_after_it_was_pickled_or_made_anew(space: Space) -> No
 def test_several_threads_learn_each_trial_once(space: Space) -> None:
     sampler = BudgetSampler(space, Budget(500))
     learned: list[int] = []
-    learn = sampler.proposer.learn
+    learn = sampler.history.beliefs.learn
 
     def note(seen: Observation) -> None:
         learned.extend([seen.number] * (seen.fate == "completed"))
         learn(seen)
 
-    sampler.proposer.learn = note  # type: ignore[method-assign]
+    sampler.history.beliefs.learn = note  # type: ignore[method-assign]
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.optimize(_objective(space), n_trials=30, n_jobs=3)
     assert len(learned) == len(set(learned)) >= 27
