@@ -74,7 +74,6 @@ class Coordinator:
         self._epochs = study_epochs(self.space, settings)
         self._only_confirms = False
         self._images = 0
-        self._has_trained = any(r.validation_curve for r in self._records)  # some training ended an epoch
         self._sharing = 1  # most trainings that a worker had at once
         self._noted = {""}  # of workers' devices
         self._refused = 0
@@ -147,7 +146,7 @@ class Coordinator:
             self._handle(worker, event)
             if worker.deaths >= MOST_DEATHS_IN_A_ROW:
                 assert isinstance(event.what, Finished)
-                raise StudyError(
+                raise MachineError(
                     f"a worker has died {worker.deaths} times and trained nothing in between, the last time of this: "
                     f"{event.what.reason}; see what `nas doctor` says of this machine, and resume with the same command"
                 )
@@ -386,7 +385,6 @@ class Coordinator:
         number, seed = event.key
         if isinstance(event.what, Epoch):
             running.epochs.append(event.what)
-            self._has_trained = True
             self._images += event.what.images
             if seed is None and self.store.report(number, event.what.number, event.what.accuracy):
                 worker.stop(event.key)
@@ -427,15 +425,13 @@ class Coordinator:
         if end.cause == "machine":
             raise MachineError(f"{end.reason}; nothing was counted against {_describe(running.job)}")
         deaths = running.deaths + (end.cause == "worker")
-        # After two deaths it runs alone: it may have been another training on the device that killed the worker.
-        if deaths >= MOST_DEATHS and not self._has_trained:
-            raise MachineError(f"no training ends its first epoch on this machine: {end.reason}; set `workers` to 1")
         again = {
             "training": False,
             "memory": not running.job.alone,
             "worker": deaths < MOST_DEATHS,
         }[end.cause]
         if again:
+            # After two deaths it runs alone: it may have been another training on the device that killed the worker.
             alone = running.job.alone or end.cause == "memory" or deaths == MOST_DEATHS - 1
             how = "again, alone" if alone else "again"
             self._say(f"{_describe(running.job)} is trained {how}: {end.reason}")
