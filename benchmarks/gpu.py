@@ -277,7 +277,7 @@ def agreement(task: Task, report: Report) -> None:
     from nas.train.device_sharing import SharedDevice
     from nas.train.engine import Training
 
-    count, images, epochs = (4, None, 3) if task.quick else (15, 20_000, 6)
+    count, images, epochs = (3, None, 3) if task.quick else (15, 20_000, 6)
     cases = {"plain": (task.architecture, replace(task.recipe, epochs=epochs))}
     if not task.quick:
         widths = ((8, 16), (24, 24), (32, 32))
@@ -301,7 +301,8 @@ def agreement(task: Task, report: Report) -> None:
     report(device_seconds=round(time.perf_counter() - started, 1))
     load_kernels()  # compiled once, before all processes want them at once
     started, name_of_dataset = time.perf_counter(), task.dataset.name
-    with ProcessPoolExecutor(min(available_cores(), len(jobs)), mp_context=get_context("spawn")) as pool:
+    processes = 1 if task.quick else min(available_cores(), len(jobs))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(train_on_cpu, name_of_dataset, images, *cases[name], seed) for name, seed in jobs]
         for (name, _), future in zip(jobs, futures, strict=True):
             found[name]["cpu"].append(future.result())

@@ -120,10 +120,12 @@ def test_a_resume_refuses_other_images(study: Study) -> None:
 def test_what_cannot_be_searched_for_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"`max_params` is missing; for example: nas.search\(max_params=8000"):
         nas.search(target=99.4, studies=tmp_path)
-    with pytest.raises(UsageError, match="`dataset` has 3 parts where 2 belong"):
+    with pytest.raises(UsageError, match="`dataset` has 4 parts where 2 or 3 belong"):
+        nas.search(**QUICK, dataset=(1, 2, 3, 4), studies=tmp_path)
+    with pytest.raises(DataError, match=r"training part is int; give \(images, labels\)"):
         nas.search(**QUICK, dataset=(1, 2, 3), studies=tmp_path)
-    with pytest.raises(DataError, match=r"images are float32 \(4, 8, 8\) and must be uint8"):
-        nas.search(**QUICK, dataset=((torch.zeros(4, 8, 8), [0, 1, 0, 1]),) * 2, studies=tmp_path)
+    with pytest.raises(DataError, match=r"images are float32 \(4, 64\) and must be \(N, H, W\)"):
+        nas.search(**QUICK, dataset=((torch.zeros(4, 64), [0, 1, 0, 1]),) * 2, studies=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -11,13 +11,8 @@ from nas.workers.messages import Finished, Job
 MOST_DEATHS = 3  # of workers under one training, after which it is the training that kills them
 
 
-def next_attempt(running: RunningJob, end: Finished, has_trained: bool) -> RunningJob | None:
+def next_attempt(running: RunningJob, end: Finished) -> RunningJob | None:
     """Return the job that is trained in place of one that has failed; None where the training is to blame.
-
-    Args:
-        running: the job.
-        end: how it failed.
-        has_trained: whether any training of the study has ended an epoch.
 
     Raises:
         MachineError: the machine is to blame, and any training would fail here.
@@ -25,8 +20,6 @@ def next_attempt(running: RunningJob, end: Finished, has_trained: bool) -> Runni
     if end.cause == "machine":
         raise MachineError(f"{end.reason}; nothing was counted against {describe(running.job)}")
     deaths = running.deaths + (end.cause == "worker")
-    if deaths >= MOST_DEATHS and not has_trained:
-        raise MachineError(f"no training ends its first epoch on this machine: {end.reason}; set `workers` to 1")
     again = {
         "training": False,
         "memory": not running.job.alone,

@@ -12,7 +12,7 @@ from nas.coordinator.confirmations import Confirmations, confirmation_seeds
 from nas.coordinator.snapshot import RunningJob, Snapshot, Watcher
 from nas.coordinator.timekeeper import Timekeeper
 from nas.coordinator.trials import Trials
-from nas.errors import StudyError
+from nas.errors import MachineError, StudyError
 from nas.storage.study_store import SearchStore
 from nas.strategy.beliefs import goal_of
 from nas.strategy.confirming import HOPELESS, Seed, leaves_room, next_seed
@@ -73,7 +73,6 @@ class Coordinator:
         self._confirmations = Confirmations(self.space, settings)
         self._only_confirms = False
         self._images = 0
-        self._has_trained = any(r.validation_curve for r in self._records)  # some training ended an epoch
         self._sharing = 1  # most trainings that a worker had at once
         self._noted = {""}  # of workers' devices
         self._storage_failed: float | None = None  # when, by the clock
@@ -139,7 +138,7 @@ class Coordinator:
             self._handle(worker, event)
             if worker.deaths >= MOST_DEATHS_IN_A_ROW:
                 assert isinstance(event.what, Finished)
-                raise StudyError(
+                raise MachineError(
                     f"a worker has died {worker.deaths} times and trained nothing in between, the last time of this: "
                     f"{event.what.reason}; see what `nas doctor` says of this machine, and resume with the same command"
                 )
@@ -328,7 +327,6 @@ class Coordinator:
         number, seed = event.key
         if isinstance(event.what, Epoch):
             running.epochs.append(event.what)
-            self._has_trained = True
             self._images += event.what.images
             if seed is None and self.store.report(number, event.what.number, event.what.accuracy):
                 worker.stop(event.key)
@@ -362,7 +360,7 @@ class Coordinator:
 
     def _retry(self, running: RunningJob, end: Finished) -> bool:
         """Return whether a job that has failed is trained again."""
-        again = next_attempt(running, end, self._has_trained)
+        again = next_attempt(running, end)
         if again is not None:
             how = "again, alone" if again.job.alone else "again"
             self._say(f"{describe(running.job)} is trained {how}: {end.reason}")

@@ -90,5 +90,5 @@ def test_images_from_python_too(nas: Nas) -> None:
     )
     assert study.trials["trial"].tolist() == [0, 1]
     study.export(nas.cwd / "net.py")
-    assert nas("verify", "net.py").rc == 0
+    assert nas("verify", "net.py", "--data", study.folder.path / "images.npz").rc == 0
     assert nas("search", "--name", "own", "--trials", 3, "--workers", 1).rc == 0  # the command line goes on with it

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.app.export import verify_accuracy
+from nas.app.verify import verify_accuracy
 from nas.arch import Input
 from nas.export.python_module import load_python_module
 from nas.model.python_source import module_source
@@ -65,6 +65,6 @@ def test_the_module_is_written_again_as_it_is(path: Path) -> None:
 def test_accuracy_holds(path: Path, mnist_dir: Path) -> None:
     exported = load_python_module(path)
     assert exported.claims["dataset"] == "mnist"
-    check = verify_accuracy(exported, path, mnist_dir)
+    check = verify_accuracy(exported, path, mnist_dir, None, lambda what: None)
     assert check is not None
     assert check.holds, check

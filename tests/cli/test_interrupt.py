@@ -77,7 +77,9 @@ def test_a_signal_to_the_group_leaves_a_study_that_resumes(number: signal.Signal
     study = nas.cwd / "somewhere else/cut"
     arguments = ("--dataset", "digits", "--space", "slow.toml", "--max-params", 12000, "--studies", "somewhere else")
     settings = ("--trials", TRIALS, "--seeds", 1, "--name", "cut")
+    before = signal.signal(number, signal.SIG_DFL)  # under nohup, a command would inherit that SIGHUP is ignored
     process = nas.start("search", *arguments, *settings, "--workers", 2, "--json")
+    signal.signal(number, before)
     deadline = time.monotonic() + 90
     while not query(study, "select 'epochs', count(*) from trial_intermediate_values having count(*) > 0"):
         assert process.poll() is None, process.communicate()

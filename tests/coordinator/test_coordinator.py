@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from simulated_searches import SETTINGS, rising, run_search
 from watching import Watching
 
 from nas.coordinator.attempts import MOST_DEATHS
+from nas.coordinator.coordinator import MOST_DEATHS_IN_A_ROW
 from nas.coordinator.snapshot import Snapshot
 from nas.errors import MachineError
 from nas.workers.messages import Finished, Job, JobKey
@@ -143,11 +145,17 @@ def test_a_fault_of_the_machine_ends_the_search_and_uses_up_no_trial(confirms: b
     assert fates == ["completed"] * 3
 
 
-def test_a_machine_on_which_no_training_gets_anywhere_ends_the_search(tmp_path: Path) -> None:
-    simulation = Simulation(lambda job, attempt: SimulatedTraining((), end=Finished(DIED, "worker")))
-    storage = InMemoryStorage()
-    with pytest.raises(MachineError, match=r"no training ends its first epoch on this machine: the worker"):
-        run_search(tmp_path, simulation, storage=storage)
-    assert len(simulation.runs) == MOST_DEATHS
-    store = run_search(tmp_path, Simulation(lambda *_: rising()), storage=storage)
-    assert [r.fate for r in store.records()] == ["completed"] * 3
+@pytest.mark.parametrize("breaks", [0, 1])
+def test_a_machine_that_breaks_ends_the_search_before_all_trials_have_failed(breaks: int, tmp_path: Path) -> None:
+    """From the start, and after a trial."""
+    dies = SimulatedTraining((), end=Finished(DIED, "worker"))
+    simulation = Simulation(lambda job, attempt: dies if job.key[0] >= breaks else rising())
+    storage, settings = InMemoryStorage(), replace(SETTINGS, max_trials=20)
+    with pytest.raises(
+        MachineError, match=rf"died {MOST_DEATHS_IN_A_ROW} times and trained nothing in .*{re.escape(DIED)}"
+    ):
+        run_search(tmp_path, simulation, settings, storage=storage)
+    assert len(simulation.runs) == breaks + MOST_DEATHS_IN_A_ROW
+    store = run_search(tmp_path, Simulation(lambda *_: rising()), settings, storage=storage)
+    failed = MOST_DEATHS_IN_A_ROW // MOST_DEATHS
+    assert Counter(r.fate for r in store.records()) == {"completed": 20 - failed, "failed": failed}

@@ -19,7 +19,7 @@ from watching import Watching
 
 from nas.data.load import load_dataset
 from nas.data.split import Parts, parts_of
-from nas.errors import StudyError
+from nas.errors import MachineError
 from nas.storage.study_store import SearchStore
 from nas.study.recipe import trial_recipe
 from nas.study.records import TrialRecord
@@ -166,7 +166,7 @@ def test_a_device_that_nobody_can_use_ends_the_search(tmp_path: Path, parts: Par
         broken.append(FakeDevice())
         broken[-1].sticky[1] = "CUDA error: device-side assert triggered"
     with pytest.raises(
-        StudyError, match=r"has died 10 times and trained nothing in between.*device-side assert.*doctor"
+        MachineError, match=r"has died 10 times and trained nothing in between.*device-side assert.*doctor"
     ):
         search(tmp_path, parts, broken, trials=8)
 
