@@ -29,6 +29,15 @@ def test_the_nearest_name_is_suggested_and_no_stranger(name: str, known: tuple[s
     assert near_misses(name, known) == f"did you mean {suggested!r}?"
 
 
-@pytest.mark.parametrize("name", ["", "x", "recipe.temperature", "....", "ÄÖ"])
-def test_what_resembles_nothing_gets_the_list(name: str) -> None:
-    assert near_misses(name, ("recipe.warmup", "block.width")) == "known: block.width, recipe.warmup"
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("", "block.width, recipe.warmup"),
+        ("x", "block.width, recipe.warmup"),
+        ("recipe.temperature", "recipe.warmup"),
+        ("....", "block.width, recipe.warmup"),
+        ("ÄÖ", "block.width, recipe.warmup"),
+    ],
+)
+def test_what_resembles_nothing_gets_the_list_of_its_section(name: str, known: str) -> None:
+    assert near_misses(name, ("recipe.warmup", "block.width")) == f"known: {known}"

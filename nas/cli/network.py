@@ -219,7 +219,7 @@ def verify(
     """
     from nas.terminal.waiting import show_waiting
 
-    if module.suffix in (".py", ".h"):
+    if module.suffix in (".py", ".h") and module.is_file():
         how = "as Python" if module.suffix == ".py" else "compiled"
         print(f"{module} is run {how}, in a process of its own in an empty folder, with your rights", file=sys.stderr)
     with show_waiting() as report:

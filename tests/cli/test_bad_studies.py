@@ -187,7 +187,7 @@ def test_a_report_that_cannot_be_written(study_copy: Study) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (None, r"net\.py is not there; give the path of a module that `nas export` wrote"),
+        (None, r"^error: net\.py is not there; give the path of a file that `nas export` wrote"),
         ("x = 1\n", r"net\.py does not define CLAIMS, a dict; give a module that `nas export` wrote"),
     ],
 )

@@ -229,7 +229,7 @@ def test_a_network_is_validated_unless_the_test_set_is_asked_for(network: str, n
     trained = nas("arch", "train", network, "--epochs", 1, "-o", "net.py")
     assert trained.rc == 0, trained.err
     assert re.fullmatch(
-        rf"six wide: {NETWORK_PARAMS} parameters, validation accuracy [\d.]+ % \(mean of the last 3 epochs\), "
+        rf"six wide: {NETWORK_PARAMS} parameters, validation accuracy [\d.]+ % \(mean of the last epoch\), "
         rf"best epoch [\d.]+ %, [\d,]+ images a second\nwrote net\.py; it takes images \(N, 1, 8, 8\) as float32, .*\n",
         trained.out,
     )
