@@ -68,6 +68,6 @@ def each_network_once() -> Iterator[None]:
 
     with ExitStack() as patches:
         patches.enter_context(patch("nas.space.assemble.digest_of", digest_once))
-        for module in ("nas.space.assemble", "nas.space.draw", "nas.strategy.proposing", "nas.coordinator.coordinator"):
+        for module in ("nas.space.assemble", "nas.space.draw", "nas.strategy.proposing", "nas.coordinator.trials"):
             patches.enter_context(patch(f"{module}.candidate", once))
         yield

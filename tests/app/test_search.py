@@ -14,6 +14,7 @@ from watching import Watching
 
 from nas.app import search as search_module
 from nas.app.search import Machine, Outcome, confirm, search
+from nas.arch import Recipe
 from nas.coordinator.coordinator import Snapshot
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import BudgetError, StudyError, UsageError
@@ -138,11 +139,11 @@ def test_a_loss_that_is_not_finite_fails_the_trial_and_not_the_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A recipe that blows up: the first trial's learning rate is made absurd, the others are left alone."""
-    real, calls = engine.learning_rate_at, []
+    real, recipes = engine.learning_rate_at, list[Recipe]()
 
-    def explosive(recipe: object, step: int, steps_per_epoch: int) -> float:
-        calls.append(step)
-        return 1e30 if len(calls) <= steps_per_epoch else real(recipe, step, steps_per_epoch)  # type: ignore[arg-type]
+    def explosive(recipe: Recipe, step: int, steps_per_epoch: int) -> float:
+        recipes.append(recipe)
+        return 1e30 if recipe is recipes[0] else real(recipe, step, steps_per_epoch)
 
     monkeypatch.setattr(engine, "learning_rate_at", explosive)
     outcome = _search(StudyFolder(tmp_path, "nan"), replace(SETTINGS, max_trials=4))
