@@ -13,9 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from forked_command import run_forked
 from hypothesis import HealthCheck, settings
+from optuna.trial import TrialState
 
 # How fast examples are drawn depends on what else the machine does.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -153,10 +155,26 @@ class Study:
         """Its folder."""
         return self.nas.cwd / "studies" / "small"
 
+    def add_trial(self, fate: str, state: TrialState, epochs: int) -> int:
+        """Add the network of the first completed trial again, cut off after some epochs; return the trial's number."""
+        stored = optuna.load_study(study_name="small", storage=f"sqlite:///{self.path / 'run/study.db'}")
+        like = next(trial for trial in stored.trials if trial.state == TrialState.COMPLETE)
+        stored.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                value=None if epochs == 0 else like.intermediate_values[1],
+                params=like.params,
+                distributions=like.distributions,
+                user_attrs=like.user_attrs | {"fate": fate, "train_seconds": float(epochs)},
+                intermediate_values={epoch: like.intermediate_values[epoch] for epoch in range(1, epochs + 1)},
+            )
+        )
+        return len(stored.trials) - 1
+
 
 @pytest.fixture(scope="session")
 def digits_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
-    """One small finished search, shared by all tests: look, and leave it as it is. Some of its trials were stopped."""
+    """One small finished search, shared by all tests: look, and leave it as it is."""
     folder = tmp_path_factory.mktemp("digits")
     nas = Nas(folder, folder / "home")
     arguments = ("--trials", 28, "--epochs", 3, "--seeds", 2, "--workers", 1, "--name", "small", "--json")

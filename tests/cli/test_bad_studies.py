@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-
-from nas.storage.optuna_records import fate_of
+from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from conftest import Finished, Nas, Study
@@ -113,48 +112,22 @@ def test_a_trial_that_does_not_exist(command: list[str], digits_study: Study) ->
     assert_refused(ended, 1, "study 'small' has no trial 77; nas status small lists them")
 
 
-def test_a_stopped_trial_has_no_weights_to_export(digits_study: Study) -> None:
-    stopped = trial_with("stopped", digits_study)
-    ended = digits_study.nas("export", "small", "--trial", stopped, "-o", "net.py")
+def test_a_stopped_trial_has_no_weights_to_export(study_copy: Study) -> None:
+    stopped = study_copy.add_trial("stopped", TrialState.PRUNED, epochs=1)
+    ended = study_copy.nas("export", "small", "--trial", stopped, "-o", "net.py")
     text = (
         rf"trial {stopped} \(stopped\) has no network in .*; train it again with: nas confirm small --trial {stopped}"
     )
     assert_refused(ended, 1, text)
 
 
-def trial_with(fate: str, study: Study) -> Any:
-    import optuna
-
-    stored = optuna.load_study(study_name="small", storage=f"sqlite:///{study.path / 'run/study.db'}")
-    found = [trial.number for trial in stored.trials if fate_of(trial) == fate]
-    assert found, f"the shared study has no {fate} trial; give it other settings"
-    return found[0]
-
-
 @pytest.mark.parametrize("fate", ["interrupted", "duplicate"])
 def test_a_trial_that_was_never_trained_is_not_confirmed(fate: str, study_copy: Study) -> None:
     """It has no validation accuracy, which every table of the study would want to show from then on."""
-    number = add_trial_like(trial_with("completed", study_copy), fate, study_copy)
+    number = study_copy.add_trial(fate, TrialState.FAIL, epochs=0)
     ended = study_copy.nas("confirm", "small", "--trial", number, "--seeds", 1, "--workers", 1)
     assert_refused(ended, 1, rf"trial {number} \({fate}\) was never trained")
     assert study_copy.nas("status", "small").rc == 0
-
-
-def add_trial_like(number: int, fate: str, study: Study) -> int:
-    """The same network again, cut off before its first epoch."""
-    import optuna
-
-    stored = optuna.load_study(study_name="small", storage=f"sqlite:///{study.path / 'run/study.db'}")
-    like = stored.trials[number]
-    stored.add_trial(
-        optuna.trial.create_trial(
-            state=optuna.trial.TrialState.FAIL,
-            params=like.params,
-            distributions=like.distributions,
-            user_attrs=like.user_attrs | {"fate": fate, "train_seconds": 0.0},
-        )
-    )
-    return len(stored.trials) - 1
 
 
 # Places

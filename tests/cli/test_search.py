@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 
 import pytest
 from conftest import COMMAND
+from optuna.trial import TrialState
 
 if TYPE_CHECKING:
     from conftest import Nas, Study
@@ -265,10 +266,7 @@ def test_confirming_a_trial_adds_seeds(study_copy: Study) -> None:
 
 
 def test_a_trial_that_was_stopped_can_be_confirmed_and_exported(study_copy: Study) -> None:
-    trials = study_copy.nas("report", "small")
-    assert trials.rc == 0
-    with (study_copy.path / "trials.csv").open() as file:
-        number = next(row["trial"] for row in csv.DictReader(file) if row["fate"] == "stopped")
+    number = study_copy.add_trial("stopped", TrialState.PRUNED, epochs=1)
     confirmed = study_copy.nas("confirm", "small", "--trial", number, "--seeds", 1, "--workers", 1)
     assert confirmed.rc == 0, confirmed.err
     exported = study_copy.nas("export", "small", "--trial", number, "-o", "net.py", "--json")

@@ -170,7 +170,7 @@ def test_a_signal_ends_a_search_that_waits_for_its_storage(tmp_path: Path) -> No
     assert [record.fate for record in before] == ["completed", "running"]
     again = _search(folder)
     assert not again.interrupted
-    assert again.records[0] == before[0]
+    assert replace(again.records[0], confirmations=()) == before[0]
     assert sum(fate in ("completed", "stopped") for fate in _fates(again)) == 4
     assert Store(folder).records() == again.records
 

@@ -28,7 +28,7 @@ from nas.workers.ray_connection import connect
 if TYPE_CHECKING:
     from conftest import Nas
 
-TRIALS = 40  # enough for an actor to be killed while it trains, and for some trials to be stopped
+TRIALS = 40  # enough for an actor to be killed while it trains
 
 # Ray replaces 127.0.0.1 by an address that others reach. With the first setting, made for other systems, it stays on
 # the loopback interface; the token keeps out the other users of this machine.
@@ -124,7 +124,6 @@ def test_a_killed_coordinator_and_killed_actors_lose_nothing(nas: Nas, cluster: 
     ended = nas.finish(process)
     assert ended.rc == 0, ended.err
     assert ended.json["study"] == killed.NAME  # Ray writes nothing beside it
-    assert ended.json["trials"].get("stopped", 0) > 0, "no trial was pruned"
     assert "is trained again: the actor died" in ended.err
     killed.check(nas, StorageAddress.of_file(nas.cwd / f"studies/{killed.NAME}/run/study.db"), TRIALS)
 
