@@ -73,7 +73,7 @@ class Beliefs:
         self._networks: dict[tuple[Any, ...], int] = {}
         self._epochs = epochs
         self._model = AccuracyModel(self.inputs.groups)
-        self._fitted_at = 0
+        self._fitted_on: tuple[int, ...] = ()  # trials, by number
         self._is_current = False
         self.version = 0  # of what was learned
         self._inputs_of: dict[tuple[Any, ...], list[float]] = {}
@@ -157,14 +157,21 @@ class Beliefs:
         return inputs, moments
 
     def _fit(self) -> None:
-        """Fit the hyperparameters on the first trials, as many of `FITTED_AT` as have all ended."""
+        """Fit the hyperparameters on the first trials, as many of `FITTED_AT` as have all ended.
+
+        They follow from these trials alone, whenever and however often the model was asked meanwhile.
+        """
         whole = next((n for n, trial in sorted(self.trials.items()) if trial.fate == "running"), len(self.trials))
         first = [trial for trial in self.trained if trial.number < whole]
         at = max((count for count in FITTED_AT if count <= len(first)), default=0)
-        if at > self._fitted_at:
-            self._fitted_at = at
-            inputs, moments = self._rows(first[max(0, at - FITTED_ON) : at])
-            self._model.fit(np.array(inputs), moments)
+        chosen = first[max(0, at - FITTED_ON) : at]
+        numbers = tuple(trial.number for trial in chosen)
+        if numbers != self._fitted_on:
+            self._fitted_on = numbers
+            self._model = AccuracyModel(self.inputs.groups)
+            if chosen:
+                inputs, moments = self._rows(chosen)
+                self._model.fit(np.array(inputs), moments)
 
     # Predictions
 

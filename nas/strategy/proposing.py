@@ -229,7 +229,8 @@ class _Pool:
 
     def best(self, count: int) -> list[tuple[Candidate, float, float]]:
         """Return those that are worth the most, best first; of equal ones that which was drawn first."""
-        return sorted(self.found, key=lambda entry: -entry[2])[:count]
+        # Without the last digits, which differ between machines.
+        return sorted(self.found, key=lambda entry: -float(f"{entry[2]:.6g}"))[:count]
 
     def _judge(self, networks: list[Network]) -> tuple[Array, Array]:
         sizes = np.array([float(network.num_params) for network in networks])
