@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_a_reduced_search_on_mnist(nas: Nas, mnist_dir: Path) -> None:
     environment = {"NAS_DATA_DIR": str(mnist_dir)}
     settings = ("--max-params", 3000, "--epochs", 2, "--trials", 4, "--seeds", 1, "--target", 95)
-    searched = nas("search", *settings, "--name", "reduced", "--json", env=environment, timeout=900)
+    searched = nas("search", *settings, "--name", "reduced", "--json", env=environment, timeout=3000)
     assert searched.rc == 0, searched.err
     result = searched.json
     assert result["target_confirmed"] is True
