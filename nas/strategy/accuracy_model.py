@@ -103,18 +103,20 @@ class AccuracyModel:
     def predict(self, inputs: Array, ends: Sequence[Moment]) -> tuple[Array, Array]:
         """Return means and variances of the log-odds of `ends`, moments of networks with `inputs` (ends, inputs)."""
         rows = _Rows.of(inputs, ends)
-        across = self._covariance(self._rows, rows)
-        half = solve_triangular(self._factor[0], across, lower=True)
-        return across.T @ self._alpha + CONFIRMED * rows.confirms, np.maximum(
-            self._variances(rows) - (half**2).sum(0), LEAST_NOISE
-        )
+        means, half = self._condition(rows)
+        return means, np.maximum(self._variances(rows) - (half**2).sum(0), LEAST_NOISE)
 
     def predict_jointly(self, inputs: Array, moments: Sequence[Moment]) -> tuple[Array, Array]:
         """Return the means (moments,) and the covariance (moments, moments) of the log-odds of `moments`."""
         rows = _Rows.of(inputs, moments)
+        means, half = self._condition(rows)
+        return means, self._covariance(rows, rows) - half.T @ half
+
+    def _condition(self, rows: _Rows) -> tuple[Array, Array]:
+        """Return the means of `rows`, and a root of what is subtracted from their covariance (learned, rows)."""
         across = self._covariance(self._rows, rows)
         half = solve_triangular(self._factor[0], across, lower=True)
-        return across.T @ self._alpha + CONFIRMED * rows.confirms, self._covariance(rows, rows) - half.T @ half
+        return across.T @ self._alpha + CONFIRMED * rows.confirms, half
 
     def _variances(self, rows: _Rows) -> Array:
         """Return the prior variances of `rows`, the diagonal of their covariance."""
