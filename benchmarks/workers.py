@@ -34,11 +34,12 @@ from nas.study.folder import StudyFolder
 
 NAME = "timed"
 MAX_PARAMS = 8000
+SPACE = "separable"
 
 
 def enqueue(folder: Path, trials: int) -> None:
     """Makes the same networks the first trials of a new study in `folder`."""
-    draws = draw_networks(load_space("separable", *KNOWN_DATASETS["mnist"].images), Budget(MAX_PARAMS), 0)
+    draws = draw_networks(load_space(SPACE, *KNOWN_DATASETS["mnist"].images), Budget(MAX_PARAMS), 0)
     networks: dict[str, Genes] = {
         f"network {i}": draw.candidate.genes for i, draw in enumerate(itertools.islice(draws, trials))
     }
@@ -52,7 +53,7 @@ def trials_an_hour(workers: int, trials: int, more: list[str]) -> float:
     with tempfile.TemporaryDirectory() as folder:
         enqueue(Path(folder), trials)
         command = [str(Path(sys.executable).with_name("nas")), "search", "--name", NAME, "--studies", folder]
-        command += ["--max-params", str(MAX_PARAMS), "--target", "100", "--epochs", "1"]
+        command += ["--max-params", str(MAX_PARAMS), "--space", SPACE, "--target", "100", "--epochs", "1"]
         command += ["--workers", str(workers), "--trials", str(trials), "--json", *more]
         started = time.monotonic()
         ended = subprocess.run(command, capture_output=True, text=True, check=False)

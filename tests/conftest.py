@@ -82,11 +82,15 @@ class Nas:
         return finished
 
     def start(self, *arguments: object, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
-        """Starts the command in a session of its own."""
+        """Starts the command in a session of its own.
+
+        A test may send it a signal, which may come between a file's opening and its `with`: Python then says that it
+        was not closed.
+        """
         return subprocess.Popen(
             [COMMAND, *map(str, arguments)],
             cwd=self.cwd,
-            env=self._environment | (env or {}),
+            env=self._environment | {"PYTHONWARNINGS": "error,ignore::ResourceWarning"} | (env or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -17,7 +17,8 @@ from nas.storage.study_store import SearchStore
 from nas.strategy.beliefs import goal_of
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
-from nas.study.folder import StudyFolder, StudyImages
+from nas.study.decision_log import DecisionLog
+from nas.study.folder import Fingerprints, StudyDocument, StudyFolder, StudyImages
 from nas.study.settings import StudySettings
 from nas.workers.pool import WorkerPool
 from nas.workers.simulated import SimulatedTraining, Simulation
@@ -44,7 +45,9 @@ def open_search(
     """Return the search that begins the study in `storage`, or resumes it; its trainings have `epochs`."""
     sampler = BudgetSampler(SPACE, settings.budget, settings.seed, goal_of(settings), epochs)
     folder, distributions = StudyFolder(path, "simulated"), distributions_of(SPACE)
-    store = SearchStore(folder, distributions, sampler, ParetoPruner(SPACE, epochs, history=sampler.history), storage)
+    folder.create(StudyDocument(settings, Fingerprints("", ""), images=IMAGES), SPACE.source.read_text("utf-8"))
+    pruner, note = ParetoPruner(SPACE, epochs, history=sampler.history), DecisionLog(folder.log_file).add
+    store = SearchStore(folder, distributions, sampler, pruner, storage, note, settings.target, settings.num_seeds)
     pool, interrupts, clock = WorkerPool(simulation.workers), simulation.interrupts, simulation.clock
     return Coordinator(store, sampler, settings, IMAGES, pool, [watcher], interrupts, clock, seconds_before)
 

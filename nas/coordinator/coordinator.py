@@ -391,6 +391,7 @@ class Coordinator:
         self._beliefs.learn_confirmation(number, tuple(c.figure for c in record.confirmations))
         before = self._met
         self._met = smallest_met(self._records, s)
+        self._aim()
         if self._met and self._met.digest != (before and before.digest):
             goes_on = not self._only_confirms and (bool(self._unfinished()) or self._may_start_trial())
             self._say(target_met_text(self._met, s, goes_on))

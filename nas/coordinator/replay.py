@@ -6,13 +6,13 @@ holds what the run found when it began. Nothing is trained: the accuracies are t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nas.errors import StudyError
 from nas.space import Space, candidate, load_space
-from nas.storage.address import address_of
+from nas.storage.address import Storage, address_of
 from nas.storage.enqueued_trials import was_enqueued
 from nas.storage.optuna_records import fate_of
 from nas.storage.past_trials import PastTrial, enqueue_again, past_trials, rebuild_study
@@ -20,10 +20,11 @@ from nas.storage.study_store import SearchStore, Store
 from nas.strategy.beliefs import goal_of
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
+from nas.study.answer import smallest_met
 from nas.study.decision_log import Asked, Confirmed, Ended, Reported, Run, read_log
 from nas.study.folder import StudyFolder
 from nas.study.recipe import study_epochs
-from nas.study.records import Confirmation
+from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 
 
@@ -69,8 +70,8 @@ class _DifferenceError(Exception):
         self.arguments = trial, what, was, now
 
 
-def replay(folder: StudyFolder) -> Replay:
-    """Decide the study again, up to the first difference.
+def replay(folder: StudyFolder, storage: Storage | None = None) -> Replay:
+    """Decide the study again, up to the first difference; it lies in `storage`, or where `folder` says.
 
     Raises:
         StudyError: it has no log, the log or the storage is damaged, or the images that it is for cannot be found.
@@ -83,9 +84,9 @@ def replay(folder: StudyFolder) -> Replay:
         )
     space = load_space(str(folder.space_file), images.shape, images.num_classes)
     runs = read_log(folder.log_file)
-    store = Store(folder)
-    stored, records = past_trials(store), store.records()
-    confirmations = {r.number: r.confirmations for r in records if r.confirmations}
+    store = Store(folder, storage)
+    stored = past_trials(store)
+    confirmed = [record for record in store.records() if record.confirmations]
     result = Replay()
     derived: set[int] = set()
     for index, run in enumerate(runs):
@@ -99,7 +100,7 @@ def replay(folder: StudyFolder) -> Replay:
         if run.began.trials > len(kept):
             continue  # it built on trials that are gone
         try:
-            derived |= _Again(folder, settings, space, run, kept, confirmations, result).decide()
+            derived |= _Again(folder, settings, space, run, kept, confirmed, result).decide()
         except _DifferenceError as difference:
             result.difference = Difference(*difference.arguments, run.began.versions)
             return result
@@ -118,7 +119,7 @@ class _Again:
         space: Space,
         run: Run,
         stored: list[PastTrial],
-        confirmations: Mapping[int, Sequence[Confirmation]],
+        confirmed: Sequence[TrialRecord],
         result: Replay,
     ) -> None:
         self._space = space
@@ -131,8 +132,8 @@ class _Again:
         epochs = study_epochs(space, settings)
         self._sampler = BudgetSampler(space, settings.budget, settings.seed, goal_of(self._settings), epochs)
         self._pruner = ParetoPruner(space, epochs, history=self._sampler.history)
-        self._confirmations = confirmations
-        self._confirmed: dict[int, set[int]] = {}  # seeds by trial
+        self._confirmed = {record.number: record for record in confirmed}
+        self._done: dict[int, set[int]] = {}  # seeds by trial, those that were trained so far
         for number, seed in run.began.confirmed:
             self._confirm(number, seed)
         curves = {waiting.trial: waiting.curve for waiting in run.began.waiting}
@@ -192,11 +193,19 @@ class _Again:
             self._result.draws += not enqueued
 
     def _confirm(self, number: int, seed: int) -> None:
-        """Let the sampler know the figure of a seed, as the search did."""
-        done = self._confirmed.setdefault(number, set())
-        done.add(seed)
-        figures = tuple(c.figure for c in self._confirmations.get(number, ()) if c.seed in done)
-        self._sampler.history.beliefs.learn_confirmation(number, figures)
+        """Let the sampler and the pruner know the figure of a seed, as the search did."""
+        self._done.setdefault(number, set()).add(seed)
+        known = [
+            replace(record, confirmations=tuple(c for c in record.confirmations if c.seed in self._done[record.number]))
+            for record in self._confirmed.values()
+            if record.number in self._done
+        ]
+        history = self._sampler.history
+        for record in known:
+            history.beliefs.learn_confirmation(record.number, tuple(c.figure for c in record.confirmations))
+        met = smallest_met(known, self._settings)
+        confirming = history.goal.confirming if history.goal else ()
+        history.goal = goal_of(self._settings, met.num_params if met else None, confirming)
 
     def _end(self, event: Ended) -> None:
         there = self._stored.get(event.trial)

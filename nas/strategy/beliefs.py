@@ -129,9 +129,11 @@ class Beliefs:
         return self._networks.setdefault(network.identity, len(self._networks))
 
     def _inputs(self, network: Network) -> list[float]:
-        if network.identity not in self._inputs_of:
-            self._inputs_of[network.identity] = self.inputs.of(network.genes, network.num_params)
-        return self._inputs_of[network.identity]
+        # Not by identity: one network may have several genes, and which of them was asked about first must not matter.
+        genes = tuple(network.genes[name] for name in self.space.genes)
+        if genes not in self._inputs_of:
+            self._inputs_of[genes] = self.inputs.of(network.genes, network.num_params)
+        return self._inputs_of[genes]
 
     def _learn_all(self) -> None:
         if self._is_current:

@@ -18,6 +18,7 @@ from watching import Watching
 
 from nas.arch import costs_of, lower
 from nas.coordinator.coordinator import CONFIRMED_OF_FRONT
+from nas.coordinator.replay import replay
 from nas.space import least_network, most_network
 from nas.storage.study_store import Store
 from nas.strategy.beliefs import goal_of
@@ -228,10 +229,15 @@ class SearchMachine(RuleBasedStateMachine):
             front = validation_front([record for record in records if record.number not in failed])
             assert all(record.confirmations for record in front[-CONFIRMED_OF_FRONT:])
 
+    def every_decision_is_derived_again(self) -> None:
+        replayed = replay(self.store.folder, self.storage)
+        assert replayed.difference is None, str(replayed)
+
     def teardown(self) -> None:
         if hasattr(self, "search"):
             self.go_on_to_the_end()
             self.close()
+            self.every_decision_is_derived_again()
             self.folder.cleanup()
 
 
