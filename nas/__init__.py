@@ -1,6 +1,7 @@
 """Neural architecture search under a hard parameter budget.
 
 `nas.search(max_params=8000, target=99.4)` searches, `nas.open_study(name)` opens what was found; both give a `Study`.
+`nas.studies()` lists them.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nas.api import Study, open_study, search
+    from nas.api import Study, open_study, search, studies
 
-__all__ = ["Study", "open_study", "search"]
+__all__ = ["Study", "open_study", "search", "studies"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.errors import UsageError
+from nas.errors import StudyError, UsageError
 from nas.study.folder import StudyFolder
 from nas.study.settings import RENAMED, StudySettings, with_present_names
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from nas.model.image_network import ImageNetwork
-    from nas.study.records import TrialRecord
+    from nas.study.records import ConfirmedFigure, TrialRecord
 
 
 class Study:
@@ -68,6 +70,15 @@ class Study:
 
         return trials_table(self._records())
 
+    def curves(self, trial: int | None = None) -> pd.DataFrame:
+        """How the network that answers the study was trained, or that of `trial`: a row for each epoch, in percent.
+
+        Column `part` is 'validation' for the trial and 'test' for the seeds of its confirmation.
+        """
+        from nas.study.tables import curves_table
+
+        return curves_table(self._trial(trial))
+
     def figure(self) -> go.Figure:
         """The front as an interactive figure (plotly)."""
         from nas.report.front_plotly import front_figure
@@ -85,6 +96,51 @@ class Study:
         from nas.app.export import load_network
 
         return load_network(self.folder, self._trial(trial), self._data_dir)
+
+    def predict(self, images: Any, trial: int | None = None) -> pd.DataFrame:
+        """The probability (0 to 1) that the network gives each class, a column each, for each of `images`, a row each.
+
+        Args:
+            images: uint8 (N, C, H, W), (N, H, W, C) or (N, H, W), with values 0 to 255 as those that were trained on.
+            trial: whose network is asked; by default the one that answers the study.
+
+        Raises:
+            StudyError: as for `network`.
+            DataError: the images have another type or shape than those of the study.
+        """
+        from nas.app.predict import predict
+
+        return predict(self.folder, self._trial(trial), images)
+
+    def confirm(
+        self, trial: int | None = None, seeds: int | None = None, *, workers: int | None = None, device: str = "auto"
+    ) -> ConfirmedFigure:
+        """Train that network again from scratch, with fresh seeds on the whole training set, and read the test set.
+
+        Args:
+            trial: by default the one that answers the study.
+            seeds: trainings in all; by default those of the study. What is trained already is not trained again.
+            workers: processes that train; by default one a core, or one a GPU.
+            device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+
+        Raises:
+            NasError: something is wrong with the study, its data or the machine; nothing was trained.
+            KeyboardInterrupt: it was interrupted; the same call goes on from there.
+        """
+        from nas.app.search import Machine, confirm
+        from nas.terminal.live_view import SearchView
+
+        number, settings = self._trial(trial).number, self.settings
+        with _unchanged_torch(), SearchView() as view:
+            machine = Machine(device, workers, self._data_dir)
+            settings = replace(settings, num_seeds=seeds or settings.num_seeds)
+            outcome = confirm(self.folder, settings, number, machine, [view])
+        if outcome.interrupted:
+            raise KeyboardInterrupt("what was trained is kept; the same call goes on")
+        figure = self._trial(number).confirmed
+        if figure is None:
+            raise StudyError(f"no seed of trial {number} was trained to its end")
+        return figure
 
     def export(
         self, path: str | os.PathLike[str], trial: int | None = None, *, prefix: str | None = None
@@ -143,7 +199,7 @@ def search(
     warm_start: str | Path | Sequence[str | Path] | None = None,
     name: str | None = None,
     max_trials: int | None = None,
-    max_seconds: float | None = None,
+    max_seconds: float | str | None = None,
     epochs: int | None = None,
     num_seeds: int | None = None,
     seed: int | None = None,
@@ -177,7 +233,7 @@ def search(
             'reference', for the published networks; the path of an architecture file (TOML).
         name: of the study; by default made of data, space and budget.
         max_trials: finished trials at which the search ends.
-        max_seconds: after which the search ends, counted over all its runs and with its confirmations.
+        max_seconds: after which the search ends, counted over all its runs and with its confirmations; or '30m', '2h'.
         epochs: of a training.
         num_seeds: trainings of a confirmation.
         seed: of the study.
@@ -199,8 +255,6 @@ def search(
         KeyboardInterrupt: the search was interrupted.
     """
     arguments, began = locals().copy(), time.monotonic()
-    import torch
-
     from nas.app.search import Machine
     from nas.app.search import search as run_search
     from nas.storage.address import StorageAddress
@@ -221,13 +275,8 @@ def search(
     folder, settings = resolve_settings(changes, root, name)
     machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)
     address = StorageAddress.parse(storage) if storage is not None else None
-    threads = torch.get_num_threads()
-    try:
-        # A caller's own random numbers and threads are none of the search's business.
-        with torch.random.fork_rng(devices=[]), SearchView() as view:
-            outcome = run_search(folder, settings, machine, [view], address, began)
-    finally:
-        torch.set_num_threads(threads)
+    with _unchanged_torch(), SearchView() as view:
+        outcome = run_search(folder, settings, machine, [view], address, began)
     if outcome.interrupted:
         raise KeyboardInterrupt(
             f"all that was found is kept: nas.search(name={folder.name!r}) goes on, nas.open_study({folder.name!r}) "
@@ -248,3 +297,23 @@ def open_study(
 
     folder = open_folder(Path(studies), name)
     return Study(folder, Path(data_dir) if data_dir is not None else None)
+
+
+def studies(studies: str | os.PathLike[str] = "studies") -> list[Study]:
+    """The studies in a folder, the one that has changed last at the end."""
+    from nas.app.look import study_folders
+
+    return [Study(folder) for folder in study_folders(Path(studies))]
+
+
+@contextmanager
+def _unchanged_torch() -> Iterator[None]:
+    """Leave a caller's own random numbers and threads as they are: they are none of a search's business."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)

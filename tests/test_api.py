@@ -92,6 +92,42 @@ def test_the_network_takes_images_as_they_are(study: Study, tmp_path: Path) -> N
     assert study.report().read_text().startswith("<!DOCTYPE html>")
 
 
+def test_images_are_predicted_as_the_network_takes_them(study: Study) -> None:
+    _, (images, labels) = pairs()
+    predicted = study.predict(images)
+    with torch.no_grad():
+        expected = study.network()(images).softmax(1).numpy()
+    assert list(predicted.columns) == [str(label) for label in sorted(set(labels.tolist()))]
+    assert predicted.to_numpy() == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(DataError, match="the images are float32; give uint8, 0 to 255"):
+        study.predict(images.float())
+    with pytest.raises(DataError, match=r"the images have the shape \(1, 4, 4\), and the network takes \(1, 8, 8\)"):
+        study.predict(images[..., :4, :4])
+
+
+def test_curves_and_another_confirmation(study: Study) -> None:
+    record = study.front.dropna(subset=["test_accuracy"]).iloc[-1]
+    trial = int(record["trial"])
+    before = study.curves(trial)
+    figure = study.confirm(trial, seeds=int(record["seeds"]) + 1, workers=1)
+    after = study.curves(trial)
+    assert figure.num_seeds == record["seeds"] + 1
+    more = after[~after["seed"].isin(before["seed"])]
+    assert list(more["part"].unique()) == ["test"]
+    assert list(more["epoch"]) == list(range(1, len(more) + 1))
+    ends = after[after["part"] == "test"].groupby("seed")["accuracy"].apply(lambda curve: curve.tail(3).mean())
+    assert figure.mean == pytest.approx(ends.mean())
+    assert nas.studies(study.folder.path.parent)[-1].name == study.name
+
+
+def test_a_time_may_be_written(study: Study) -> None:
+    folder = study.folder.path.parent
+    timed = nas.search(**QUICK, dataset="digits", studies=folder, name="timed", max_seconds="2m")  # type: ignore[arg-type]
+    assert timed.settings.max_seconds == 120
+    with pytest.raises(UsageError, match=r"'soon' is no duration; write seconds, or 90s, 30m, 1\.5h"):
+        nas.search(**QUICK, dataset="digits", studies=folder, name="timed", max_seconds="soon")  # type: ignore[arg-type]
+
+
 def test_a_study_is_opened_by_its_name_and_resumed(study: Study) -> None:
     folder = study.folder.path.parent
     assert nas.open_study("own", studies=folder).answer == study.answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from nas.errors import StudyError
@@ -20,6 +21,32 @@ def open_folder(studies: Path, name: str) -> StudyFolder:
     folder = StudyFolder(studies, name)
     folder.require()
     return folder
+
+
+def study_folders(studies: Path) -> list[StudyFolder]:
+    """Return the studies in a folder, by the time when they last changed, the latest last."""
+    found = [StudyFolder(studies, path.parents[1].name) for path in studies.glob("*/run/settings.json")]
+    return sorted(found, key=lambda folder: (_changed(folder), folder.name))
+
+
+def latest_folder(studies: Path) -> StudyFolder:
+    """Return the study that has changed last.
+
+    Raises:
+        StudyError: the folder holds none.
+    """
+    found = study_folders(studies)
+    if not found:
+        raise StudyError(f"no study in {studies} yet; make one with: nas search --max-params 8000 --target 99.4")
+    return found[-1]
+
+
+def _changed(folder: StudyFolder) -> float:
+    """Return when a search last wrote to the study, in seconds; 0 where that cannot be read."""
+    with contextlib.suppress(OSError):
+        files = (folder.settings_file, folder.log_file, folder.database_file)
+        return max(file.stat().st_mtime for file in files if file.exists())
+    return 0.0
 
 
 def read_records(folder: StudyFolder) -> list[TrialRecord]:

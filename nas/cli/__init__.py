@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
-from nas.cli import machine, network, space, study
+from nas.cli import look, machine, network, space, study
 from nas.cli.options import with_options
 from nas.cli.plain_output import write_plainly
 from nas.errors import NasError
@@ -24,7 +25,27 @@ app = typer.Typer(
         "No network over the budget is ever built, and no number is shown that the test set has chosen."
     ),
 )
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from nas.host import versions
+
+        print(f"nas {versions()['nas']}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Take the options that stand before a command; the text of `--help` is that of `app`."""
+
+
 study.add_to(app)
+look.add_to(app)
 app.add_typer(network.arch, name="arch")
 app.add_typer(space.app, name="space")
 network.add_to(app)

@@ -116,6 +116,15 @@ Prefix = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document to standard output, nothing else.")]
 StudyName = Annotated[str, typer.Argument(metavar="NAME", help="Name of the study.", autocompletion=complete_study)]
+LatestStudy = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[NAME]",
+        help="Name of the study.  [default: the one that has changed last]",
+        autocompletion=complete_study,
+        show_default=False,
+    ),
+]
 TrialNumber = Annotated[
     int | None, typer.Option("--trial", min=0, help="Number of the trial. Default: the one that answers the study.")
 ]

@@ -1,9 +1,7 @@
-"""`nas search` and the commands that look at a study."""
+"""The commands that train, or train again: `nas search`, `nas confirm`, `nas replay`."""
 
 from __future__ import annotations
 
-import re
-import shlex
 import sys
 import time
 from dataclasses import asdict, replace
@@ -29,23 +27,22 @@ from nas.cli.options import (
     parse_count,
     print_json,
 )
-from nas.errors import StudyError
+from nas.cli.results import command_line, open_study, print_result, suggest_next
+from nas.errors import StudyError, UsageError
+from nas.study.duration import parse_duration
 
 if TYPE_CHECKING:
-    from nas.study.folder import StudyFolder
     from nas.study.records import TrialRecord
-    from nas.study.settings import StudySettings
 
 TARGET_NOT_CONFIRMED = 3
 INTERRUPTED = 130
 
 
 def _seconds(text: str) -> float:
-    """'90', '90s', '30m', '1.5h' in seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
-    if match is None:
-        raise typer.BadParameter(f"{text!r} is no duration; write seconds, or 90s, 30m, 1.5h")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
+    try:
+        return parse_duration(text)
+    except UsageError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def search(
@@ -172,20 +169,14 @@ def search(
     with SearchView() as view:
         machine = Machine(device, workers, data_dir, trials_per_device, cluster)
         outcome = run_search(folder, settings, machine, [view], address, began)
-    _print_result(folder, settings, outcome.records, as_json)
+    print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
-        print(f"interrupted; resume with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)
+        print(f"interrupted; resume with: {command_line('search', '--name', name, studies=studies)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     _require_completed(outcome.records)
-    _suggest(name, studies, outcome.records)
+    suggest_next(name, studies, outcome.records)
     if not is_target_met(outcome.records, settings):
         raise typer.Exit(TARGET_NOT_CONFIRMED)
-
-
-def _command(*words: str, studies: Path) -> str:
-    """The line that a person types next, for the same folder of studies."""
-    elsewhere = () if studies == DEFAULT_STUDIES else ("--studies", str(studies))
-    return shlex.join(("nas", *words, *elsewhere))
 
 
 def _require_completed(records: list[TrialRecord]) -> None:
@@ -196,94 +187,6 @@ def _require_completed(records: list[TrialRecord]) -> None:
             f"all {len(failed)} trainings failed, the last because: {failed[-1].reason}; "
             "`nas search` with another --space (of lower learning rates, say) and another --name tries again"
         )
-
-
-def _suggest(name: str, studies: Path, records: list[TrialRecord]) -> None:
-    """What to type next, on standard error: how to look at the study, and to take what it has found."""
-    looks = [_command(what, name, studies=studies) for what in ("report", "dashboard")]
-    print(f"look at it with: {'  or  '.join(looks)}", file=sys.stderr)
-    if any(r.fate == "completed" for r in records):
-        print(f"take the best with: {_command('export', name, '-o', 'net.py', studies=studies)}", file=sys.stderr)
-    else:
-        print(f"go on with: {_command('search', '--name', name, studies=studies)}", file=sys.stderr)
-
-
-def _print_result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord], as_json: bool) -> None:
-    from nas.report.document import study_document
-    from nas.study.answer import best_record
-    from nas.study.front import front_records
-    from nas.study.ledger import candidates, format_duration, warm_started
-
-    result, best = study_document(folder.name, settings, records), best_record(records, settings)
-    if as_json:
-        print_json(result)
-        return
-    from nas.terminal.study_view import print_front, print_network
-
-    print_front(records, settings)
-    if best is not None:
-        print_network(folder, best)
-    trials = ", ".join(f"{count} {fate}" for fate, count in result["trials"].items())
-    spent = ", ".join(f"{fate} {format_duration(s)}" for fate, s in result["train_seconds"].items())
-    print(f"trials: {trials or 'none'}")
-    if spent:
-        print(f"training time: {spent}")
-    if records:
-        print(f"candidates: {candidates(records)}")
-    if known := warm_started(records, front_records(records), best):
-        print(f"warm start: {known}")
-    print(f"{result['test_set']}\n\n{result['answer']}")
-
-
-def status(name: StudyName, studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) -> None:
-    """Trials by fate, the front so far and the answer as it stands; also while a search runs."""
-    folder, settings, records = _open(name, studies)
-    _print_result(folder, settings, records, as_json)
-    _suggest(name, studies, records)
-
-
-def _open(name: str, studies: Path) -> tuple[StudyFolder, StudySettings, list[TrialRecord]]:
-    from nas.app.look import open_folder, read_records
-
-    folder = open_folder(studies, name)
-    return folder, folder.settings(), read_records(folder)
-
-
-def report(
-    name: StudyName,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder to write to.  [default: the study's own]")
-    ] = None,
-    studies: Studies = DEFAULT_STUDIES,
-    as_json: AsJson = False,
-) -> None:
-    """Write report.html, a page to look at offline; front.json, front.svg and front.png; every trial as trials.csv."""
-    from nas.report.files import write_report
-
-    folder, _, records = _open(name, studies)
-    paths = [str(path) for path in write_report(folder, records, output or folder.path)]
-    if as_json:
-        print_json({"written": paths})
-    else:
-        print("\n".join(f"wrote {path}" for path in paths))
-        print(
-            f"open {paths[0]} in a browser, or browse with: {_command('dashboard', name, studies=studies)}",
-            file=sys.stderr,
-        )
-
-
-def dashboard(
-    name: StudyName,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on the loopback interface.")] = 8080,
-    studies: Studies = DEFAULT_STUDIES,
-) -> None:
-    """Serve the study in optuna-dashboard, on this machine alone. Ctrl-C ends it."""
-    from nas.dashboard.server import serve
-
-    folder, _, _ = _open(name, studies)
-    serve(
-        folder, port, lambda address: print(f"the study is at {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
-    )
 
 
 def confirm(
@@ -304,16 +207,16 @@ def confirm(
     from nas.app.search import confirm as run_confirm
     from nas.terminal.live_view import SearchView
 
-    folder, settings, _ = _open(name, studies)
+    folder, settings, _ = open_study(name, studies)
     record = find_trial(folder, trial)
     settings = replace(settings, num_seeds=seeds or settings.num_seeds)
     with SearchView() as view:
         machine = Machine(device, workers, data_dir, trials_per_device, cluster)
         outcome = run_confirm(folder, settings, record.number, machine, [view])
-    _print_result(folder, settings, outcome.records, as_json)
+    print_result(folder, settings, outcome.records, as_json)
     if outcome.interrupted:
         raise typer.Exit(INTERRUPTED)
-    take = _command("export", name, "--trial", str(record.number), "-o", "net.py", studies=studies)
+    take = command_line("export", name, "--trial", str(record.number), "-o", "net.py", studies=studies)
     print(f"take it with: {take}", file=sys.stderr)
 
 
@@ -327,7 +230,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Derive every draw and every early stop of a search again, from its seed and its log; train nothing."""
-    folder, _, _ = _open(name, studies)
+    folder, _, _ = open_study(name, studies)
     if trial is None:
         from nas.coordinator.replay import replay as run_replay
 
@@ -352,5 +255,5 @@ def _print_again(text: str, result: dict[str, Any], is_same: bool, as_json: bool
 
 def add_to(app: typer.Typer) -> None:
     """Add these commands to the top level."""
-    for command in (search, status, report, dashboard, confirm, replay):
+    for command in (search, confirm, replay):
         app.command(command.__name__)(command)

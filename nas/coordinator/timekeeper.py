@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from nas.strategy.time_limit import TimePlan, plan_time
+from nas.study.duration import format_duration
 from nas.study.folder import StudyImages
-from nas.study.ledger import format_duration
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 

@@ -171,7 +171,7 @@ def _role(name: str) -> tuple[str, str] | None:
 def _images_and_labels(part: Any, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Return images of any type, channels first (N, C, H, W), and labels, int64 or str (N,)."""
     images, labels = part if isinstance(part, (tuple, list)) and len(part) == 2 else _stack(part, what)
-    images = _channels_first(_array(images, what), what)
+    images = channels_first(_array(images, what), what)
     return images, label_values(_array(labels, what) if torch.is_tensor(labels) else labels, len(images), what)
 
 
@@ -186,7 +186,12 @@ def _array(values: Any, what: str) -> np.ndarray:
         raise DataError(f"{what}: {type(values).__name__} is no array ({error}); give (images, labels)") from None
 
 
-def _channels_first(images: np.ndarray, what: str) -> np.ndarray:
+def channels_first(images: np.ndarray, what: str) -> np.ndarray:
+    """Return images (N, H, W), (N, C, H, W) or (N, H, W, C) as (N, C, H, W).
+
+    Raises:
+        DataError: they have another shape, or there are none; `what` begins the text.
+    """
     shown = f"{what}: images are {images.dtype} {images.shape}"
     if images.ndim not in (3, 4):
         side = math.isqrt(images.shape[1]) if images.ndim == 2 else 0

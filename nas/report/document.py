@@ -40,3 +40,19 @@ def study_document(name: str, settings: StudySettings, records: Sequence[TrialRe
         "test_readings": test_readings(list(records)),
         "test_set": tables.test_set_note(records),
     }
+
+
+def summary_row(name: str, settings: StudySettings, records: Sequence[TrialRecord]) -> dict[str, Any]:
+    """Return a study in one row, ready for JSON. Accuracies are in percent; None stands for what is not known yet."""
+    best = best_record(records, settings)
+    return {
+        "study": name,
+        "dataset": settings.dataset,
+        "max_params": settings.max_params,
+        "target": settings.target,
+        "target_confirmed": is_target_met(records, settings) if settings.target is not None else None,
+        "trials": sum(r.fate in ("completed", "stopped", "failed") for r in records),
+        "num_params": best.num_params if best else None,
+        "test_accuracy": round(best.confirmed.mean, 4) if best and best.confirmed else None,
+        "validation_accuracy": round(best.validation_accuracy, 4) if best else None,
+    }

@@ -30,10 +30,11 @@ from nas.report.gene_effects import MIN_TRIALS, gene_effects
 from nas.report.network_drawing import architecture_svg
 from nas.report.rank_correlation import rank_correlations
 from nas.study.answer import answer_text, best_record
+from nas.study.duration import format_duration
 from nas.study.folder import StudyDocument
 from nas.study.front import front_records
 from nas.study.landmarks import references
-from nas.study.ledger import format_duration, seconds_by_fate, warm_started
+from nas.study.ledger import seconds_by_fate, warm_started
 from nas.study.records import LAST_EPOCHS, TrialRecord, last_epochs_text
 from nas.study.tables import test_set_note, trials_table
 

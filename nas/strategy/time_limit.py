@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from nas.study.duration import format_duration
 from nas.study.folder import StudyImages
-from nas.study.ledger import format_duration
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 

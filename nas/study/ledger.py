@@ -71,11 +71,3 @@ def warm_started(
     known = sum(bool(r.origin) for r in records)
     on_front = sum(bool(r.origin) for r in front)
     return WarmStarted(known, on_front, bool(best and best.origin)) if known else None
-
-
-def format_duration(seconds: float) -> str:
-    """Return a time for people: '1h02m', '3m05s', '42s'."""
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes >= 60:
-        return f"{minutes // 60}h{minutes % 60:02d}m"
-    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

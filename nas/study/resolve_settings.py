@@ -12,6 +12,7 @@ from typing import Any
 from nas.data.known import KNOWN_DATASETS
 from nas.decode import decode, encode
 from nas.errors import UsageError
+from nas.study.duration import parse_duration
 from nas.study.folder import StudyFolder
 from nas.study.settings import StudySettings, read_settings, with_present_names
 
@@ -32,7 +33,8 @@ def resolve_settings(
 
     Raises:
         InvalidError: with every value that a study cannot hold.
-        UsageError: there is no study or file to take the budget from, and none is given; or the name is none.
+        UsageError: there is no study or file to take the budget from, and none is given; or the name is none, or a
+            time.
     """
     plain: dict[str, Any] = {}
     if file is not None:
@@ -41,6 +43,8 @@ def resolve_settings(
     elif name is not None and (folder := StudyFolder(studies, name)).exists:
         plain = encode(folder.settings())
     plain |= _with_absolute_paths(with_present_names(changes), Path())
+    if isinstance(plain.get("max_seconds"), str):
+        plain["max_seconds"] = parse_duration(plain["max_seconds"])
     if "max_params" not in plain:
         raise UsageError("`max_params` is missing; for example: nas search --max-params 8000 --target 99.4")
     settings = decode(StudySettings, plain, "this search")

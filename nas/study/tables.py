@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+from nas.study.comparison import ComparedNetwork
 from nas.study.front import front_records
 from nas.study.landmarks import Reference
 from nas.study.records import TrialRecord, test_readings
@@ -142,3 +144,55 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
             for r in records
         ]
     )
+
+
+def studies_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Several studies as a text table: `rows` of `nas.report.document.summary_row`."""
+    width = max(5, *(len(row["study"]) for row in rows))
+    data = max(8, *(len(_data_name(row)) for row in rows))
+    lines = [f"{'study':<{width}}  {'data set':<{data}}  {'budget':>10}  {'target':>6}  {'trials':>6}  answer"]
+    for row in rows:
+        target = "" if row["target"] is None else f"{row['target']:g}"
+        lines.append(
+            f"{row['study']:<{width}}  {_data_name(row):<{data}}  {row['max_params']:>10,}  {target:>6}  "
+            f"{row['trials']:>6}  {_short_answer(row)}"
+        )
+    return "\n".join(lines)
+
+
+def _data_name(row: dict[str, Any]) -> str:
+    return Path(row["dataset"]).name
+
+
+def _short_answer(row: dict[str, Any]) -> str:
+    if row["num_params"] is None:
+        return "none yet"
+    text = f"{row['num_params']:,} parameters"
+    if row["test_accuracy"] is None:
+        return f"{text}, {row['validation_accuracy']:.2f} % in validation"
+    met = {True: ", target met", False: ", target not met", None: ""}[row["target_confirmed"]]
+    return f"{text}, {row['test_accuracy']:.2f} % on the test set{met}"
+
+
+def comparison_text(rows: Sequence[ComparedNetwork]) -> str:
+    """The fronts of several studies as a text table, by size; a star marks what none of them beats."""
+    width = max(5, *(len(row.study) for row in rows)) if rows else 5
+    lines = [f"  {'parameters':>10}  {'test %':>15}  {'seeds':>5}  {'validation %':>12}  {'study':<{width}}  trial"]
+    for row in rows:
+        spread = "" if row.test_spread is None else f" ± {row.test_spread:.2f}"
+        test = "not confirmed" if row.test_accuracy is None else f"{row.test_accuracy:.2f}{spread}"
+        lines.append(
+            f"{'*' if row.is_on_common_front else ' '} {row.num_params:>10,}  {test:>15}  {row.seeds or '':>5}  "
+            f"{row.validation_accuracy:>12.2f}  {row.study:<{width}}  {row.trial:>5}"
+        )
+    return "\n".join([*lines, "* no confirmed network of these studies is both as small and as accurate"])
+
+
+def curves_table(record: TrialRecord) -> pd.DataFrame:
+    """A row for each epoch of a trial and of the seeds of its confirmation: part, seed, epoch, accuracy in percent."""
+    import pandas as pd
+
+    rows = [("validation", record.seed, epoch, a) for epoch, a in enumerate(record.validation_curve, 1)]
+    for confirmation in record.confirmations:
+        rows += [("test", confirmation.seed, epoch, a) for epoch, a in enumerate(confirmation.test_accuracy, 1)]
+    return pd.DataFrame(rows, columns=["part", "seed", "epoch", "accuracy"])

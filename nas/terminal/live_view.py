@@ -13,8 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from nas.study.duration import format_duration
 from nas.study.front import front_records
-from nas.study.ledger import fates, format_duration
+from nas.study.ledger import fates
 from nas.study.records import TrialRecord
 
 if TYPE_CHECKING:

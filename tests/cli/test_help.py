@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 # What each command's help says that it does.
 COMMANDS = {
     "search": "smallest networks that do the job, within a hard parameter budget",
+    "list": "what each was asked for",
     "status": "Trials by fate",
     "report": "trials.csv",
     "dashboard": "optuna-dashboard",
+    "compare": "fronts of several studies",
+    "predict": "likeliest classes",
     "confirm": "again from scratch with fresh seeds",
     "replay": "every draw and every early stop of a search again",
     "export": "plain Python module",

@@ -19,9 +19,9 @@ from nas.report.page import report_html
 from nas.report.page_values import short
 from nas.report.rank_correlation import rank_correlations
 from nas.study.answer import answer_text, best_record
+from nas.study.duration import format_duration
 from nas.study.folder import Fingerprints, StudyImages
 from nas.study.front import front_records
-from nas.study.ledger import format_duration
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 
