@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from nas.model.image_network import ImageNetwork
+    from nas.study.mistakes import Mistakes
     from nas.study.records import ConfirmedFigure, TrialRecord
 
 
@@ -96,6 +97,40 @@ class Study:
         from nas.app.export import load_network
 
         return load_network(self.folder, self._trial(trial), self._data_dir)
+
+    def confusion(self, trial: int | None = None) -> pd.DataFrame:
+        """How often images of each class (rows) are taken for each (columns), by that network.
+
+        They are the test images, or those held out for validation where the trial is not confirmed.
+
+        Raises:
+            StudyError: as for `network`.
+            DataError: it is not kept yet, and the images of the study are not there.
+        """
+        import pandas as pd
+
+        found = self._mistakes(trial)
+        names = list(found.class_names)
+        return pd.DataFrame(found.confusion, index=pd.Index(names, name="class"), columns=names)
+
+    def errors(self, trial: int | None = None) -> pd.DataFrame:
+        """The most confident errors of that network, a row each: image (its place in the part), class, what it is
+        taken for, and the probability (0 to 1) that the network gives to that.
+
+        Raises:
+            StudyError, DataError: as for `confusion`.
+        """
+        import pandas as pd
+
+        found = self._mistakes(trial)
+        names = found.class_names
+        rows = [(e.image, names[e.label], names[e.predicted], e.probability) for e in found.errors]
+        return pd.DataFrame(rows, columns=["image", "class", "taken_for", "probability"])
+
+    def _mistakes(self, trial: int | None) -> Mistakes:
+        from nas.app.mistakes import mistakes_of
+
+        return mistakes_of(self.folder, self._trial(trial), self._data_dir)
 
     def predict(self, images: Any, trial: int | None = None) -> pd.DataFrame:
         """The probability (0 to 1) that the network gives each class, a column each, for each of `images`, a row each.

@@ -52,7 +52,7 @@ def predict_files(folder: StudyFolder, record: TrialRecord, files: Sequence[Path
     network, kept = load_network(folder, record, None), require_network(folder, record)
     predictions = []
     for file in files:
-        image = torch.from_numpy(_read(file, kept.architecture.input)).float()
+        image = torch.from_numpy(_read(file, kept.architecture.input))
         with torch.inference_mode():
             probabilities = network(image).softmax(1)[0].tolist()
         order = sorted(zip(kept.class_names, probabilities, strict=True), key=lambda pair: -pair[1])
@@ -80,7 +80,7 @@ def predict(folder: StudyFolder, record: TrialRecord, images: Any) -> pd.DataFra
             f"{(shape.channels, shape.height, shape.width)}; make them so"
         )
     with torch.inference_mode():
-        tensor = torch.from_numpy(np.ascontiguousarray(array)).float()
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
         probabilities = run_in_batches(lambda batch: network(batch).softmax(1), tensor)
     return pd.DataFrame(probabilities.numpy(), columns=list(kept.class_names))
 

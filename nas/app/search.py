@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from nas.app.mistakes import mistakes_of
 from nas.app.old_studies import upgrade
 from nas.app.study_data import dataset_to_search, images_of, study_dataset
 from nas.app.time_spent import TimeSpent
@@ -32,8 +33,10 @@ from nas.storage.study_store import SearchStore
 from nas.strategy.beliefs import goal_of
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
+from nas.study.answer import best_record
 from nas.study.decision_log import DecisionLog
 from nas.study.folder import Fingerprints, StudyDocument, StudyFolder
+from nas.study.networks import kept_file
 from nas.study.recipe import study_epochs
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
@@ -250,7 +253,17 @@ def _coordinate(
         finally:
             for watcher in watchers:
                 watcher.end()
-    return Outcome(store.records(), interrupts.requested)
+    records = store.records()
+    if not interrupts.requested:
+        _keep_mistakes(folder, settings, records, parts)
+    return Outcome(records, interrupts.requested)
+
+
+def _keep_mistakes(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord], parts: Parts) -> None:
+    """Keep where the network that answers the study errs, for reports, which read no images."""
+    best = best_record(records, settings)
+    if best is not None and kept_file(folder, best).is_file():
+        mistakes_of(folder, best, parts=parts)
 
 
 @contextmanager

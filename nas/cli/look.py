@@ -12,6 +12,7 @@ import typer
 from nas.cli.options import (
     DEFAULT_STUDIES,
     AsJson,
+    DataDir,
     LatestStudy,
     Studies,
     StudyName,
@@ -58,6 +59,14 @@ def report(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Folder to write to.  [default: the study's own]")
     ] = None,
+    mistakes: Annotated[
+        bool,
+        typer.Option(
+            "--mistakes",
+            help="Read the study's images to show which classes the best network confuses, where that is not kept yet.",
+        ),
+    ] = False,
+    data_dir: DataDir = None,
     studies: Studies = DEFAULT_STUDIES,
     as_json: AsJson = False,
 ) -> None:
@@ -65,7 +74,13 @@ def report(
     from nas.report.files import write_report
 
     folder, _, records = open_study(name, studies)
-    paths = [str(path) for path in write_report(folder, records, output or folder.path)]
+    found = None
+    if mistakes:
+        from nas.app.look import find_trial
+        from nas.app.mistakes import mistakes_of
+
+        found = mistakes_of(folder, find_trial(folder, None), data_dir)
+    paths = [str(path) for path in write_report(folder, records, output or folder.path, found)]
     if as_json:
         print_json({"written": paths})
     else:

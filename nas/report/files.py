@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,16 +12,22 @@ from nas.report.document import study_document
 from nas.report.front_svg import front_svg
 from nas.report.page import StudyFacts, report_html
 from nas.report.png import png_of
+from nas.study.answer import best_record
 from nas.study.command import format_search_command
 from nas.study.folder import StudyFolder
 from nas.study.front import front_records
-from nas.study.networks import kept_network
+from nas.study.mistakes import Mistakes, kept_mistakes
+from nas.study.networks import kept_file, kept_network
 from nas.study.records import TrialRecord
 from nas.study.tables import trials_table
 
 
-def write_report(folder: StudyFolder, records: Sequence[TrialRecord], output: Path) -> list[Path]:
+def write_report(
+    folder: StudyFolder, records: Sequence[TrialRecord], output: Path, mistakes: Mistakes | None = None
+) -> list[Path]:
     """Write report.html, front.json, trials.csv, front.svg and front.png to `output`; return their paths.
+
+    `mistakes` are those of the network that answers the study, by default what the study keeps of them.
 
     Raises:
         StudyError: the study's folder cannot be read, or `output` cannot be written.
@@ -35,9 +42,14 @@ def write_report(folder: StudyFolder, records: Sequence[TrialRecord], output: Pa
         space_text=folder.space_file.read_text("utf-8"),
         command=format_search_command(folder.name, settings, folder.path.parent, document.storage),
     )
+    best = best_record(records, settings)
+    if mistakes is None and best is not None and best.number in networks:
+        mistakes = kept_mistakes(folder, best, hashlib.sha256(kept_file(folder, best).read_bytes()).hexdigest())
     picture = front_svg(records, settings)
     contents: dict[str, str | bytes] = {
-        "report.html": report_html(facts, records, {n: network.architecture for n, network in networks.items()}),
+        "report.html": report_html(
+            facts, records, {n: network.architecture for n, network in networks.items()}, mistakes
+        ),
         "front.json": json.dumps(study_document(folder.name, settings, records), indent=2) + "\n",
         "trials.csv": trials_table(records).to_csv(index=False),
         "front.svg": picture,

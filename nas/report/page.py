@@ -35,11 +35,14 @@ from nas.study.folder import StudyDocument
 from nas.study.front import front_records
 from nas.study.landmarks import references
 from nas.study.ledger import seconds_by_fate, warm_started
+from nas.study.mistakes import Mistakes
 from nas.study.records import LAST_EPOCHS, TrialRecord, last_epochs_text
 from nas.study.tables import test_set_note, trials_table
 
 _NARROW = 350  # pixels of a drawing that fits a phone or a card
 _MOST_GENES = 16  # rows of the table of genes
+_MOST_CLASSES = 30  # of a confusion matrix that is shown whole
+_MOST_PAIRS = 20  # of classes that are confused, where it is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,12 @@ class StudyFacts:
     command: str  # the line that runs the study again
 
 
-def report_html(facts: StudyFacts, records: Sequence[TrialRecord], architectures: Mapping[int, Architecture]) -> str:
+def report_html(
+    facts: StudyFacts,
+    records: Sequence[TrialRecord],
+    architectures: Mapping[int, Architecture],
+    mistakes: Mistakes | None = None,
+) -> str:
     """Return the page.
 
     Args:
@@ -60,6 +68,7 @@ def report_html(facts: StudyFacts, records: Sequence[TrialRecord], architectures
         records: every trial.
         architectures: those that are kept, by the number of the trial. One is drawn on the card of its trial, and in
             full where the trial answers the study.
+        mistakes: of the network that answers the study, where they are known.
     """
     settings = facts.document.settings
     front, best = front_records(records), best_record(records, settings)
@@ -84,6 +93,10 @@ def report_html(facts: StudyFacts, records: Sequence[TrialRecord], architectures
         drawings=drawings,
         broad_drawing=Markup(architecture_svg(architecture)) if architecture else None,
         layers=layer_rows(lower(architecture)) if architecture else [],
+        mistakes=mistakes,
+        images_judged=sum(map(sum, mistakes.confusion)) if mistakes else 0,
+        most_classes=_MOST_CLASSES,
+        most_pairs=_MOST_PAIRS,
         stops=page_values.early_stopping(records),
         correlations=rank_correlations(records, rungs_reached(records)),
         effects=effects[:_MOST_GENES],

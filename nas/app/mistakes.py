@@ -1,0 +1,82 @@
+"""Where the network of a trial errs: derived from the images of the study once, and kept beside the network."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from nas.app.export import load_network
+from nas.app.old_studies import upgrade
+from nas.app.study_data import study_dataset
+from nas.data.split import Parts, parts_of
+from nas.export.loaded import run_in_batches
+from nas.study.folder import StudyFolder
+from nas.study.mistakes import KEPT_ERRORS, ConfidentError, Mistakes, keep_mistakes, kept_mistakes
+from nas.study.networks import kept_file, require_network
+from nas.study.records import TrialRecord
+
+
+def mistakes_of(
+    folder: StudyFolder, record: TrialRecord, data_dir: Path | None = None, parts: Parts | None = None
+) -> Mistakes:
+    """Return where the network that stands for a trial errs; the images are read where that is not kept yet.
+
+    Args:
+        folder: the study.
+        record: the trial.
+        data_dir: where named data sets lie.
+        parts: the images of the study, where they are at hand.
+
+    Raises:
+        StudyError: the trial has no network.
+        DataError: the images of the study are not there.
+    """
+    upgrade(folder, None, data_dir)
+    require_network(folder, record)
+    made_from = hashlib.sha256(kept_file(folder, record).read_bytes()).hexdigest()
+    if kept := kept_mistakes(folder, record, made_from):
+        return kept
+    parts = parts or parts_of(study_dataset(folder, data_dir), folder.settings().seed)
+    judged_on = parts.test if record.confirmations else parts.validation
+    network = load_network(folder, record, data_dir)
+    with torch.inference_mode():
+        probabilities = run_in_batches(lambda images: network(images).softmax(1), judged_on.images)
+    confidence, predicted = probabilities.max(dim=1)
+    num_classes = len(parts.class_names)
+    pairs = torch.bincount(judged_on.labels * num_classes + predicted, minlength=num_classes**2)
+    wrong = (predicted != judged_on.labels).nonzero().flatten()
+    worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:KEPT_ERRORS]
+    mistakes = Mistakes(
+        part="test" if record.confirmations else "validation",
+        made_from=made_from,
+        class_names=parts.class_names,
+        confusion=tuple(tuple(row) for row in pairs.reshape(num_classes, num_classes).tolist()),
+        errors=tuple(
+            ConfidentError(
+                image=i,
+                label=int(judged_on.labels[i]),
+                predicted=int(predicted[i]),
+                probability=round(float(confidence[i]), 4),
+                picture=_png(judged_on.images[i]),
+            )
+            for i in worst.tolist()
+        ),
+    )
+    with contextlib.suppress(OSError):  # a study that may only be read
+        keep_mistakes(folder, record, mistakes)
+    return mistakes
+
+
+def _png(image: Tensor) -> str:
+    """Return an image, uint8 (C, H, W) in gray or colors, as a PNG in base64."""
+    pixels = image[0].numpy() if len(image) == 1 else image.permute(1, 2, 0).numpy()
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return base64.b64encode(content.getvalue()).decode("ascii")
