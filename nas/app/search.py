@@ -23,6 +23,7 @@ from nas.coordinator.warm_start import warm_start
 from nas.dashboard.content import DashboardWatcher
 from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
+from nas.data.overview import overview_of
 from nas.data.split import Parts, parts_of
 from nas.errors import NasError, StudyError, UsageError
 from nas.host import available_cores
@@ -134,6 +135,9 @@ def search(
             upgrade(folder, dataset)
         address = storage or address_of(folder)
         with address.coordinating(folder.stored_name) as opened:
+            lines = overview_of(parts).lines() if not folder.exists else []
+            for watcher, line in itertools.product(watchers, lines):
+                watcher.say(line)
             if start:
                 for watcher, line in itertools.product(watchers, start.lines()):
                     watcher.say(line)
