@@ -69,7 +69,7 @@ def complete_space(incomplete: str) -> list[str]:
 
 def complete_sampler(incomplete: str) -> list[str]:
     """Our own sampler and Optuna's, by their names here."""
-    return [name for name in ("auto", "tpe", "gp", "nsgaii", "cmaes", "random") if name.startswith(incomplete)]
+    return [name for name in ("auto", "cmaes", "gp", "nsgaii", "random", "tpe") if name.startswith(incomplete)]
 
 
 def complete_warm_start(ctx: typer.Context, incomplete: str) -> list[str]:

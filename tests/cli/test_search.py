@@ -160,9 +160,9 @@ def test_a_sampler_of_optuna_searches_within_the_budget_and_resumes(nas: Nas) ->
     other = nas("search", "--name", "by-tpe", "--sampler", "auto")
     assert other.rc == 1
     assert "sampler was 'tpe' and is 'auto'; resume it with its own, or give this search another --name" in other.err
-    unknown = nas("search", *settings, "--sampler", "tp", "--name", "other")
+    unknown = nas("search", *settings, "--sampler", "bohb", "--name", "other")
     assert unknown.rc == 2
-    assert unknown.err.endswith("error: --sampler 'tp' is not known; known: auto, cmaes, gp, nsgaii, random, tpe\n")
+    assert unknown.err.endswith("error: --sampler 'bohb' is not known; known: auto, cmaes, gp, nsgaii, random, tpe\n")
     assert not (nas.cwd / "studies/other").exists()
 
 
