@@ -238,6 +238,7 @@ def search(
     epochs: int | None = None,
     num_seeds: int | None = None,
     seed: int | None = None,
+    sampler: Any = None,
     max_macs: int | None = None,
     max_activation_bytes: int | None = None,
     image_size: int | None = None,
@@ -272,6 +273,8 @@ def search(
         epochs: of a training.
         num_seeds: trainings of a confirmation.
         seed: of the study.
+        sampler: of the networks to try: 'auto', 'tpe', 'gp', 'nsgaii', 'cmaes', 'random', or a sampler of Optuna
+            (`optuna.samplers.BaseSampler`), which a resume has to be given again.
         max_macs: most multiply-accumulates an image.
         max_activation_bytes: most bytes of activations (float32, one image).
         image_size: pixels; for folders of images.
@@ -293,6 +296,7 @@ def search(
     from nas.app.search import Machine
     from nas.app.search import search as run_search
     from nas.storage.address import StorageAddress
+    from nas.strategy.fitted_sampler import name_given
     from nas.study.resolve_settings import given_settings, resolve_settings
     from nas.terminal.live_view import SearchView
 
@@ -306,12 +310,14 @@ def search(
         from nas.app.own_images import keep_images
 
         dataset = keep_images(StudyFolder(root, name), dataset)
+    if sampler is not None and not isinstance(sampler, str):
+        arguments["sampler"] = name_given(sampler)
     changes = given_settings(arguments | {"dataset": dataset and str(dataset)} | with_present_names(renamed))
     folder, settings = resolve_settings(changes, root, name)
     machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)
     address = StorageAddress.parse(storage) if storage is not None else None
     with _unchanged_torch(), SearchView() as view:
-        outcome = run_search(folder, settings, machine, [view], address, began)
+        outcome = run_search(folder, settings, machine, [view], address, began, sampler)
     if outcome.interrupted:
         raise KeyboardInterrupt(
             f"all that was found is kept: nas.search(name={folder.name!r}) goes on, nas.open_study({folder.name!r}) "

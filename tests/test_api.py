@@ -15,9 +15,11 @@ import pandas as pd
 import plotly.graph_objects as go
 import pytest
 import torch
+from optuna.samplers import RandomSampler, TPESampler
 
 import nas
 from nas.api import Study
+from nas.coordinator.replay import replay
 from nas.data.load import load_dataset
 from nas.errors import DataError, StudyError, UsageError
 
@@ -237,3 +239,23 @@ def test_the_example_runs(tmp_path: Path) -> None:
     assert out.splitlines()[-1].endswith("is the most accurate in validation within 500.")
     assert (tmp_path / "first_steps.py").is_file()
     assert (tmp_path / "studies/first-steps/report.html").is_file()
+
+
+def test_a_sampler_of_ones_own_is_given_again_on_resume_and_taken_as_given_by_a_replay(tmp_path: Path) -> None:
+    settings = QUICK | {"dataset": "digits", "studies": tmp_path, "name": "given", "device": "cpu"}
+    study = nas.search(**settings, sampler=RandomSampler(3))
+    assert study.settings.sampler == "python:RandomSampler"
+    assert study.trials["num_params"].max() <= 1000
+    again = nas.search(**settings | {"trials": 5}, sampler=RandomSampler(4))
+    assert len(again.trials) == 5
+    with pytest.raises(UsageError, match=r"`sampler` RandomSampler was given in Python: resume it there"):
+        nas.search(name="given", studies=tmp_path, trials=6)
+    with pytest.raises(StudyError, match="sampler was 'python:RandomSampler' and is 'python:TPESampler'"):
+        nas.search(name="given", studies=tmp_path, trials=6, sampler=TPESampler())
+    with pytest.raises(UsageError, match="`sampler` 7: give one of auto, tpe"):
+        nas.search(**settings | {"name": "other"}, sampler=7)
+    result = replay(study.folder)
+    assert result.difference is None
+    assert (result.draws, result.from_python) == (0, 5)
+    assert str(result).endswith("all derived again; 5 draws of a sampler given in Python were taken as given")
+    assert [c.seed for record in study._records() for c in record.confirmations]  # confirms by our own rules

@@ -32,8 +32,9 @@ from nas.storage.address import Storage, StorageAddress, address_of
 from nas.storage.locks import HAS_LOCKS, NO_LOCKS, StorageError, locked
 from nas.storage.study_store import SearchStore
 from nas.strategy.beliefs import goal_of
+from nas.strategy.fitted_sampler import require_sampler, sampler_of
 from nas.strategy.optuna_pruner import ParetoPruner
-from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
+from nas.strategy.optuna_sampler import distributions_of
 from nas.study.answer import best_record
 from nas.study.decision_log import DecisionLog
 from nas.study.folder import Fingerprints, StudyDocument, StudyFolder
@@ -98,17 +99,20 @@ def search(
     watchers: Sequence[Watcher],
     storage: StorageAddress | None = None,
     began: float | None = None,
+    sampler: object = None,
 ) -> Outcome:
     """Run a new study, or resume the one of that name, until it ends or is interrupted (Ctrl-C, SIGTERM).
 
     Its trials are kept in `storage`: by default where it was created, and for a new one in a file of its folder.
     The time that `max_seconds` bounds is counted from `began` on, by the monotonic clock; by default from now on.
+    `sampler` is a sampler of Optuna, where the settings say that one is given.
 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
     began = time.monotonic() if began is None else began
     machine.check()
+    require_sampler(settings.sampler, sampler)
     if folder.exists and storage and storage != address_of(folder):
         raise StudyError(
             f"study {folder.name!r} keeps its trials in {address_of(folder)}, not in {storage}; leave the storage out, "
@@ -146,8 +150,8 @@ def search(
                     start.enqueue(opened, folder.stored_name)
             folder.create(document, space_text)
             spent = TimeSpent(folder.time_file, began)
-            all_watchers = [*watchers, spent]
-            return _coordinate(folder, document, space, parts, machine, all_watchers, Coordinator.run, opened, spent)
+            task, all_watchers = Coordinator.run, [*watchers, spent]
+            return _coordinate(folder, document, space, parts, machine, all_watchers, task, opened, spent, sampler)
 
 
 def confirm(
@@ -226,11 +230,12 @@ def _coordinate(
     task: Callable[[Coordinator], None],
     storage: Storage,
     spent: TimeSpent | None = None,
+    given: object = None,
 ) -> Outcome:
     settings, images = document.settings, document.images
     assert images is not None
     epochs, note = study_epochs(space, settings), DecisionLog(folder.log_file).add
-    sampler = BudgetSampler(space, settings.budget, settings.seed, goal_of(settings), epochs)
+    sampler = sampler_of(settings.sampler, space, settings.budget, settings.seed, goal_of(settings), epochs, given)
     pruner = ParetoPruner(space, epochs, history=sampler.history)
     about = settings.target, settings.num_seeds, describe_software()
     store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, *about)

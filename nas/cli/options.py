@@ -67,6 +67,11 @@ def complete_space(incomplete: str) -> list[str]:
     return [*(name for name in names if name.startswith(incomplete)), *_begun(incomplete, ".toml")]
 
 
+def complete_sampler(incomplete: str) -> list[str]:
+    """Our own sampler and Optuna's, by their names here."""
+    return [name for name in ("auto", "cmaes", "gp", "nsgaii", "random", "tpe") if name.startswith(incomplete)]
+
+
 def complete_warm_start(ctx: typer.Context, incomplete: str) -> list[str]:
     """The studies, the reference networks, and TOML files."""
     names = [*complete_study(ctx, incomplete), *(["reference"] if "reference".startswith(incomplete) else [])]

@@ -21,6 +21,7 @@ from nas.cli.options import (
     TrialNumber,
     TrialsPerDevice,
     complete_dataset,
+    complete_sampler,
     complete_space,
     complete_study,
     complete_warm_start,
@@ -129,6 +130,15 @@ def search(
         bool | None, typer.Option("--color/--gray", help="Folders only.  [default: as the images]")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the study.  [default: 0]")] = None,
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What chooses the networks to try: auto (our own), or Optuna's tpe, gp, nsgaii, cmaes or random.  "
+            "[default: auto]",
+            autocompletion=complete_sampler,
+        ),
+    ] = None,
     storage: Annotated[
         str | None,
         typer.Option(

@@ -298,7 +298,7 @@ class Coordinator:
         confirmed = sum(len(r.confirmations) for r in self._records) + sum(r.job.confirms for r in self._unfinished())
         if not leaves_room(trained, SEED_COST * confirmed):
             return False
-        worth = self.sampler.next_proposal(self.store.copy, len(self.store.copy.get_trials(deepcopy=False))).worth
+        worth = self.sampler.next_worth(self.store.copy, len(self.store.copy.get_trials(deepcopy=False)))
         return seed.chance >= 0.5 if math.isnan(worth) else seed.worth >= worth
 
     def _aim(self) -> None:

@@ -18,8 +18,9 @@ from nas.storage.optuna_records import fate_of
 from nas.storage.past_trials import PastTrial, enqueue_again, past_trials, rebuild_study
 from nas.storage.study_store import SearchStore, Store
 from nas.strategy.beliefs import goal_of
+from nas.strategy.fitted_sampler import is_given, sampler_of
 from nas.strategy.optuna_pruner import ParetoPruner
-from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
+from nas.strategy.optuna_sampler import distributions_of
 from nas.study.answer import smallest_met
 from nas.study.decision_log import Asked, Confirmed, Ended, Reported, Run, read_log
 from nas.study.folder import StudyFolder
@@ -49,6 +50,7 @@ class Replay:
     draws: int = 0
     stopping_decisions: int = 0  # at the rungs: elsewhere no trial is stopped
     given: int = 0  # trials that were enqueued, not drawn
+    from_python: int = 0  # draws of a sampler that a Python program gave, and that nobody else has
     not_logged: int = 0  # trials whose draw or end the log does not hold
     difference: Difference | None = None
 
@@ -58,6 +60,8 @@ class Replay:
         text = f"{self.draws:,} draws and {self.stopping_decisions:,} stopping decisions: all derived again"
         if self.given:
             text += f"; {self.given:,} enqueued trials were taken as given"
+        if self.from_python:
+            text += f"; {self.from_python:,} draws of a sampler given in Python were taken as given"
         if self.not_logged:
             text += f"; {self.not_logged:,} trials are not in the log, or not to their end, and were taken as given"
         return text
@@ -129,8 +133,8 @@ class _Again:
         self._waited = {w.trial for w in run.began.waiting}
         self._begun = {w.trial for w in run.began.waiting if w.curve is not None}
         self._settings = replace(settings, target=run.began.target, num_seeds=run.began.num_seeds or settings.num_seeds)
-        epochs = study_epochs(space, settings)
-        self._sampler = BudgetSampler(space, settings.budget, settings.seed, goal_of(self._settings), epochs)
+        epochs, goal = study_epochs(space, settings), goal_of(self._settings)
+        self._sampler = sampler_of(settings.sampler, space, settings.budget, settings.seed, goal, epochs)
         self._pruner = ParetoPruner(space, epochs, history=self._sampler.history)
         self._confirmed = {record.number: record for record in confirmed}
         self._done: dict[int, set[int]] = {}  # seeds by trial, those that were trained so far
@@ -172,7 +176,8 @@ class _Again:
     def _ask(self, event: Asked) -> None:
         there = self._stored.get(event.trial)
         enqueued = there is not None and was_enqueued(there)
-        if there is not None and enqueued and event.trial not in self._waited:
+        from_python = not enqueued and is_given(self._settings.sampler)
+        if there is not None and (enqueued or from_python) and event.trial not in self._waited:
             enqueue_again(self._store, there)  # while this run went on
         self._sampler.history.goal = goal_of(self._settings, event.below, event.confirming)
         number, genes = self._store.ask(event.below, event.confirming)
@@ -190,7 +195,8 @@ class _Again:
         if number not in self._begun:
             self._derived.add(number)
             self._result.given += enqueued
-            self._result.draws += not enqueued
+            self._result.from_python += from_python
+            self._result.draws += not enqueued and not from_python
 
     def _confirm(self, number: int, seed: int) -> None:
         """Let the sampler and the pruner know the figure of a seed, as the search did."""

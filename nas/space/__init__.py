@@ -2,7 +2,7 @@
 
 from nas.space.assemble import Candidate, Genes, assemble, candidate, fitting, recipe_of
 from nas.space.domains import Choice, Domain, FloatRange, IntRange, Value, domain_text
-from nas.space.draw import Draw, draw_network, draw_networks, random_genes
+from nas.space.draw import Draw, draw_network, draw_networks, fit_network, random_genes
 from nas.space.gene_prior import Prior
 from nas.space.genes_of import genes_of
 from nas.space.prior import draw_from_prior, log_prior
@@ -29,6 +29,7 @@ __all__ = [
     "draw_from_prior",
     "draw_network",
     "draw_networks",
+    "fit_network",
     "fitting",
     "genes_of",
     "least_network",

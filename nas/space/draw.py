@@ -96,6 +96,33 @@ def draw_network(
     return Draw(misfit or _from_least(space, least, proposal, budget, ceiling, rng), REDRAWS, True, over_budget)
 
 
+def fit_network(space: Space, genes: Genes, budget: Budget, rng: random.Random, ceiling: int | None = None) -> Draw:
+    """Return the network that `genes` describe or, where that is too large or none, one near it that fits.
+
+    Widths are scaled. Where that does not suffice, the least network takes over the genes one by one while it fits.
+
+    Args:
+        space: what may be drawn.
+        genes: a value within its domain for every gene.
+        budget: never exceeded.
+        rng: the order in which genes are taken over.
+        ceiling: the most parameters, those of the budget by default.
+
+    Raises:
+        BudgetError: no network of the space fits the budget.
+    """
+    least = require_reachable(space, budget)
+    ceiling = max(min(ceiling or budget.max_params, budget.max_params), least.costs.num_params)
+    proposal = ascending(space, genes)
+    found = candidate(space, proposal)
+    is_over_budget = found is not None and not budget.admits(found.costs)
+    if found is not None and (is_over_budget or found.costs.num_params > ceiling):
+        found = _resize(space, found, budget, ceiling)
+    if found is None:
+        found = _from_least(space, least, proposal, budget, ceiling, rng)
+    return Draw(found, 0, found.genes != dict(genes), int(is_over_budget))
+
+
 def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
     """Yield networks from the prior without end; one that was drawn before is drawn again, up to three times."""
     rng = random.Random(seed)

@@ -11,6 +11,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.storage.address import Storage, address_of
+from nas.storage.enqueued_trials import was_enqueued
 from nas.storage.study_store import Store
 
 PastTrial: TypeAlias = FrozenTrial
@@ -43,8 +44,11 @@ def rebuild_study(name: str, trials: Iterable[PastTrial], curves: Mapping[int, t
 
 
 def enqueue_again(store: Store, trial: PastTrial) -> None:
-    """Enqueue `trial` in the storage of `store`, as somebody did before it was trained."""
-    store.study.add_trial(_unfinished(trial, None))
+    """Enqueue `trial` in the storage of `store`, as somebody did before it was trained, or as if one had."""
+    if was_enqueued(trial):
+        store.study.add_trial(_unfinished(trial, None))
+    else:
+        store.study.enqueue_trial(dict(trial.params))
 
 
 def _unfinished(trial: PastTrial, curve: tuple[float, ...] | None) -> PastTrial:

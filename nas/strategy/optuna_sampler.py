@@ -80,7 +80,7 @@ class BudgetSampler(BaseSampler):
             ValueError: the study has several objectives, or minimizes, or is another than before.
             BudgetError: no network of the space fits the budget.
         """
-        _require_one_objective(study)
+        require_one_objective(study)
         with LEARNING:
             self.last_proposal = self.next_proposal(study, trial.number)
             self.last_draw = self.last_proposal.draw
@@ -96,6 +96,10 @@ class BudgetSampler(BaseSampler):
                 self._next = number, goal, version, self.proposer.propose(number, goal)
             return self._next[3]
 
+    def next_worth(self, study: optuna.Study, number: int) -> float:
+        """Return what the network for trial `number` promises for its cost; nan where that is not known."""
+        return self.next_proposal(study, number).worth
+
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
@@ -104,7 +108,7 @@ class BudgetSampler(BaseSampler):
         Raises:
             ValueError: the study has several objectives.
         """
-        _require_one_objective(study)
+        require_one_objective(study)
         seed = random.Random(f"{self.seed}:{trial.number}:{param_name}").randrange(2**32)
         return RandomSampler(seed).sample_independent(study, trial, param_name, param_distribution)
 
@@ -116,7 +120,12 @@ class BudgetSampler(BaseSampler):
         return {name: getattr(draw, name) for name in ("redrawn", "over_budget", "repaired", "repeated")}
 
 
-def _require_one_objective(study: optuna.Study) -> None:
+def require_one_objective(study: optuna.Study) -> None:
+    """Refuse a study of several objectives.
+
+    Raises:
+        ValueError: it has them.
+    """
     if len(study.directions) > 1:
         raise ValueError(
             f"the study has {len(study.directions)} objectives; BudgetSampler maximizes one, the accuracy in percent, "

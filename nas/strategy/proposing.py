@@ -119,6 +119,11 @@ class Proposer:
         below = goal.below if goal else None
         return max(least, min(self.budget.max_params, below - 1 if below is not None else self.budget.max_params))
 
+    def draw_ceiling(self, rng: random.Random, goal: Goal | None) -> int:
+        """Return a size that is of use, even in the logarithm."""
+        least, most = least_network(self.space).costs.num_params, self.ceiling(goal)
+        return round(math.exp(rng.uniform(math.log(least), math.log(most))))
+
     def _draw_first(self, rng: random.Random, number: int, goal: Goal | None) -> Draw:
         ceiling = None
         if goal is not None:
@@ -136,8 +141,7 @@ class Proposer:
 
     def _draw_fresh(self, rng: random.Random, goal: Goal | None) -> Draw:
         """Return a network drawn from the space, of a size even in the logarithm."""
-        least, most = least_network(self.space).costs.num_params, self.ceiling(goal)
-        ceiling = round(math.exp(rng.uniform(math.log(least), math.log(most))))
+        ceiling = self.draw_ceiling(rng, goal)
         # The prior is believed less as evidence grows (PriMO, Basu et al. 2025; piBO, Hvarfner et al. 2022).
         draw = self.draw_from_prior if rng.random() < self.belief_in_prior else random_genes
         return draw_network(self.space, self.budget, rng, lambda: draw(self.space, rng), ceiling)

@@ -24,6 +24,7 @@ def offered(nas: Nas, line: str) -> list[str]:
         ("nas sta", ["status"]),
         ("nas search --dataset cifar", ["cifar10", "cifar100"]),
         ("nas search --space tiny", ["tiny_digits"]),
+        ("nas search --sampler ", ["auto", "cmaes", "gp", "nsgaii", "random", "tpe"]),
         ("nas space sample sep", ["separable"]),
         ("nas space show separable --dataset dig", ["digits"]),
         ("nas arch train x.toml --dataset kmn", ["kmnist"]),

@@ -145,6 +145,27 @@ def test_a_search_begins_with_an_earlier_study_and_ends_at_the_first_that_meets_
     assert "warm_start was ['small'] and is ['reference']" in other.err
 
 
+def test_a_sampler_of_optuna_searches_within_the_budget_and_resumes(nas: Nas) -> None:
+    settings = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", 800, "--epochs", 2, "--seeds", 1)
+    asked = ("--sampler", "tpe", "--target", 20, "--workers", 1, "--name", "by-tpe")
+    ended = nas("search", *settings, *asked, "--trials", 8, "--json")
+    assert ended.rc == 0, ended.err
+    resumed = nas("search", "--name", "by-tpe", "--trials", 13, "--workers", 1, "--json")
+    assert resumed.rc == 0, resumed.err
+    assert finished(resumed.json) == 13
+    assert all(row["num_params"] <= 800 for row in resumed.json["front"])
+    replayed = nas("replay", "by-tpe")
+    assert replayed.rc == 0, replayed.out
+    assert re.match(r"1\d draws and \d+ stopping decisions: all derived again$", replayed.out)
+    other = nas("search", "--name", "by-tpe", "--sampler", "auto")
+    assert other.rc == 1
+    assert "sampler was 'tpe' and is 'auto'; resume it with its own, or give this search another --name" in other.err
+    unknown = nas("search", *settings, "--sampler", "bohb", "--name", "other")
+    assert unknown.rc == 2
+    assert unknown.err.endswith("error: --sampler 'bohb' is not known; known: auto, cmaes, gp, nsgaii, random, tpe\n")
+    assert not (nas.cwd / "studies/other").exists()
+
+
 def test_a_search_without_the_target_ends_with_exit_code_3(nas: Nas) -> None:
     """From nothing, and by a study file; a flag goes before the file."""
     (nas.cwd / "mine.toml").write_text(

@@ -8,6 +8,8 @@ import statistics
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nas.arch import Block, Budget, Input
 from nas.data.known import KNOWN_DATASETS
@@ -21,6 +23,7 @@ from nas.space import (
     candidate,
     draw_network,
     draw_networks,
+    fit_network,
     fitting,
     least_network,
     load_space,
@@ -217,6 +220,39 @@ def test_draws_over_the_budget_are_counted() -> None:
     assert (far_below.redrawn, far_below.repaired, far_below.over_budget) == (PATIENCE, True, 0)
     # Above the ceiling is not over the budget.
     assert draw_network(space, Budget(10**9), random.Random(0), lambda: most, 5_000).over_budget == 0
+
+
+@given(st.integers(0, 10**6), st.integers(60, 4000), st.none() | st.integers(20, 5000))
+def test_what_is_fitted_stays_as_it_is_where_it_can(seed: int, max_params: int, ceiling: int | None) -> None:
+    space, budget, rng = shipped("tiny_digits"), Budget(max_params), random.Random(seed)
+    genes = random_genes(space, rng)
+    draw = fit_network(space, genes, budget, rng, ceiling)
+    found, proposed = draw.candidate, candidate(space, genes)
+    most = max(min(ceiling or max_params, max_params), least_network(space).costs.num_params)
+    assert budget.admits(found.costs)
+    assert found.costs.num_params <= most
+    assert candidate(space, found.genes) == found
+    assert proposed is not None
+    assert draw.repaired == (proposed.costs.num_params > most)
+    assert draw.over_budget == (not budget.admits(proposed.costs))
+    assert found == proposed or draw.repaired
+    # Widths alone, where that suffices.
+    least = candidate(space, genes | {name: min(space.genes[name].values()) for name in space.width_genes})
+    if least is not None and least.costs.num_params <= most:
+        assert {n: v for n, v in found.genes.items() if n not in space.width_genes} == {
+            n: v for n, v in genes.items() if n not in space.width_genes
+        }
+
+
+def test_what_has_no_network_gives_its_genes_to_the_least(tmp_path: Path) -> None:
+    space = space_of(
+        tmp_path, "stages.count = {low = 1, high = 5}\nblock.width = {low = 4, high = 9}\nstages.pool_size = 2"
+    )
+    genes = {name: max(domain.values()) for name, domain in space.genes.items()}
+    assert candidate(space, genes) is None
+    draw = fit_network(space, genes, Budget(5_000), random.Random(0))
+    assert draw.repaired
+    assert draw.candidate.genes == genes | {"stages.count": draw.candidate.genes["stages.count"]}
 
 
 def test_foreign_genes_are_refused() -> None:

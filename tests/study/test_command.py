@@ -50,6 +50,7 @@ STUDIES = st.builds(
     space=TEXTS | TEXTS.map(lambda text: f"{text}.toml"),
     epochs=number(1, 10_000),
     seed=st.integers(0, 2**31 - 1),
+    sampler=TEXTS,
     warm_start=st.lists(TEXTS | TEXTS.map(lambda text: f"{text}.toml"), max_size=3).map(tuple),
     target=st.none() | st.floats(1, 100, exclude_min=True),  # percent; up to 1 it is taken for a share
     stop_at_first=st.booleans(),
