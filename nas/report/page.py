@@ -27,6 +27,7 @@ from nas.report.curves_plotly import curves_figure
 from nas.report.document import rungs_reached
 from nas.report.front_plotly import front_figure
 from nas.report.gene_effects import MIN_TRIALS, gene_effects
+from nas.report.genes_plotly import genes_figure
 from nas.report.network_drawing import architecture_svg
 from nas.report.rank_correlation import rank_correlations
 from nas.study.answer import answer_text, best_record
@@ -115,6 +116,7 @@ def report_html(
         plotly=Markup(get_plotlyjs()),
         trials_json=_script_json(_trials_json(records, best)),
         front_json=_script_json(front_figure(records, settings).to_json()),
+        genes_json=_script_json(genes_figure(records, effects).to_json()) if effects else "",
         curves_json=_script_json(curves_figure(records).to_json()),
     )
 

@@ -66,6 +66,54 @@
     }
   }
 
+  // Every trial in a table, made when it is first opened; a click on a heading sorts by that column.
+  const headings = [
+    ["trial", "trial"], ["fate", "fate"], ["num_params", "parameters"], ["test_accuracy", "test, %"], ["seeds", "seeds"],
+    ["validation_accuracy", "validation, %"], ["epochs", "epochs"], ["num_macs", "multiply-accumulates"],
+    ["peak_activation_bytes", "peak activations, bytes"], ["train_seconds", "seconds"],
+  ];
+  function trialsTable(table) {
+    const head = element("tr", undefined, element("thead", undefined, table));
+    const body = element("tbody", undefined, table);
+    function fill(rows) {
+      body.replaceChildren();
+      for (const row of rows) {
+        const line = element("tr", undefined, body);
+        line.dataset.trial = row[0];
+        for (const [name] of headings) {
+          const value = row[columns.indexOf(name)];
+          const cell = element("td", undefined, line);
+          if (name === "trial") {
+            const button = element("button", value, cell);
+            Object.assign(button, { type: "button", className: "link" }).dataset.trial = value;
+          } else if (value !== null) cell.textContent = name.endsWith("accuracy") ? value.toFixed(2) : shownValue(value);
+        }
+        element("td", outlines[row[0]] || "", line).className = "left";
+      }
+    }
+    for (const [name, text] of headings) {
+      const cell = element("th", undefined, head);
+      cell.scope = "col";
+      const button = element("button", text, cell);
+      Object.assign(button, { type: "button", className: "sort" });
+      button.addEventListener("click", () => {
+        const up = cell.getAttribute("aria-sort") !== "ascending";
+        for (const other of head.children) other.removeAttribute("aria-sort");
+        cell.setAttribute("aria-sort", up ? "ascending" : "descending");
+        const at = columns.indexOf(name);
+        // What has no value comes last, whichever way.
+        const order = (a, b) => (a[at] === null) - (b[at] === null) || (a[at] < b[at] ? -1 : a[at] > b[at] ? 1 : 0) * (up ? 1 : -1);
+        fill([...data].sort(order));
+      });
+    }
+    Object.assign(element("th", "network", head), { scope: "col", className: "left" });
+    fill(data);
+  }
+  document.getElementById("all-trials")?.addEventListener("toggle", (event) => {
+    const table = event.target.querySelector("table");
+    if (event.target.open && !table.children.length) trialsTable(table);
+  });
+
   // The page's colors, so that a figure follows the light or dark of its surroundings.
   function colors() {
     const style = getComputedStyle(document.documentElement);
@@ -137,5 +185,6 @@
   if (shown !== null) show(shown, false);
   draw("front-plot")
     .then(() => draw("curves-plot"))
+    .then(() => draw("genes-plot"))
     .then(() => document.documentElement.setAttribute("data-ready", String(Math.round(performance.now()))));
 })();

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from conftest import Study
 
 READY = "document.documentElement?.dataset.ready"
-SECTIONS = ["front", "network", "curves", "genes", "ledger", "test-set", "again"]
+SECTIONS = ["front", "network", "mistakes", "curves", "genes", "every-trial", "ledger", "test-set", "again"]
 RECORDS = made_up_records(1000)
 FRONT = front_records(RECORDS)
 BEST = best_record(RECORDS, SETTINGS)
@@ -110,6 +110,31 @@ def test_the_card_shows_the_best_network_then_what_is_clicked(chromium: Browser,
     hover = chromium.evaluate("document.querySelector('.hoverlayer').textContent")
     assert f"trial {place['trial']}" in hover
     assert "over 3 seeds" in hover
+    assert chromium.complaints == []
+
+
+def test_all_trials_are_sorted_by_the_heading_that_is_clicked(chromium: Browser, page: Path) -> None:
+    chromium.open(page.as_uri(), READY)
+    table = "document.querySelector('#all-trials table')"
+    chromium.evaluate("document.querySelector('#all-trials summary').click()")
+    chromium.wait(f"{table}.rows.length > 1", 5)
+    assert chromium.evaluate(f"{table}.tBodies[0].rows.length") == len(RECORDS)
+    headings = chromium.evaluate(f"[...{table}.tHead.rows[0].cells].map((cell) => cell.textContent)")
+    trials = f"[...{table}.tBodies[0].rows].map((row) => Number(row.dataset.trial))"
+    sizes = {r.number: r.num_params for r in RECORDS}
+    means = {r.number: r.confirmed.mean for r in RECORDS if r.confirmed}
+    for clicks in (1, 2):
+        for heading, values in (("parameters", sizes), ("test, %", means)):
+            at = headings.index(heading)
+            for _ in range(clicks):
+                chromium.evaluate(f"{table}.tHead.rows[0].cells[{at}].querySelector('button').click()")
+            shown = [values[n] for n in chromium.evaluate(trials)[: len(values)]]
+            assert shown == sorted(values.values(), reverse=clicks == 2)
+            sorts = chromium.evaluate(f"[...{table}.tHead.rows[0].cells].map((cell) => cell.ariaSort)")
+            assert sorts[at] == ("ascending" if clicks == 1 else "descending")
+            assert [sort for sort in sorts if sort] == [sorts[at]]
+    chromium.evaluate(f"{table}.tBodies[0].rows[0].querySelector('button').click()")
+    assert f"Trial {chromium.evaluate(trials)[0]}," in chromium.evaluate("document.getElementById('card').textContent")
     assert chromium.complaints == []
 
 
