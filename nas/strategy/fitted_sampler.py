@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import random
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -143,7 +142,7 @@ def require_sampler(name: str, given: object = None) -> None:
         given: the sampler of the Python program that searches, if it gives one.
 
     Raises:
-        UsageError: there is none of that name, its package is missing, or it was given in Python and is not now.
+        UsageError: there is none of that name, or it was given in Python and is not now.
     """
     if is_given(name):
         if given is None:
@@ -153,8 +152,6 @@ def require_sampler(name: str, given: object = None) -> None:
             )
     elif name not in (OWN, *BY_NAME):
         raise UsageError(f"`sampler` {name!r} is not known; {near_misses(name, (OWN, *BY_NAME))}")
-    elif name == "cmaes" and importlib.util.find_spec("cmaes") is None:
-        raise UsageError("`sampler` cmaes needs a package: pip install 'nas-budget[cmaes]'")
 
 
 def sampler_of(

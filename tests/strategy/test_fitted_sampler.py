@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from nas.strategy.fitted_sampler import BY_NAME, FittedSampler, name_given, requ
 from nas.strategy.optuna_sampler import BudgetSampler, suggest_genes
 
 SPACE = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
-NAMES = [name for name in BY_NAME if name != "cmaes" or find_spec("cmaes")]
+NAMES = [*BY_NAME]
 
 
 class TestConformance(BasicSamplerTestCase, SingleOnlySamplerTestCase):
@@ -168,12 +167,6 @@ def test_names_that_cannot_be_are_refused() -> None:
     require_sampler(name, TPESampler())
     with pytest.raises(UsageError, match=r"`sampler` TPESampler was given in Python: resume it there, by nas.search"):
         require_sampler(name)
-
-
-def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(UsageError, match=r"`sampler` cmaes needs a package: pip install 'nas-budget\[cmaes\]'"):
-        require_sampler("cmaes")
 
 
 def test_our_own_is_the_default() -> None:
