@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -132,7 +132,7 @@ def _example_to_plain(example: Example) -> dict[str, Any]:
     return {"what": example.what, "label": example.label, "pixels": pixels}
 
 
-def _example_from_plain(plain: Mapping[str, Any], shape: tuple[int, int, int]) -> Example:
+def _example_from_plain(plain: Any, shape: tuple[int, int, int]) -> Example:
     try:
         pixels = torch.frombuffer(bytearray(base64.b64decode(plain["pixels"])), dtype=torch.uint8)
         return Example(pixels.view(shape), int(plain["label"]), str(plain["what"]))
