@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -118,13 +118,14 @@ def kept_network(study: str) -> TrainedNetwork:
     """Return the network that answers a study of `studies/`, with the weights that lie there."""
     folder = ROOT / "studies" / study
     module = load_python_module(folder / "net.py")
-    architecture = _architecture(folder, str(module.claims["digest"]))
+    architecture = kept_architecture(folder, str(module.claims["digest"]))
     weights = {name: tensor.numpy() for name, tensor in module.net.state_dict().items()}
     names = module.class_names or tuple(map(str, range(architecture.classes)))
     return TrainedNetwork(architecture, Recipe(), weights, module.metadata.mean, module.metadata.std, names)
 
 
-def _architecture(folder: Path, digest: str) -> Architecture:
+def kept_architecture(folder: Path, digest: str) -> Architecture:
+    """Return the network of that digest among the trials of a study of `studies/`."""
     with (folder / "trials.csv").open(newline="") as file:
         row = next(row for row in csv.DictReader(file) if row["digest"] == digest)
     space = load_space(str(folder / "space.toml"), *KNOWN_DATASETS["mnist"].images)
@@ -155,7 +156,7 @@ def measure(study: str, train: ImageSet, test: ImageSet, num_images: int) -> dic
     layers = lower(network.architecture)
     found: dict[str, Any] = {
         "study": study,
-        **asdict(costs_of(layers)),
+        **costs_of(layers).counts(),
         "digest": digest_of(layers),
         "stored_bytes": quantized.num_bytes,
         "test_accuracy_in_8_bits": round(accuracy(quantized.logits, test, lambda _: None), 2),

@@ -7,7 +7,7 @@ from nas.arch.files import ArchitectureFile, architecture_from_plain, architectu
 from nas.arch.folding import Int8Layers, fold_layers, int8_arrays, merge_relu
 from nas.arch.lowering import IMAGE, Call, Layer, calls, lower
 from nas.arch.memory_plan import plan_memory
-from nas.arch.microcontroller import flash_bytes, ram_bytes
+from nas.arch.microcontroller import flash_bytes, max_work_bytes, ram_bytes
 from nas.arch.recipe import Recipe, recipe_digest
 from nas.arch.table import layer_rows, layer_table, outline, sketch
 
@@ -39,6 +39,7 @@ __all__ = [
     "layer_rows",
     "layer_table",
     "lower",
+    "max_work_bytes",
     "merge_relu",
     "outline",
     "plan_memory",

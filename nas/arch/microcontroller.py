@@ -50,6 +50,11 @@ def ram_bytes(layers: list[Layer]) -> int:
     return _aligned(plan_memory(layers).size) + 4 * layers[-1].output_shape[0] + STACK_BYTES
 
 
+def max_work_bytes(max_ram: int, classes: int) -> int:
+    """Return how many bytes of maps stay within `max_ram`: the inverse of `ram_bytes`."""
+    return (max_ram - 4 * classes - STACK_BYTES) // 4 * 4
+
+
 def _aligned(size: int) -> int:
     return (size + 3) // 4 * 4
 

@@ -39,7 +39,7 @@ def show(file: File, as_json: AsJson = False) -> None:
             {
                 "name": described.name,
                 "digest": digest_of(layers),
-                **asdict(costs_of(layers)),
+                **costs_of(layers).counts(),
                 "layers": layer_rows(layers),
             }
         )

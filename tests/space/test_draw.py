@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.arch import Block, Budget, Input
+from nas.arch import Block, Budget, Input, flash_bytes, ram_bytes
 from nas.data.known import KNOWN_DATASETS
 from nas.space import (
     SHIPPED,
@@ -76,6 +76,21 @@ def test_draws_fit_the_budget_and_are_of_every_size(name: str, budget: int) -> N
 
 
 @pytest.mark.parametrize("name", IMAGES)
+def test_flash_and_ram_are_hard_limits(name: str) -> None:
+    space = shipped(name)
+    loose = [draw.candidate.costs for draw in drawn(space, Budget(8_000), 40)]
+    budget = Budget(
+        8_000,
+        max_flash=int(statistics.median(c.flash_bytes for c in loose)),
+        max_ram=int(statistics.median(c.ram_bytes for c in loose)),
+    )
+    assert sum(budget.admits(costs) for costs in loose) < 35  # the limits bite
+    for draw in drawn(space, budget, 40):
+        assert flash_bytes(draw.candidate.layers) <= budget.max_flash
+        assert ram_bytes(draw.candidate.layers) <= budget.max_ram
+
+
+@pytest.mark.parametrize("name", IMAGES)
 def test_every_limit_of_a_budget_holds(name: str) -> None:
     space = shipped(name)
     loose = [draw.candidate.costs for draw in drawn(space, Budget(8_000), 60)]
@@ -83,6 +98,8 @@ def test_every_limit_of_a_budget_holds(name: str) -> None:
         8_000,
         max_macs=int(statistics.quantiles([c.num_macs for c in loose])[0]),
         max_activation_bytes=int(statistics.median(c.peak_activation_bytes for c in loose)),
+        max_flash=int(statistics.quantiles([c.flash_bytes for c in loose])[2]),
+        max_ram=int(statistics.median(c.ram_bytes for c in loose)),
     )
     assert sum(budget.admits(costs) for costs in loose) < 30  # the limits bite
     draws = drawn(space, budget, 150)
