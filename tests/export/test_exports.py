@@ -141,6 +141,5 @@ def test_float_formats_on_1000_networks(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(reason="8-bit C and 8-bit torch differ by one step on at least one of these; the cause is not found")
 def test_c_in_8_bits_on_1000_networks(tmp_path: Path) -> None:
     check_quantized_c(tmp_path, sampled_networks(1000))
