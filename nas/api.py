@@ -241,6 +241,9 @@ def search(
     sampler: Any = None,
     max_macs: int | None = None,
     max_activation_bytes: int | None = None,
+    max_flash: int | None = None,
+    max_ram: int | None = None,
+    board: str | None = None,
     image_size: int | None = None,
     color: bool | None = None,
     workers: int | None = None,
@@ -277,6 +280,9 @@ def search(
             (`optuna.samplers.BaseSampler`), which a resume has to be given again.
         max_macs: most multiply-accumulates an image.
         max_activation_bytes: most bytes of activations (float32, one image).
+        max_flash: most bytes of a microcontroller's flash, in 8 bits.
+        max_ram: most bytes of its RAM, in 8 bits.
+        board: both of a board, by its name.
         image_size: pixels; for folders of images.
         color: whether to read colors; for folders of images.
         workers: processes that train; by default one a core, or one a GPU.
@@ -295,6 +301,7 @@ def search(
     arguments, began = locals().copy(), time.monotonic()
     from nas.app.search import Machine
     from nas.app.search import search as run_search
+    from nas.arch.boards import limits_of
     from nas.storage.address import StorageAddress
     from nas.strategy.fitted_sampler import name_given
     from nas.study.resolve_settings import given_settings, resolve_settings
@@ -312,6 +319,7 @@ def search(
         dataset = keep_images(StudyFolder(root, name), dataset)
     if sampler is not None and not isinstance(sampler, str):
         arguments["sampler"] = name_given(sampler)
+    arguments |= limits_of(board, max_flash, max_ram)
     changes = given_settings(arguments | {"dataset": dataset and str(dataset)} | with_present_names(renamed))
     folder, settings = resolve_settings(changes, root, name)
     machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)

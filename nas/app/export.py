@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+
+import torch
 
 from nas.app.old_studies import upgrade
 from nas.app.study_data import study_dataset
+from nas.data.images import ImageSet
 from nas.data.sample import stratified_sample
 from nas.data.split import parts_of
 from nas.errors import DataError, ExportError, StudyError, VerificationError
+from nas.export.c.firmware import Example
 from nas.export.formats import input_text, is_int8, require_prefix_fits, write, write_int8
 from nas.export.int8.network import QuantizedNetwork
 from nas.export.int8.quantize import quantize
@@ -27,8 +32,10 @@ from nas.study.networks import kept_file, require_network
 from nas.study.records import TrialRecord
 from nas.verification.checks import accuracy
 
+EXAMPLES_TRIED = 100  # images, for one that the 8-bit network classifies right
 CALIBRATION_IMAGES = 512  # training images, a share of each class, that set the ranges of 8-bit activations
-_MADE_FROM = "made_from"  # a claim of the 8-bit network that a study keeps: the digest of the network's file
+# Claims of the 8-bit network that a study keeps: the digest of the network's file, and the image of its firmware.
+_MADE_FROM, _EXAMPLE = "made_from", "example"
 
 Report = Callable[[str], None]
 
@@ -49,7 +56,7 @@ def export(
     Args:
         folder: the study.
         record: the trial.
-        output: the file to write.
+        output: the file to write, or the folder of firmware.
         data_dir: where named data sets lie.
         prefix: what the symbols of a C header begin with; by default the file's name.
         report: takes what is being done, as it goes on.
@@ -70,9 +77,9 @@ def export(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if in_8_bits:
-            quantized, measured = _quantize(network, folder, record, data_dir, report)
+            quantized, measured, example = _quantize(network, folder, record, data_dir, report)
             claims |= measured
-            write_int8(quantized, claims, output, prefix)
+            write_int8(quantized, claims, output, prefix, example)
         else:
             report(f"writing {output}")
             write(network, claims, provenance(folder.name, document.settings, record), output, prefix)
@@ -98,29 +105,51 @@ def _image_network(network: TrainedNetwork) -> ImageNetwork:
 
 def _quantize(
     network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
-) -> tuple[QuantizedNetwork, dict[str, Any]]:
-    """Return the 8-bit network, and its size and accuracy as claims; those that the study keeps where it does.
+) -> tuple[QuantizedNetwork, dict[str, Any], Example]:
+    """Return the 8-bit network, its size and accuracy as claims, and an image; those that the study keeps, if it does.
 
-    The accuracy is that on the images by which the float network was judged.
+    The accuracy is that on the images by which the float network was judged. The image is the first of these that the
+    8-bit network classifies right, or else the very first.
     """
     source = kept_file(folder, record)
     kept, made_from = source.with_suffix(".int8.pt"), hashlib.sha256(source.read_bytes()).hexdigest()
     with contextlib.suppress(VerificationError):  # there is none yet, or it is damaged
         found = load_int8_weights(kept)
         measured = dict(found.claims)
-        if measured.pop(_MADE_FROM, None) == made_from:
-            return found, measured
-    quantized, measured = _quantize_anew(network, folder, record, data_dir, report)
+        if measured.pop(_MADE_FROM, None) == made_from and _EXAMPLE in measured:
+            return found, measured, _example_from_plain(measured.pop(_EXAMPLE), found.input_shape)
+    quantized, measured, example = _quantize_anew(network, folder, record, data_dir, report)
     partial = kept.with_suffix(".partial")
     with contextlib.suppress(ExportError, OSError):  # a study that may only be read
-        write_int8_weights(quantized, measured | {_MADE_FROM: made_from}, partial)
+        kept_claims = {_MADE_FROM: made_from, _EXAMPLE: _example_to_plain(example)}
+        write_int8_weights(quantized, measured | kept_claims, partial)
         partial.replace(kept)
-    return quantized, measured
+    return quantized, measured, example
+
+
+def _example_to_plain(example: Example) -> dict[str, Any]:
+    pixels = base64.b64encode(example.pixels.numpy().tobytes()).decode()
+    return {"what": example.what, "label": example.label, "pixels": pixels}
+
+
+def _example_from_plain(plain: Any, shape: tuple[int, int, int]) -> Example:
+    try:
+        pixels = torch.frombuffer(bytearray(base64.b64decode(plain["pixels"])), dtype=torch.uint8)
+        return Example(pixels.view(shape), int(plain["label"]), str(plain["what"]))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise VerificationError(f"the image is damaged: {error}") from None
+
+
+def _choose_example(quantized: QuantizedNetwork, images: ImageSet, what: str) -> Example:
+    first = slice(0, EXAMPLES_TRIED)
+    right = quantized.logits(images.images[first]).argmax(1) == images.labels[first]
+    index = int(right.int().argmax())
+    return Example(images.images[index].clone(), int(images.labels[index]), f"{what} {index}")
 
 
 def _quantize_anew(
     network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
-) -> tuple[QuantizedNetwork, dict[str, Any]]:
+) -> tuple[QuantizedNetwork, dict[str, Any], Example]:
     report("reading the images of the study")
     try:
         dataset = study_dataset(folder, data_dir)
@@ -133,9 +162,11 @@ def _quantize_anew(
     sample = stratified_sample(trained_on.labels, CALIBRATION_IMAGES, seed)
     quantized = quantize(network, trained_on.images[sample])
     claim, module = accuracy_claim(is_test=is_confirmed), _image_network(network)
-    return quantized, {
+    what = f"{'test' if is_confirmed else 'validation'} image of {PurePath(dataset.name).name}, number"
+    measured = {
         "num_bytes": quantized.num_bytes,
         "float_bytes": 4 * record.num_params,
         f"float_{claim}": round(accuracy(lambda images: run_in_batches(module, images), judged_on, report), 4),
         claim: round(accuracy(quantized.logits, judged_on, report), 4),
     }
+    return quantized, measured, _choose_example(quantized, judged_on, what)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,7 @@ def _result(
     seconds = sum(epoch.seconds for epoch in epochs)
     return {
         "name": described.name,
-        **asdict(costs_of(layers)),
+        **costs_of(layers).counts(),
         "digest": digest_of(layers),
         "dataset": dataset.name,
         "trained_on": "train" if request.test else "train without validation",

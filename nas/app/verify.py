@@ -9,7 +9,8 @@ from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.errors import DataError, VerificationError
-from nas.export.formats import format_of
+from nas.export.c.firmware import header_of
+from nas.export.formats import FIRMWARE, format_of
 from nas.export.loaded import LoadedExport, require_file
 from nas.model.thop_count import ThopCount
 from nas.study.claims import accuracy_claim
@@ -27,7 +28,7 @@ def verify(
     The file is read in a process of its own. Only a Python module has layers for thop to count.
 
     Args:
-        path: the file.
+        path: the file, or a folder of firmware.
         data_dir: where named data sets lie.
         data: where the images that it was measured on lie now, if they are a person's own.
         report: takes what is being done, as it goes on.
@@ -37,7 +38,8 @@ def verify(
         DataError: the data are not there.
         ExportError: the name says no format.
     """
-    format_of(path)
+    if format_of(path) == FIRMWARE:
+        path = header_of(path)
     require_file(path)
     report(f"reading {path}")
     with ChildExport(path) as loaded:

@@ -4,7 +4,10 @@ from nas.arch.costs import Budget, Costs, costs_of
 from nas.arch.description import Architecture, Block, Head, Input, NormAct, Pool, Transition
 from nas.arch.digest import canonical_form, digest_of
 from nas.arch.files import ArchitectureFile, architecture_from_plain, architecture_to_plain, read_architecture
+from nas.arch.folding import Int8Layers, fold_layers, int8_arrays, merge_relu
 from nas.arch.lowering import IMAGE, Call, Layer, calls, lower
+from nas.arch.memory_plan import plan_memory
+from nas.arch.microcontroller import flash_bytes, max_work_bytes, ram_bytes
 from nas.arch.recipe import Recipe, recipe_digest
 from nas.arch.table import layer_rows, layer_table, outline, sketch
 
@@ -18,6 +21,7 @@ __all__ = [
     "Costs",
     "Head",
     "Input",
+    "Int8Layers",
     "Layer",
     "NormAct",
     "Pool",
@@ -29,10 +33,17 @@ __all__ = [
     "canonical_form",
     "costs_of",
     "digest_of",
+    "flash_bytes",
+    "fold_layers",
+    "int8_arrays",
     "layer_rows",
     "layer_table",
     "lower",
+    "max_work_bytes",
+    "merge_relu",
     "outline",
+    "plan_memory",
+    "ram_bytes",
     "read_architecture",
     "recipe_digest",
     "sketch",

@@ -2,23 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 from nas.arch.lowering import IMAGE, Layer
+from nas.arch.microcontroller import flash_bytes, ram_bytes
 from nas.arch.operations import Activation, Add, BatchNorm2d, Dropout, Dropout2d
 
 BYTES_PER_ACTIVATION = 4  # float32
 _IN_PLACE = (BatchNorm2d, Activation, Dropout, Dropout2d, Add)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Costs:
-    """`num_params` and `num_macs` are exact; see `costs_of` for what each means."""
+    """`num_params` and `num_macs` are exact; see `costs_of` for what each means.
+
+    Flash and RAM take longer to count than all else, and are counted when they are asked for.
+    """
 
     num_params: int  # elements of all parameter tensors, each tensor once however often it is used
     num_macs: int  # multiply-accumulates of convolutions and linear layers for one image
     peak_activation_bytes: int  # float32, one image
+    layers: list[Layer] = field(default_factory=list, repr=False, compare=False)
+
+    def counts(self) -> dict[str, int]:
+        """Return the three exact counts by name."""
+        names = ("num_params", "num_macs", "peak_activation_bytes")
+        return {name: getattr(self, name) for name in names}
+
+    @cached_property
+    def flash_bytes(self) -> int:
+        """The most bytes of flash of a microcontroller that the network takes in 8 bits: arrays and code."""
+        return flash_bytes(self.layers)
+
+    @cached_property
+    def ram_bytes(self) -> int:
+        """The most bytes of RAM that it takes there: maps, stack and logits."""
+        return ram_bytes(self.layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +50,28 @@ class Budget:
     max_params: int
     max_macs: int | None = None
     max_activation_bytes: int | None = None
+    max_flash: int | None = None  # bytes, in 8 bits
+    max_ram: int | None = None  # bytes, in 8 bits
 
     def admits(self, costs: Costs) -> bool:
         """Return whether `costs` stay within every limit."""
-        return not self.excesses(costs)
+        return next(self._excesses(costs), None) is None
 
     def excesses(self, costs: Costs) -> list[str]:
         """Return one text for each limit that `costs` exceed."""
-        limits = [
-            ("num_params", costs.num_params, self.max_params),
-            ("num_macs", costs.num_macs, self.max_macs),
-            ("peak_activation_bytes", costs.peak_activation_bytes, self.max_activation_bytes),
-        ]
-        return [f"{n} {v:,} exceeds {m:,}" for n, v, m in limits if m is not None and v > m]
+        return list(self._excesses(costs))
+
+    def _excesses(self, costs: Costs) -> Iterator[str]:
+        limits = {
+            "num_params": self.max_params,
+            "num_macs": self.max_macs,
+            "peak_activation_bytes": self.max_activation_bytes,
+            "flash_bytes": self.max_flash,
+            "ram_bytes": self.max_ram,
+        }
+        for name, most in limits.items():
+            if most is not None and (value := getattr(costs, name)) > most:
+                yield f"{name} {value:,} exceeds {most:,}"
 
 
 def costs_of(layers: list[Layer]) -> Costs:
@@ -54,6 +85,7 @@ def costs_of(layers: list[Layer]) -> Costs:
         num_params=sum(layer.num_params for layer in layers),
         num_macs=sum(layer.num_macs for layer in layers),
         peak_activation_bytes=_peak_activations(layers) * BYTES_PER_ACTIVATION,
+        layers=layers,
     )
 
 

@@ -39,7 +39,7 @@ def show(file: File, as_json: AsJson = False) -> None:
             {
                 "name": described.name,
                 "digest": digest_of(layers),
-                **asdict(costs_of(layers)),
+                **costs_of(layers).counts(),
                 "layers": layer_rows(layers),
             }
         )
@@ -151,7 +151,8 @@ def export(
             "--output",
             "-o",
             help="The file to write; its name says the format: .py (a module, weights beside it in .pt), .onnx, .pt2 "
-            "(torch.export), .h (C99), .int8.h and .int8.pt (8 bits).",
+            "(torch.export), .h (C99), .int8.h and .int8.pt (8 bits). A folder, such as firmware/, gets a program for "
+            "microcontrollers: the header in 8 bits, a test image, a Makefile and a README.",
         ),
     ],
     trial: TrialNumber = None,
@@ -199,7 +200,8 @@ def verify(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="An exported file. A .py is run and a .h compiled and run, in a process of its own: trust them first.",
+            help="An exported file, or a folder of firmware. A .py is run and a .h compiled and run, in a process of "
+            "its own: trust them first.",
         ),
     ],
     data: Annotated[
@@ -219,7 +221,7 @@ def verify(
     """
     from nas.terminal.waiting import show_waiting
 
-    if module.suffix in (".py", ".h") and module.is_file():
+    if (module.suffix in (".py", ".h") and module.is_file()) or module.is_dir():
         how = "as Python" if module.suffix == ".py" else "compiled"
         print(f"{module} is run {how}, in a process of its own in an empty folder, with your rights", file=sys.stderr)
     with show_waiting() as report:

@@ -39,6 +39,16 @@ def parse_count(text: str | int) -> int:
     return int(number)
 
 
+def parse_bytes(text: str | int) -> int:
+    """Return the number of bytes that is written as '32768', '32k' or '1M': as memory is sold, k is 1,024."""
+    if isinstance(text, int):
+        return text
+    match = re.fullmatch(r"(\d+)(?:([kKmM])(?:i?[bB])?)?", text.strip().replace(",", ""))
+    if match is None or not int(match[1]):
+        raise typer.BadParameter(f"{text!r} is no number of bytes of at least 1; write 32768, 32k or 1M")
+    return int(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[(match[2] or "").lower()]
+
+
 def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
     """The studies in the folder that the command line names so far."""
     studies = Path(ctx.params.get("studies") or DEFAULT_STUDIES)

@@ -46,10 +46,11 @@ def print_result(folder: StudyFolder, settings: StudySettings, records: list[Tri
     from nas.study.duration import format_duration
     from nas.study.front import front_records
     from nas.study.ledger import candidates, warm_started
+    from nas.study.networks import device_costs, device_text
 
     result, best = study_document(folder.name, settings, records), best_record(records, settings)
     if as_json:
-        print_json(result)
+        print_json(result | device_costs(folder, best))
         return
     from nas.terminal.study_view import print_front, print_network
 
@@ -65,4 +66,6 @@ def print_result(folder: StudyFolder, settings: StudySettings, records: list[Tri
         print(f"candidates: {candidates(records)}")
     if known := warm_started(records, front_records(records), best):
         print(f"warm start: {known}")
+    if found := device_costs(folder, best):
+        print(f"on a microcontroller, in 8 bits: {device_text(found, settings)}")
     print(f"{result['test_set']}\n\n{result['answer']}")

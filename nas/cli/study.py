@@ -25,6 +25,7 @@ from nas.cli.options import (
     complete_space,
     complete_study,
     complete_warm_start,
+    parse_bytes,
     parse_count,
     print_json,
 )
@@ -125,6 +126,24 @@ def search(
             parser=parse_count, metavar="COUNT", help="Also limit the peak bytes of activations (float32, one image)."
         ),
     ] = None,
+    max_flash: Annotated[
+        int | None,
+        typer.Option(
+            parser=parse_bytes,
+            metavar="BYTES",
+            help="Also limit the flash of a microcontroller, in 8 bits: 32k (k is 1,024), 1M.",
+        ),
+    ] = None,
+    max_ram: Annotated[
+        int | None,
+        typer.Option(
+            parser=parse_bytes, metavar="BYTES", help="Also limit its RAM, in 8 bits, the stack included: 16k."
+        ),
+    ] = None,
+    board: Annotated[
+        str | None,
+        typer.Option(metavar="BOARD", help="Both of a board: microbit, microbit-v2, pico, nano33ble, bluepill, …"),
+    ] = None,
     image_size: Annotated[int | None, typer.Option(min=4, help="Resize to this many pixels; folders only.")] = None,
     color: Annotated[
         bool | None, typer.Option("--color/--gray", help="Folders only.  [default: as the images]")
@@ -166,13 +185,15 @@ def search(
     arguments, began = locals(), time.monotonic()
     from nas.app.search import Machine
     from nas.app.search import search as run_search
+    from nas.arch.boards import limits_of
     from nas.storage.address import StorageAddress
     from nas.study.answer import is_target_met
     from nas.study.resolve_settings import given_settings, resolve_settings
     from nas.terminal.live_view import SearchView
 
     address = StorageAddress.parse(storage) if storage is not None else None
-    folder, settings = resolve_settings(given_settings(arguments), studies, name, study)
+    limits = limits_of(board, max_flash, max_ram)
+    folder, settings = resolve_settings(given_settings(arguments | limits), studies, name, study)
     name = folder.name
     verb = "resuming" if folder.exists else "new"
     print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)

@@ -7,7 +7,7 @@ holds what the run found when it began. Nothing is trained: the accuracies are t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.errors import StudyError
@@ -190,7 +190,7 @@ class _Again:
             return
         for name in genes | there.params:
             _compare(number, f"gene {name!r}", there.params.get(name), genes.get(name))
-        for name, value in (asdict(found.costs) | {"digest": found.digest} if found else {}).items():
+        for name, value in (found.costs.counts() | {"digest": found.digest} if found else {}).items():
             _compare(number, name, there.user_attrs.get(name, value), value)
         if number not in self._begun:
             self._derived.add(number)

@@ -1,4 +1,4 @@
-"""The formats of exported files: the end of a file's name says which."""
+"""The formats of exported files: the end of a file's name says which; without one it is a folder of firmware."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nas.arch import Input
 from nas.errors import ExportError, UsageError
+from nas.export.c.firmware import Example, write_firmware
 from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
 from nas.export.int8.network import QuantizedNetwork
@@ -25,6 +26,7 @@ FORMATS = {
     ".int8.h": "C99 in 8 bits",
     ".int8.pt": "8-bit weights for torch",
 }
+FIRMWARE = "/"  # the format of a folder
 _RAW = "with values 0 to 255 as they are"
 _INPUTS = {
     ".py": "images ({many}) as float32, normalized: (image / 255 - MEAN) / STD, which stand in the module",
@@ -32,10 +34,11 @@ _INPUTS = {
     ".pt2": f"images, float32 ({{many}}), {_RAW}: the program normalizes them",
     ".h": f"one image, uint8 ({{one}}), {_RAW}: the code normalizes it",
     ".int8.h": f"one image, uint8 ({{one}}), {_RAW}: the code normalizes it",
+    FIRMWARE: f"one image, uint8 ({{one}}), {_RAW}: the code normalizes it",
     ".int8.pt": f"images, uint8 ({{many}}), {_RAW}: the network normalizes them",
 }
-_INT8 = (".int8.h", ".int8.pt")
-_HEADERS = (".h", ".int8.h")
+_INT8 = (".int8.h", ".int8.pt", FIRMWARE)
+_HEADERS = (".h", ".int8.h", FIRMWARE)
 _READERS: dict[str, Callable[[Path], LoadedExport]] = {
     ".py": load_python_module,
     ".onnx": load_onnx,
@@ -47,26 +50,26 @@ _READERS: dict[str, Callable[[Path], LoadedExport]] = {
 
 
 def format_of(path: Path) -> str:
-    """Return the ending of a file's name that says its format.
+    """Return the ending of a file's name that says its format, or `FIRMWARE` for a folder or a name without an ending.
 
     Raises:
         ExportError: it says none.
     """
+    if path.is_dir() or "." not in path.name:
+        return FIRMWARE
     for suffix in sorted(FORMATS, key=len, reverse=True):
         if path.name.endswith(suffix) and path.name != suffix:
             return suffix
     known = ", ".join(f"{suffix} ({what})" for suffix, what in FORMATS.items())
-    raise ExportError(f"{path}: the name says the format and must end in one of {known}")
+    raise ExportError(
+        f"{path}: the name says the format and must end in one of {known}; without an ending it is a "
+        "folder of firmware in 8 bits"
+    )
 
 
 def is_int8(path: Path) -> bool:
     """Return whether the format is one in 8 bits. Raises ExportError as `format_of` does."""
     return format_of(path) in _INT8
-
-
-def runs_code(path: Path) -> bool:
-    """Return whether a file of the format is code, which runs when it is read. Raises ExportError as `format_of`."""
-    return format_of(path) in (".py", *_HEADERS)
 
 
 def input_text(path: Path, shape: Input) -> str:
@@ -117,20 +120,29 @@ def write(
 
 
 def write_int8(
-    network: QuantizedNetwork, claims: Mapping[str, object], output: Path, prefix: str | None = None
+    network: QuantizedNetwork,
+    claims: Mapping[str, object],
+    output: Path,
+    prefix: str | None = None,
+    example: Example | None = None,
 ) -> None:
-    """Write a network in one of the 8-bit formats; `prefix` as for `write`.
+    """Write a network in one of the 8-bit formats; `prefix` as for `write`, `example` for firmware.
 
     Raises:
         ExportError: the name asks for no such format, or the file cannot be written.
     """
     if not is_int8(output):
-        raise ExportError(f"{output}: the name must end in one of {', '.join(_INT8)} for a network in 8 bits")
+        raise ExportError(f"{output}: the name must end in one of .int8.h, .int8.pt or / for a network in 8 bits")
     require_prefix_fits(output, prefix)
-    if format_of(output) == ".int8.h":
-        write_quantized_c(network, claims, output, prefix)
-    else:
-        write_int8_weights(network, claims, output)
+    match format_of(output):
+        case ".int8.h":
+            write_quantized_c(network, claims, output, prefix)
+        case ".int8.pt":
+            write_int8_weights(network, claims, output)
+        case _:
+            if example is None:
+                raise ExportError(f"{output}: firmware takes an image to check itself with; export it from a study")
+            write_firmware(network, claims, example, output, prefix)
 
 
 def load(path: Path) -> LoadedExport:

@@ -1,29 +1,15 @@
-"""Batch norm folded into convolutions, for the C source and the 8-bit network.
-
-Folded layers are Conv2d, Activation, Add and pools alone: a linear layer becomes a 1x1 convolution on a 1x1 map, a norm
-that no convolution precedes a depthwise 1x1 convolution, and dropout is left out.
-"""
+"""Batch norm folded into convolutions, for the C source and the 8-bit network: layers and their weights."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nas.arch import IMAGE, Layer, calls
-from nas.arch.operations import (
-    Activation,
-    BatchNorm2d,
-    Conv2d,
-    Dropout,
-    Dropout2d,
-    Linear,
-    Operation,
-)
+from nas.arch import Layer, calls, fold_layers
+from nas.arch.operations import Activation, Conv2d
 from nas.model.build import submodules
 
 NORM_EPSILON = 1e-5  # torch's default, which `build` leaves as it is
@@ -48,39 +34,9 @@ def weight_names(layers: list[Layer]) -> list[str]:
 
 def fold(layers: list[Layer]) -> Folded:
     """Return the layers of `nas.arch.lower`, folded."""
-    names = weight_names(layers)
-    readers = Counter(source for layer in layers for source in layer.sources)
-    result = Folded([], {})
-    folded_index = {IMAGE: IMAGE}  # by the index of a layer, that of the folded layer that has its output
-    for index, (layer, name) in enumerate(zip(layers, names, strict=True)):
-        source, operation = layer.sources[0], layer.operation
-        convolution = layers[source].operation if source != IMAGE else None
-        if isinstance(operation, (Dropout, Dropout2d)):
-            folded_index[index] = folded_index[source]
-        elif isinstance(operation, BatchNorm2d) and isinstance(convolution, Conv2d) and readers[source] == 1:
-            result.norms[names[source]] = name
-            folded_index[index] = folded_index[source]
-            result.layers[folded_index[source]] = _with_operation(
-                result.layers[folded_index[source]], replace(convolution, bias=True)
-            )
-        else:
-            shapes = layer.input_shape, layer.output_shape
-            if isinstance(operation, BatchNorm2d):
-                channels = operation.channels
-                operation = Conv2d(channels, channels, 1, groups=channels, bias=True)
-            elif isinstance(operation, Linear):
-                shapes = (operation.in_features, 1, 1), (operation.out_features, 1, 1)
-                operation = Conv2d(operation.in_features, operation.out_features, 1, bias=operation.bias)
-            sources = tuple(folded_index[s] for s in layer.sources)
-            folded_index[index] = len(result.layers)
-            result.layers.append(_with_operation(Layer(operation, name, layer.use, sources, *shapes, 0, 0), operation))
-    return result
-
-
-def _with_operation(layer: Layer, operation: Operation) -> Layer:
-    """Return the layer with another operation, counted again."""
-    num_params = 0 if layer.use else operation.num_params
-    return layer._replace(operation=operation, num_params=num_params, num_macs=operation.num_macs(layer.output_shape))
+    names, folded = weight_names(layers), fold_layers(layers)
+    named = [layer._replace(group=names[i]) for layer, i in zip(folded.layers, folded.weights, strict=True)]
+    return Folded(named, {names[convolution]: names[norm] for convolution, norm in folded.norms.items()})
 
 
 def folded_weights(folded: Folded, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

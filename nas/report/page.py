@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from nas.arch import Architecture, layer_rows, lower
+from nas.arch import Architecture, costs_of, layer_rows, lower
 from nas.host import versions
 from nas.report import page_values
 from nas.report.curves_plotly import curves_figure
@@ -84,6 +84,7 @@ def report_html(
         images=facts.document.images,
         answer=answer_text(records, settings),
         best=best,
+        costs=costs_of(lower(architecture)) if architecture else None,
         last_epochs=last_epochs_text(max((len(r.validation_curve) for r in records), default=LAST_EPOCHS)),
         records=records,
         num_finished=sum(r.fate in ("completed", "stopped", "failed") for r in records),

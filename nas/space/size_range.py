@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from nas.arch import IMAGE, Architecture, Block, Budget, Costs, Head, Input, Layer, costs_of, lower
+from nas.arch import IMAGE, Architecture, Block, Budget, Costs, Head, Input, Layer, costs_of, lower, max_work_bytes
 from nas.arch.costs import BYTES_PER_ACTIVATION
 from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
@@ -345,7 +345,7 @@ def require_reachable(space: Space, budget: Budget) -> Candidate:
     nearest = least
     for weight in (0.0, 1.0, 0.25, 4.0, 0.06, 16.0) if macs else (0.0,):
         goal = _Goal(1.0 / budget.max_params, weight * macs)
-        found = _find_extreme(space, goal, budget.max_activation_bytes)
+        found = _find_extreme(space, goal, _most_activation_bytes(space, budget))
         if found is None:
             break
         if budget.admits(found.costs):
@@ -355,6 +355,18 @@ def require_reachable(space: Space, budget: Budget) -> Candidate:
         f"no network of space {space.name!r} was found within all limits at once; near them, one of "
         f"{nearest.costs.num_params:,} parameters has: {'; '.join(budget.excesses(nearest.costs))}; raise that limit"
     )
+
+
+def _most_activation_bytes(space: Space, budget: Budget) -> int | None:
+    """Return the limit on float32 activations that keeps a network within that on activations, and that on RAM.
+
+    In 8 bits the maps take a quarter of it at most, and memory is planned so that no more is needed.
+    """
+    if budget.max_ram is None:
+        return budget.max_activation_bytes
+    of_ram = BYTES_PER_ACTIVATION * (max_work_bytes(budget.max_ram, space.classes))
+    peak = _extreme(space, _Goal(peak=True)).costs.peak_activation_bytes
+    return min(budget.max_activation_bytes or of_ram, max(of_ram, peak))
 
 
 def _require_params(space: Space, budget: Budget) -> None:

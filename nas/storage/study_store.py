@@ -8,7 +8,7 @@ import copy
 import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -237,7 +237,7 @@ class SearchStore(Store):
         `draw` has what it took to draw the network, by the names that `TrialRecord` has for it.
         """
         known = {"digest": candidate.digest, "network": outline(candidate.architecture), "seed": seed}
-        for name, value in {**(draw or {}), **asdict(candidate.costs), **known}.items():
+        for name, value in {**(draw or {}), **candidate.costs.counts(), **known}.items():
             self._running[number].trial.set_user_attr(name, value)
         self._write(lambda: self._begin(self._running[number]))
         self._refresh(number)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
+from nas.arch import costs_of, lower
 from nas.errors import StudyError
 from nas.model.trained_network import TrainedNetwork, read_trained_network
 from nas.study.folder import StudyFolder
 from nas.study.records import TrialRecord
+from nas.study.settings import StudySettings
 
 
 def network_file(folder: StudyFolder, trial: int, seed: int | None = None) -> Path:
@@ -58,6 +61,30 @@ def kept_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork | N
     """
     file = kept_file(folder, record)
     return read_trained_network(file) if file.is_file() else None
+
+
+def device_costs(folder: StudyFolder, record: TrialRecord | None) -> dict[str, int]:
+    """Return the flash and the RAM of the network that stands for a trial in 8 bits, in bytes; nothing without one.
+
+    Raises:
+        StudyError: its file is damaged.
+    """
+    network = kept_network(folder, record) if record is not None else None
+    if network is None:
+        return {}
+    costs = costs_of(lower(network.architecture))
+    return {"flash_bytes": costs.flash_bytes, "ram_bytes": costs.ram_bytes}
+
+
+def device_text(costs: Mapping[str, int], settings: StudySettings) -> str:
+    """Return what `device_costs` found as text, with the limits of the study."""
+    parts = []
+    for what, found, most in (
+        ("flash", costs["flash_bytes"], settings.max_flash),
+        ("RAM", costs["ram_bytes"], settings.max_ram),
+    ):
+        parts.append(f"{found:,} bytes of {what}" + ("" if most is None else f" (of {most:,})"))
+    return f"at most {' and '.join(parts)}"
 
 
 def require_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork:

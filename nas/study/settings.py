@@ -24,6 +24,8 @@ class StudySettings:
     max_params: Annotated[int, Bounds(1, 1_000_000_000)]  # the hard budget
     max_macs: Annotated[int, Bounds(1, 10**15)] | None = None
     max_activation_bytes: Annotated[int, Bounds(1, 10**15)] | None = None
+    max_flash: Annotated[int, Bounds(1, 10**15)] | None = None  # bytes of a microcontroller's, in 8 bits
+    max_ram: Annotated[int, Bounds(1, 10**15)] | None = None  # bytes of a microcontroller's, in 8 bits
     dataset: str = "mnist"  # a known name, or the path of a folder of images or of an .npz file
     image_size: Annotated[int, Bounds(4, 1024)] | None = None  # pixels; folders only
     color: bool | None = None  # folders only; None is what the images are
@@ -41,7 +43,8 @@ class StudySettings:
     @property
     def budget(self) -> Budget:
         """The hard budget."""
-        return Budget(self.max_params, self.max_macs, self.max_activation_bytes)
+        limits = self.max_macs, self.max_activation_bytes, self.max_flash, self.max_ram
+        return Budget(self.max_params, *limits)
 
     @property
     def trials_limit(self) -> int | None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from nas.app import export as room
 from nas.app.look import find_trial
 from nas.data.images import Dataset, ImageSet
 from nas.data.known import OWN_IMAGES_POLICY
+from nas.data.load import load_dataset
 from nas.errors import DataError, NasError, UsageError
 from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import load_int8_weights
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 @pytest.fixture
 def folder(study_copy: Study) -> StudyFolder:
     return StudyFolder(study_copy.path.parent, "small")
+
+
+@pytest.fixture
+def data() -> Dataset:
+    return load_dataset("digits")
 
 
 def sorted_by_class(count: int) -> ImageSet:
@@ -65,7 +72,7 @@ def test_a_network_is_quantized_once(folder: StudyFolder, monkeypatch: pytest.Mo
     monkeypatch.setattr(room, "study_dataset", refuse)
     again = room.export(folder, record, tmp_path / "first.int8.pt", None)
     assert {k: v for k, v in again.items() if k != "input"} == {k: v for k, v in claims.items() if k != "input"}
-    assert "made_from" not in load_int8_weights(tmp_path / "first.int8.pt").claims
+    assert {"made_from", "example"}.isdisjoint(load_int8_weights(tmp_path / "first.int8.pt").claims)
     # Of other weights, or damaged, it does not stand for the network any more.
     source = kept_file(folder, record)
     kept = source.with_suffix(".int8.pt")
@@ -82,6 +89,24 @@ def test_a_network_is_quantized_once(folder: StudyFolder, monkeypatch: pytest.Mo
 def with_another_mean(file: Path) -> bytes:
     network = read_trained_network(file)
     return replace(network, mean=(0.25,)).to_bytes()
+
+
+def test_firmware_checks_itself_on_a_test_image(folder: StudyFolder, tmp_path: Path, data: Dataset) -> None:
+    record = find_trial(folder, None)
+    room.export(folder, record, tmp_path / "new", None)
+    room.export(folder, record, tmp_path / "kept", None)
+    text = (tmp_path / "new" / "image.h").read_text()
+    assert text == (tmp_path / "kept" / "image.h").read_text()
+    said = re.match(r"/\* Test image of digits, number (\d+): '(\d)'\. \*/", text)
+    assert said is not None
+    index = int(said[1])
+    assert data.test.labels[index] == int(said[2])
+    pixels = re.search(r"image\[64\] = \{(.*?)\}", text, re.DOTALL)
+    assert pixels is not None
+    assert [int(n) for n in pixels[1].split(",")] == data.test.images[index].flatten().tolist()
+    network = load_int8_weights(kept_file(folder, record).with_suffix(".int8.pt"))
+    right = network.logits(data.test.images).argmax(1) == data.test.labels
+    assert int(right.nonzero()[0]) == index
 
 
 def test_a_study_that_may_only_be_read_is_exported(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,19 +15,21 @@ if TYPE_CHECKING:
     from conftest import Study
 
 
-@pytest.mark.parametrize("name", ["net.py", "net.onnx", "net.pt2", "net.h", "net.int8.h", "net.int8.pt"])
+@pytest.mark.parametrize(
+    "name", ["net.py", "net.onnx", "net.pt2", "net.h", "net.int8.h", "net.int8.pt", "firmware_int8/"]
+)
 def test_exported_and_verified_on_the_test_set(study_copy: Study, name: str) -> None:
-    if name.endswith(".h") and shutil.which("gcc") is None:
+    if name.endswith((".h", "/")) and shutil.which("gcc") is None:
         pytest.skip("no gcc to compile the header with")
     exported = study_copy.nas("export", "small", "-o", name, "--json")
     assert exported.rc == 0, exported.err
     claims = exported.json
-    assert (study_copy.nas.cwd / name).is_file()
+    assert (study_copy.nas.cwd / name).exists()
     verified = study_copy.nas("verify", name, "--json")
     assert verified.rc == 0, verified.err
     assert verified.json["holds"]
-    runs_code = name.endswith((".py", ".h"))
-    assert (f"{name} is run " in verified.err) == runs_code
+    runs_code = name.endswith((".py", ".h", "/"))
+    assert (f"{name.removesuffix('/')} is run " in verified.err) == runs_code
     derived = {check["claim"]: check["derived"] for check in verified.json["checks"]}
     assert derived["weights_test_accuracy"] == pytest.approx(claims["weights_test_accuracy"], abs=0.3)
     if "int8" in name:

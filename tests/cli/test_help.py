@@ -73,6 +73,7 @@ def test_the_flags_of_search_are_these() -> None:
         "--max-params", "--max-macs", "--max-activation-bytes", "--target", "--stop-at-first", "--go-on",
         "--dataset", "--image-size", "--color", "--gray", "--space", "--study", "--name", "--studies", "--storage",
         "--warm-start", "--sampler",
+        "--max-flash", "--max-ram", "--board",
         "--trials", "--time", "--epochs", "--seeds", "--seed", "--workers", "--trials-per-device",
         "--cluster",
         "--device", "--data-dir", "--json",

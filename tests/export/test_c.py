@@ -10,12 +10,24 @@ import pytest
 import torch
 from sampled import difference, distinct_architectures, sampled_network
 
-from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, NormAct, Pool, Transition, costs_of, lower
+from nas.arch import (
+    IMAGE,
+    Architecture,
+    Block,
+    Head,
+    Input,
+    Layer,
+    NormAct,
+    Pool,
+    Transition,
+    costs_of,
+    lower,
+    plan_memory,
+)
 from nas.errors import ExportError, VerificationError
 from nas.export.c import templates
 from nas.export.c.header import prefix_of, write_c, write_quantized_c
 from nas.export.c.load import load_c
-from nas.export.c.memory_plan import plan_memory
 from nas.export.int8.quantize import quantize
 from nas.model.fold_batch_norm import fold
 
@@ -185,7 +197,7 @@ def test_no_number_changes_its_type_unasked(tmp_path: Path, sums: str) -> None:
 
 def test_changed_weight_changes_the_logits(header: Path, tmp_path: Path) -> None:
     lines = header.read_text().splitlines()
-    at = lines.index("static const float nas_fc_weight[20] = {") + 1
+    at = lines.index("NAS_CONST float nas_fc_weight[20] = {") + 1
     lines[at] = "    9.0f," + lines[at].split(",", 1)[1]
     changed = tmp_path / "net.h"
     changed.write_text("\n".join(lines) + "\n")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.arch import Block, Budget, Input
+from nas.arch import Block, Budget, Input, flash_bytes, ram_bytes
 from nas.data.known import KNOWN_DATASETS
 from nas.space import (
     SHIPPED,
@@ -76,6 +76,21 @@ def test_draws_fit_the_budget_and_are_of_every_size(name: str, budget: int) -> N
     for draw in draws[::10]:
         again = candidate(space, draw.candidate.genes)
         assert again == draw.candidate
+
+
+@pytest.mark.parametrize("name", ["separable", "squeeze_expand", "tiny_digits"])
+def test_flash_and_ram_are_hard_limits(name: str) -> None:
+    space = shipped(name)
+    loose = [draw.candidate.costs for draw in drawn(space, Budget(8_000), 20)]
+    budget = Budget(
+        8_000,
+        max_flash=int(statistics.median(c.flash_bytes for c in loose)),
+        max_ram=int(statistics.median(c.ram_bytes for c in loose)),
+    )
+    assert sum(budget.admits(costs) for costs in loose) < 18  # the limits bite
+    for draw in drawn(space, budget, 20):
+        assert flash_bytes(draw.candidate.layers) <= budget.max_flash
+        assert ram_bytes(draw.candidate.layers) <= budget.max_ram
 
 
 @pytest.mark.parametrize("name", IMAGES)

@@ -266,6 +266,22 @@ def test_limits_on_macs_and_activations_say_what_forces_them() -> None:
         require_reachable(space, Budget(8_000, max_activation_bytes=99))
 
 
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [("max_flash", r"flash_bytes [\d,]+ exceeds 500"), ("max_ram", r"ram_bytes [\d,]+ exceeds 500")],
+)
+def test_a_microcontroller_that_is_too_small(limit: str, text: str) -> None:
+    with pytest.raises(BudgetError, match=rf"no network of space 'separable' .* {text}; raise that limit"):
+        require_reachable(shipped("separable"), Budget(8_000, **{limit: 500}))
+
+
+def test_the_least_ram_can_be_had() -> None:
+    space = shipped("separable")
+    costs = [draw.candidate.costs for draw in itertools.islice(draw_networks(space, Budget(8_000), 0), 60)]
+    least = min(c.ram_bytes for c in costs)
+    assert require_reachable(space, Budget(8_000, max_ram=least)).costs.ram_bytes <= least
+
+
 TRADE = """
     stages = { count = [1, 2], blocks = 1, junction = "pool" }
     block.width = 4

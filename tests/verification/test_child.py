@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ def test_it_answers_what_the_file_does(module: Path, monkeypatch: pytest.MonkeyP
         assert loaded.claims == {"files": ["stderr"], "env": None}
         assert loaded.class_names == SAMPLE.trained().class_names
         layers = lower(SAMPLE.architecture)
-        assert loaded.derive() == {**asdict(costs_of(layers)), "digest": digest_of(layers)}
+        assert loaded.derive() == {**costs_of(layers).counts(), "digest": digest_of(layers)}
         assert [check.claim for check in verify_structure(loaded)][-1] == "num_classes"
         images = SAMPLE.images.repeat(300, 1, 1, 1)
         assert difference(loaded.logits(images), SAMPLE.logits.repeat(300, 1)) < 1e-6

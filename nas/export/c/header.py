@@ -1,8 +1,9 @@
 """A trained network as one C99 header for microcontrollers: constant weights, no malloc, nothing but <math.h>.
 
-`PREFIX_forward(pixels, logits)` takes one raw image, uint8 (channels, height, width), and normalizes it itself. Batch
-norm is folded into convolutions. All maps lie in one static block of memory, so that one thread at a time may call it;
-include the header in one file. The prefix comes from the file's name, so that several networks fit in one program.
+`PREFIX_forward(pixels, logits)` takes one raw image, uint8 (channels, height, width), and normalizes it itself. Its
+logits are float, or whole numbers where the network is in 8 bits. Batch norm is folded into convolutions. All maps lie
+in one static block of memory, so that one thread at a time may call it; include the header in one file. The prefix
+comes from the file's name, so that several networks fit in one program.
 """
 
 from __future__ import annotations
@@ -18,12 +19,11 @@ from string import Template
 import torch
 from torch import Tensor
 
-from nas.arch import IMAGE, Layer, costs_of, lower
+from nas.arch import IMAGE, Layer, costs_of, lower, plan_memory
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.errors import ExportError
-from nas.export.c.memory_plan import plan_memory
 from nas.export.c.templates import Functions, read_functions, read_template, with_prefix
-from nas.export.int8.network import IMAGE_SHIFT, QuantizedNetwork, int8_layers, window
+from nas.export.int8.network import IMAGE_SHIFT, LOGIT_ONE, QuantizedNetwork, int8_layers, window
 from nas.export.loaded import finite_module
 from nas.export.metadata import Metadata, metadata_of
 from nas.model.fold_batch_norm import fold, folded_weights
@@ -120,7 +120,7 @@ class _Header:
         rows = [", ".join(values[i : i + 8]) for i in range(0, len(values), 8)]
         body = ",\n".join(f"    {row}" for row in rows)
         kind = _C_TYPES[tensor.dtype]
-        self._arrays.append(f"static const {kind} {self.name(name)}[{len(values)}] = {{\n{body}}};")
+        self._arrays.append(f"NAS_CONST {kind} {self.name(name)}[{len(values)}] = {{\n{body}}};")
 
     def require(self, function: str) -> None:
         """Add a function that another one calls."""
@@ -142,6 +142,7 @@ class _Header:
             "height": height,
             "width": width,
             "classes": self.num_classes,
+            "logit": "float" if self._element_type == "float" else f"int32_t in units of 1/{LOGIT_ONE}",
         }
         work_bytes = self._plan.size * (4 if self._element_type == "float" else 1)
         opening = with_prefix(read_template("opening.h"), self._prefix).removesuffix("#endif\n")
@@ -154,11 +155,11 @@ class _Header:
             f"static {self._element_type} nas_work[{self._plan.size}];",
             *(f"\n{text}" for text in self._used.values()),
             "\n/* Raw pixels of one image to logits. */",
-            "static inline void nas_forward(const uint8_t *pixels, float *logits)",
+            "static inline void nas_forward(const uint8_t *pixels, nas_logit *logits)",
             "{",
             *self._statements,
             "}",
-            f"\n{read_functions('predict.c').texts['predict']}",
+            *(f"\n{text}" for text in read_functions("predict.c").texts.values()),
             "\n#endif\n",
         ]
         text = Template(opening).substitute(values, work_bytes=work_bytes, work_bytes_text=f"{work_bytes:,}")
@@ -180,7 +181,7 @@ def _add_float_network(header: _Header, weights: Mapping[str, Tensor]) -> None:
     header.add_array("std", torch.tensor(about.std))
     normalization = header.name("mean"), header.name("std")
     channels, height, width = about.input_shape
-    header.call("normalize", "pixels", channels, height * width, *normalization, header.map_of(IMAGE))
+    header.call("normalize", "pixels", "NAS_HWC", channels, height * width, *normalization, header.map_of(IMAGE))
     for index, layer in enumerate(layers):
         x, y, operation = header.map_of(layer.sources[0]), header.map_of(index), layer.operation
         size = prod(layer.output_shape)
@@ -202,25 +203,31 @@ def _add_float_network(header: _Header, weights: Mapping[str, Tensor]) -> None:
 
 def _add_int8_network(header: _Header, network: QuantizedNetwork) -> None:
     layers, classes = header.layers, header.num_classes
+    last = f"{len(layers) - 1}.scale"
+    logit_scaling = network.logit_scaling()
     for name, tensor in network.parameters.items():
-        if name != "zeros":  # they stand where they are used
+        if name == last:
+            header.add_array(f"{len(layers) - 1}.multiplier", logit_scaling.multiplier)
+        elif name != "zeros":  # they stand where they are used
             header.add_array(name, tensor)
     zeros: list[int] = network.parameters["zeros"].tolist()
     header.require("requantize")
     scaling = header.name("image.multiplier"), header.name("image.offset"), IMAGE_SHIFT
     channels, height, width = header.about.input_shape
-    header.call("quantize_pixels", "pixels", channels, height * width, *scaling, header.map_of(IMAGE))
+    header.call("quantize_pixels", "pixels", "NAS_HWC", channels, height * width, *scaling, header.map_of(IMAGE))
     for index, layer in enumerate(layers):
         source, operation, is_last = layer.sources[0], layer.operation, index == len(layers) - 1
         x, x_zero, y, y_zero = header.map_of(source), zeros[source + 1], header.map_of(index), zeros[index + 1]
-        bias, multiplier, shift, scale, table = (
-            header.name(f"{index}.{part}") for part in ("bias", "multiplier", "shift", "scale", "table")
+        bias, multiplier, shift, table = (
+            header.name(f"{index}.{part}") for part in ("bias", "multiplier", "shift", "table")
         )
+        to_logits = multiplier, logit_scaling.shift, y, classes
         weight = header.name(f"{layer.group}.weight")
         in_shape, out_shape, size = layer.input_shape, layer.output_shape, prod(layer.output_shape)
         match operation:
             case Conv2d() if is_last:
-                header.call("conv_logits", x, x_zero, operation.in_channels, weight, bias, scale, y, classes)
+                header.require("scale")
+                header.call("conv_logits", x, x_zero, operation.in_channels, weight, bias, *to_logits)
             case Conv2d():
                 header.require("window")
                 weights = weight, bias, multiplier, shift
@@ -235,7 +242,8 @@ def _add_int8_network(header: _Header, network: QuantizedNetwork) -> None:
             case MaxPool2d():
                 header.call("max_pool", x, *in_shape, y, *out_shape[1:], *window(layer))
             case _ if is_last:
-                header.call("average_logits", x, x_zero, prod(in_shape[1:]), scale, y, classes)
+                header.require("scale")
+                header.call("average_logits", x, x_zero, prod(in_shape[1:]), *to_logits)
             case _:
                 scaled = multiplier, shift, y, y_zero
                 header.call("average_pool", x, x_zero, *in_shape, *scaled, *out_shape[1:], *window(layer))

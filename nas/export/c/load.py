@@ -84,10 +84,8 @@ def load_c(path: Path) -> CNetwork:
     sizes = tuple(int(constants.get(name, 0)) for name in ("CHANNELS", "HEIGHT", "WIDTH"))
     if sizes != about.input_shape or "CLASSES" not in constants:
         raise VerificationError(f"{path} takes images of {sizes}, and says that it takes {about.input_shape}")
-    arrays = [
-        (kind, name, values.count(",") + 1)
-        for kind, name, values in re.findall(r"^static const (\w+) (\w+)\[\d+\] = \{([^}]*)\}", text, re.MULTILINE)
-    ]
+    array = rf"^(?:{macro}_CONST|static const) (\w+) (\w+)\[\d+\] = \{{([^}}]*)\}}"
+    arrays = [(kind, name, values.count(",") + 1) for kind, name, values in re.findall(array, text, re.MULTILINE)]
     return CNetwork(
         path,
         about,
@@ -95,11 +93,12 @@ def load_c(path: Path) -> CNetwork:
         sum(count for _, name, count in arrays if name.endswith(("_weight", "_bias"))),
         sum(count * _BYTES.get(kind, 0) for kind, _, count in arrays),
         int(constants.get("WORK_BYTES", 0)),
-        _compile(path, text, macro.lower()),
+        _compile(path, text, macro.lower(), constants.get("LOGIT_ONE")),
     )
 
 
-def _compile(path: Path, header: str, prefix: str) -> Any:
+def _compile(path: Path, header: str, prefix: str, logit_one: str | None) -> Any:
+    """Return the header as a library. `logit_one` is what stands for 1 in logits that are whole numbers."""
     compiler = compiler_command()
     if not compiler:
         raise ExportError("a C header is read by compiling it, and there is no C compiler; install gcc, or set CC")
@@ -107,9 +106,10 @@ def _compile(path: Path, header: str, prefix: str) -> Any:
         folder = Path(scratch)
         (folder / "network.h").write_text(header, "utf-8")
         (folder / "run.c").write_text(read_template("run.c"), "utf-8")
-        functions = f"-DFORWARD={prefix}_forward", f"-DPREDICT={prefix}_predict"
+        macros = [f"-DFORWARD={prefix}_forward", f"-DPREDICT={prefix}_predict"]
+        macros += [] if logit_one is None else ["-DLOGIT=int32_t", f"-DONE={logit_one}"]
         files = "-include", folder / "network.h", "-o", folder / "network.so", folder / "run.c"
-        command = [*compiler, *FLAGS, *functions, "-shared", "-fPIC", *map(str, files), "-lm"]
+        command = [*compiler, *FLAGS, *macros, "-shared", "-fPIC", *map(str, files), "-lm"]
         try:
             done = subprocess.run(command, capture_output=True, text=True, check=False)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""A network in 8 bits: integer arithmetic from the pixels to the last layer; the exported C computes the same numbers.
+"""A network in 8 bits: integer arithmetic from the pixels to the logits; the exported C computes the same numbers.
 
 Weights are symmetric with a scale for each output channel, maps affine with one scale and zero point (Jacob et al.
 2018, Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference, section 2). Batch
@@ -10,7 +10,6 @@ Shape legend: N images, C channels, H and W pixels.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,39 +18,32 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.arch import IMAGE, Architecture, Layer, lower
+from nas.arch import IMAGE, Architecture, Int8Layers, Layer, int8_arrays, lower, merge_relu
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
 from nas.export.loaded import LoadedExport, check_images, run_in_batches
 from nas.export.metadata import Metadata
 from nas.model.fold_batch_norm import fold
 
 BATCH = 100  # images run at once; maps of 64-bit numbers then stay in cache, which is five times as fast
+LOGIT_ONE = 4096  # logits are whole numbers of this part of 1
+_MOST_LOGIT = 2**24 - 1  # in those units
 IMAGE_SHIFT = 20  # a pixel becomes (pixel * multiplier + offset) / 2^20
-
-
-class Int8Layers(NamedTuple):
-    """Folded layers in which a ReLU is part of the layer before it, whose 8-bit range begins at 0 then."""
-
-    layers: list[Layer]
-    with_relu: frozenset[int]  # the layers that end in a ReLU
+_DTYPES = {
+    **{"weight": torch.int8, "bias": torch.int32, "table": torch.int8},
+    **{"multiplier": torch.int32, "shift": torch.uint8, "scale": torch.float32},
+}
 
 
 def int8_layers(architecture: Architecture) -> Int8Layers:
     """Return the layers that the 8-bit network runs; layer i has the parameters 'i.…'."""
-    layers = fold(lower(architecture)).layers
-    readers = Counter(source for layer in layers for source in layer.sources)
-    kept: list[Layer] = []
-    with_relu = set()
-    kept_index = {IMAGE: IMAGE}  # by the index of a folded layer, that of the kept layer that has its output
-    for index, layer in enumerate(layers):
-        source = layer.sources[0]
-        if layer.operation in (Activation("relu"), Activation("relu", True)) and readers[source] == 1:
-            kept_index[index] = kept_index[source]
-            with_relu.add(kept_index[source])
-            continue
-        kept_index[index] = len(kept)
-        kept.append(layer._replace(sources=tuple(kept_index[s] for s in layer.sources)))
-    return Int8Layers(kept, frozenset(with_relu))
+    return merge_relu(fold(lower(architecture)).layers)
+
+
+class LogitScaling(NamedTuple):
+    """How the sums of the last layer become logits: sum * multiplier / 2^shift, in units of 1 / LOGIT_ONE."""
+
+    multiplier: Tensor  # int32, (classes,) or (1,)
+    shift: int
 
 
 @dataclass(frozen=True)
@@ -78,8 +70,17 @@ class QuantizedNetwork(LoadedExport):
         """Weights and biases, after batch norm was folded."""
         return sum(t.numel() for name, t in self.parameters.items() if name.endswith((".weight", ".bias")))
 
+    def logit_scaling(self) -> LogitScaling:
+        """Return the scales of the last layer as whole numbers: of 31 bits for the largest."""
+        (scale,) = (t.double() * LOGIT_ONE for name, t in self.parameters.items() if name.endswith(".scale"))
+        shift = int(choose_shift(scale.max()))
+        return LogitScaling(torch.ldexp(scale, torch.tensor(shift)).round().clamp(max=2**31 - 1).int(), shift)
+
     def logits(self, images: Tensor) -> Tensor:
-        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), by integer arithmetic."""
+        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), by integer arithmetic.
+
+        They are whole multiples of 1 / LOGIT_ONE below 4,096, which float32 holds exactly.
+        """
         layers = int8_layers(self.architecture).layers
         images = check_images(images, self.input_shape)
         return run_in_batches(lambda batch: self._run(layers, batch), images, BATCH)
@@ -117,7 +118,10 @@ class QuantizedNetwork(LoadedExport):
                     mean = functional.avg_pool2d((x - x_zero).double(), (rows, columns), stride, divisor_override=1)
                     sums = mean.long()
             if index == len(layers) - 1:
-                return (sums.float() * p[f"{index}.scale"].view(-1, 1, 1)).flatten(1)
+                scaling = self.logit_scaling()
+                product = sums * scaling.multiplier.long().view(-1, 1, 1)
+                units = _shift_right(product, torch.tensor(scaling.shift)).clamp_(-_MOST_LOGIT, _MOST_LOGIT)
+                return units.flatten(1).float() / LOGIT_ONE
             factor, shift = (p[f"{index}.{part}"].long().view(-1, 1, 1) for part in ("multiplier", "shift"))
             maps[index] = _requantize(sums * factor, shift, zero)
         raise AssertionError("an architecture has a last layer")
@@ -147,8 +151,19 @@ def convolve(x: Tensor, weight: Tensor, operation: Conv2d) -> Tensor:
 
 def _requantize(product: Tensor, shift: Tensor, zero: int) -> Tensor:
     """Return int64 `product` / 2^shift, rounded half up, plus `zero`, clamped to 8 bits."""
+    return _shift_right(product, shift).add_(zero).clamp_(-128, 127)
+
+
+def _shift_right(product: Tensor, shift: Tensor) -> Tensor:
+    """Return int64 `product` / 2^shift, rounded half up, in its memory."""
     shift = shift.long()
-    return product.add_(1 << (shift - 1)).bitwise_right_shift_(shift).add_(zero).clamp_(-128, 127)
+    return product.add_(1 << (shift - 1)).bitwise_right_shift_(shift)
+
+
+def choose_shift(factors: Tensor) -> Tensor:
+    """Return the shift, 1 to 60, by which factors become multipliers of 31 bits."""
+    _, exponent = torch.frexp(factors)  # factor = mantissa * 2^exponent with a mantissa of 0.5 to 1
+    return (30 - exponent).clamp(1, 60)
 
 
 def parameter_types(architecture: Architecture) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
@@ -161,20 +176,6 @@ def parameter_types(architecture: Architecture) -> dict[str, tuple[torch.dtype, 
         "image.offset": (torch.int32, (channels,)),
     }
     for index, layer in enumerate(layers):
-        operation, count = layer.operation, 1
-        if isinstance(operation, Activation):
-            result[f"{index}.table"] = (torch.int8, (256,))
-            continue
-        if isinstance(operation, MaxPool2d):
-            continue
-        if isinstance(operation, Conv2d):
-            count = operation.out_channels
-            shape = (count, operation.in_channels // operation.groups, operation.kernel, operation.kernel)
-            result[f"{layer.group}.weight"] = (torch.int8, shape)
-            result[f"{index}.bias"] = (torch.int32, (count,))
-        if index == len(layers) - 1:
-            result[f"{index}.scale"] = (torch.float32, (count,))
-        else:
-            result[f"{index}.multiplier"] = (torch.int32, (2,) if isinstance(operation, Add) else (count,))
-            result[f"{index}.shift"] = (torch.uint8, (count,))
+        for part, _, shape in int8_arrays(layer, index == len(layers) - 1):
+            result[f"{layer.group if part == 'weight' else index}.{part}"] = (_DTYPES[part], shape)
     return result

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.arch import IMAGE, Architecture, Layer, lower
+from nas.arch import IMAGE, Architecture, Int8Layers, Layer, lower
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.errors import ExportError
-from nas.export.int8.network import IMAGE_SHIFT, Int8Layers, QuantizedNetwork, convolve, int8_layers, window
+from nas.export.int8.network import IMAGE_SHIFT, QuantizedNetwork, choose_shift, convolve, int8_layers, window
 from nas.export.loaded import check_images, finite_module
 from nas.export.metadata import Metadata, metadata_of
 from nas.model.fold_batch_norm import fold, folded_weights
@@ -132,7 +132,7 @@ def _parameters(
             result[f"{index}.table"] = (made.round() + y.zero).clamp(-128, 127).to(torch.int8)
         elif isinstance(operation, Add):
             factors = torch.tensor([ranges[s].scale / y.scale for s in layer.sources], dtype=torch.float64)
-            shift = _choose_shift(factors.max())
+            shift = choose_shift(factors.max())
             result[f"{index}.multiplier"] = torch.ldexp(factors, shift).round().int()
             result[f"{index}.shift"] = shift.view(1).to(torch.uint8)
         elif not isinstance(operation, MaxPool2d):
@@ -150,7 +150,7 @@ def _parameters(
                 result[f"{index}.scale"] = factors.float()
             else:
                 factors = factors / y.scale
-                shift = _choose_shift(factors)
+                shift = choose_shift(factors)
                 result[f"{index}.multiplier"] = torch.ldexp(factors, shift).round().int()
                 result[f"{index}.shift"] = shift.to(torch.uint8)
     return result
@@ -173,12 +173,6 @@ def _weight_scales(
             least = bias.abs() / (ranges[layer.sources[0]].scale * 2**28)
             scales[name] = torch.maximum(scales.get(name, own), least).clamp(min=1e-30)
     return scales
-
-
-def _choose_shift(factors: Tensor) -> Tensor:
-    """Return the shift, 1 to 60, by which factors become multipliers of 31 bits."""
-    _, exponent = torch.frexp(factors)  # factor = mantissa * 2^exponent with a mantissa of 0.5 to 1
-    return (30 - exponent).clamp(1, 60)
 
 
 def _check_sums(layer: Layer, weight: Tensor, bias: Tensor) -> None:

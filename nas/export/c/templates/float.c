@@ -6,13 +6,15 @@
 #define nas_sum double
 #endif
 
+typedef float nas_logit;
+
 /* Raw pixels as network inputs, with one mean and std for each channel. */
-static inline void nas_normalize(const uint8_t *pixels, int channels, int size, const float *mean, const float *std,
-        float *y)
+static inline void nas_normalize(const uint8_t *pixels, int hwc, int channels, int size, const float *mean,
+        const float *std, float *y)
 {
     for (int c = 0; c < channels; c++)
-        for (int i = c * size; i < (c + 1) * size; i++)
-            y[i] = ((float)pixels[i] / 255.0f - mean[c]) / std[c];
+        for (int i = 0; i < size; i++)
+            y[c * size + i] = ((float)pixels[hwc ? i * channels + c : c * size + i] / 255.0f - mean[c]) / std[c];
 }
 
 /* Without a bias, `bias` is 0. `y` may be `x` where kernel and groups leave each element to itself. */

@@ -1,5 +1,9 @@
 #include <stdint.h>
 
+/* A logit in units of 1/NAS_LOGIT_ONE: no floating-point unit is needed. */
+#define NAS_LOGIT_ONE 4096
+typedef int32_t nas_logit;
+
 /* sum * multiplier / 2^shift, rounded, as an 8-bit number around `zero`. A negative number shifted right must keep its
  * sign, as with every compiler in use. */
 static inline int8_t nas_requantize(int64_t product, int shift, int zero)
@@ -8,13 +12,23 @@ static inline int8_t nas_requantize(int64_t product, int shift, int zero)
     return (int8_t)(q < -128 ? -128 : q > 127 ? 127 : q);
 }
 
-/* Raw pixels as 8-bit numbers: (pixel * multiplier + offset) / 2^shift, with numbers of its own for each channel. */
-static inline void nas_quantize_pixels(const uint8_t *pixels, int channels, int size, const int32_t *multiplier,
-        const int32_t *offset, int shift, int8_t *y)
+/* sum * multiplier / 2^shift, rounded, within 24 bits, so that a float holds every logit as it is. */
+static inline nas_logit nas_scale(int32_t sum, int32_t multiplier, int shift)
 {
-    for (int c = 0; c < channels; c++)
-        for (int i = c * size; i < (c + 1) * size; i++)
-            y[i] = nas_requantize((int64_t)pixels[i] * multiplier[c] + offset[c], shift, 0);
+    const int64_t q = ((int64_t)sum * multiplier + ((int64_t)1 << (shift - 1))) >> shift, most = ((int64_t)1 << 24) - 1;
+    return (nas_logit)(q < -most ? -most : q > most ? most : q);
+}
+
+/* Raw pixels as 8-bit numbers: (pixel * multiplier + offset) / 2^shift, with numbers of its own for each channel. */
+static inline void nas_quantize_pixels(const uint8_t *pixels, int hwc, int channels, int size,
+        const int32_t *multiplier, const int32_t *offset, int shift, int8_t *y)
+{
+    for (int c = 0; c < channels; c++) {
+        for (int i = 0; i < size; i++) {
+            const int32_t pixel = pixels[hwc ? i * channels + c : c * size + i];
+            y[c * size + i] = nas_requantize((int64_t)pixel * multiplier[c] + offset[c], shift, 0);
+        }
+    }
 }
 
 /* One output element of a convolution, before its scale. */
@@ -57,15 +71,15 @@ static inline void nas_conv(const int8_t *x, int x_zero, int channels, int heigh
     }
 }
 
-/* The last layer: from features, with a scale for each class. */
+/* The last layer: from features, with a multiplier for each class. */
 static inline void nas_conv_logits(const int8_t *x, int x_zero, int features, const int8_t *weight,
-        const int32_t *bias, const float *scale, float *logits, int classes)
+        const int32_t *bias, const int32_t *multiplier, int shift, nas_logit *logits, int classes)
 {
     for (int o = 0; o < classes; o++) {
         int32_t sum = bias[o];
         for (int i = 0; i < features; i++)
             sum += (x[i] - x_zero) * weight[o * features + i];
-        logits[o] = (float)sum * scale[o];
+        logits[o] = nas_scale(sum, multiplier[o], shift);
     }
 }
 
@@ -107,14 +121,14 @@ static inline void nas_average_pool(const int8_t *x, int x_zero, int channels, i
 }
 
 /* The last layer: the mean of each map. */
-static inline void nas_average_logits(const int8_t *x, int x_zero, int size, const float *scale, float *logits,
-        int classes)
+static inline void nas_average_logits(const int8_t *x, int x_zero, int size, const int32_t *multiplier, int shift,
+        nas_logit *logits, int classes)
 {
     for (int o = 0; o < classes; o++) {
         int32_t sum = 0;
         for (int i = 0; i < size; i++)
             sum += x[o * size + i] - x_zero;
-        logits[o] = (float)sum * scale[0];
+        logits[o] = nas_scale(sum, multiplier[0], shift);
     }
 }
 

@@ -7,7 +7,7 @@ from itertools import accumulate
 from math import prod
 from typing import NamedTuple
 
-from nas.arch import IMAGE, Layer
+from nas.arch.lowering import IMAGE, Layer
 from nas.arch.operations import Activation, Add, Conv2d
 
 
