@@ -230,9 +230,9 @@ class SearchStore(Store):
         try:
             trial = self.copy.ask(self._distributions)
         except ValueError as error:
-            begun = {t.number for t in self.copy.get_trials(deepcopy=False) if t.state == TrialState.RUNNING}
+            asked = {t.number for t in self.copy.get_trials(deepcopy=False) if t.state == TrialState.RUNNING}
             raise StudyError(
-                f"trial {min(begun - self._running.keys())} of study {self.folder.name!r} was given a gene that the "
+                f"trial {min(asked - self._running.keys())} of study {self.folder.name!r} was given a gene that the "
                 f"space has not: {error}; set its state to RUNNING and to FAIL, by Optuna's storage, and resume"
             ) from None
         begun = self._trial(trial.number)  # `trial` itself would copy all that it is asked for

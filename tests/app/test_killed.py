@@ -186,7 +186,8 @@ def test_twenty_kills_of_each_lose_nothing(nas: Nas, address: StorageAddress) ->
 @pytest.mark.parametrize("held_up", ["worker", "coordinator"])
 def test_a_process_that_is_held_up_for_a_minute_loses_nothing(held_up: str, nas: Nas, address: StorageAddress) -> None:
     process = start(nas, address, 60)
-    while not finished(address):
+    log = StudyFolder(nas.cwd / "studies", NAME).log_file  # begun once the storage has its tables
+    while not (log.exists() and finished(address)):
         time.sleep(0.1)
         assert process.poll() is None
     stopped = process.pid if held_up == "coordinator" else workers_of(process.pid)[0]
