@@ -122,8 +122,8 @@ def test_curves_and_another_confirmation(study: Study) -> None:
     assert nas.studies(study.folder.path.parent)[-1].name == study.name
 
 
-def test_a_time_may_be_written(study: Study) -> None:
-    folder = study.folder.path.parent
+def test_a_time_may_be_written(tmp_path: Path) -> None:
+    folder = tmp_path
     timed = nas.search(**QUICK, dataset="digits", studies=folder, name="timed", max_seconds="2m")  # type: ignore[arg-type]
     assert timed.settings.max_seconds == 120
     with pytest.raises(UsageError, match=r"'soon' is no duration; write seconds, or 90s, 30m, 1\.5h"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -272,7 +273,8 @@ def _keep_mistakes(folder: StudyFolder, settings: StudySettings, records: list[T
     """Keep where the network that answers the study errs, for reports, which read no images."""
     best = best_record(records, settings)
     if best is not None and kept_file(folder, best).is_file():
-        mistakes_of(folder, best, parts=parts)
+        with contextlib.suppress(NasError):  # whoever takes a damaged network hears of it there; here nothing is lost
+            mistakes_of(folder, best, parts=parts)
 
 
 @contextmanager

@@ -222,7 +222,7 @@ class _Again:
         self._store.finish(event.trial, event.fate, 0.0, event.value)
         self._running.remove(event.trial)
         if there is not None:
-            now = past_trials(self._store)[event.trial].intermediate_values
+            now = self._store.copy.get_trials(deepcopy=False)[event.trial].intermediate_values
             for epoch in sorted(there.intermediate_values | now):
                 what = f"its accuracy after epoch {epoch}"
                 _compare(event.trial, what, there.intermediate_values.get(epoch), now.get(epoch))

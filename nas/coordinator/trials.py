@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from nas.arch import recipe_digest
 from nas.coordinator.snapshot import RunningJob
-from nas.space import Candidate, candidate
+from nas.space import Candidate, candidate, valid
 from nas.storage.study_store import SearchStore
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.strategy.worth import LEAST_GAIN
@@ -34,7 +34,9 @@ class Trials:
         self._without_gain = 0  # proposals in a row
         # Same network and recipe, trained before: (digest, recipe digest) to the trial's number.
         self._known = {
-            (r.digest, recipe_digest(trial_recipe(sampler.space, settings, r.genes))): r.number for r in store.records()
+            (r.digest, recipe_digest(trial_recipe(sampler.space, settings, r.genes))): r.number
+            for r in store.records()
+            if valid(sampler.space, r.genes)
         }
 
     @property

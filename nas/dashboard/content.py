@@ -10,12 +10,10 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import optuna
-from sqlalchemy.exc import SQLAlchemyError
-
 from nas.dashboard.artifacts import save_artifacts
 from nas.errors import NasError
 from nas.report.front_plotly import front_figure
+from nas.storage.address import address_of
 from nas.storage.study_store import Store
 from nas.study import tables
 from nas.study.answer import answer_text
@@ -34,10 +32,13 @@ def refresh(store: Store) -> None:
     """Put the front as a figure, the answer as a note and the artifacts into the study, for any optuna-dashboard.
 
     Raises:
-        BusyError: another process is writing the artifacts.
-        SQLAlchemyError, StorageInternalError: the storage cannot be written.
-        OSError: the files of the artifacts cannot.
+        StudyError: the storage or the files of the artifacts cannot be read or written, or another process does so.
     """
+    with address_of(store.folder).errors(store.folder.name):
+        _refresh(store)
+
+
+def _refresh(store: Store) -> None:
     import optuna_dashboard  # a second, which a search can spare until it has something to show
 
     settings, records = store.folder.settings(), store.records()
@@ -88,7 +89,7 @@ class Refresher:
 
     def refresh(self) -> None:
         """Look at once. A study that is busy or cannot be written to keeps what it shows until the next look."""
-        with contextlib.suppress(NasError, SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError):
+        with contextlib.suppress(NasError):
             store = self._open_store()
             state = [(r.number, r.fate, len(r.confirmations)) for r in store.records() if r.fate != "running"]
             if state != self._shown:

@@ -17,7 +17,7 @@ from nas.study.command import format_search_command
 from nas.study.folder import StudyFolder
 from nas.study.front import front_records
 from nas.study.mistakes import Mistakes, kept_mistakes
-from nas.study.networks import kept_file, kept_network
+from nas.study.networks import device_costs, kept_file, kept_network
 from nas.study.records import TrialRecord
 from nas.study.tables import trials_table
 
@@ -50,7 +50,8 @@ def write_report(
         "report.html": report_html(
             facts, records, {n: network.architecture for n, network in networks.items()}, mistakes
         ),
-        "front.json": json.dumps(study_document(folder.name, settings, records), indent=2) + "\n",
+        "front.json": json.dumps(study_document(folder.name, settings, records) | device_costs(folder, best), indent=2)
+        + "\n",
         "trials.csv": trials_table(records).to_csv(index=False),
         "front.svg": picture,
         "front.png": png_of(picture),

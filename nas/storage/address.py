@@ -21,7 +21,7 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL, NullPool, make_url
 from sqlalchemy.exc import ArgumentError
 
-from nas.errors import NasError, StudyError, UsageError
+from nas.errors import InvalidError, NasError, StudyError, UsageError
 from nas.storage.journal_lock import JournalLock, require_journal
 from nas.storage.locks import BusyError, StorageError, locked
 from nas.storage.read_only import may_write, readable_copy
@@ -163,15 +163,21 @@ class StorageAddress:
 
     @contextmanager
     def errors(self, study: str) -> Iterator[None]:
-        """Turn whatever goes wrong with the storage in the body into a StorageError.
+        """Turn whatever goes wrong with the storage in the body into an error of ours.
 
         Everything is caught, since the file of a stranger may hold anything.
 
         Raises:
             StorageError: in one line, without the address's password.
+            StudyError: the storage was read, and what it holds makes no sense.
         """
         try:
             yield
+        except InvalidError as error:
+            problem = f"{error.what}: {'; '.join(error.problems)}"
+            raise StudyError(
+                f"the storage of study {study!r} ({self}) is damaged: {problem}; restore it from a copy"
+            ) from None
         except NasError:
             raise
         except Exception as error:

@@ -1,40 +1,58 @@
-"""Optuna's trials as trial records."""
+"""Optuna's trials as trial records. What a storage holds is checked here, once, as it is read.
+
+A column of SQLite takes values of any type, and a journal is text: what is damaged, or was changed by hand, looks like
+a trial to Optuna and would fail far from here.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
+import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.decode import Bounds, decode
-from nas.study.records import Confirmation, Fate, TrialRecord
+from nas.decode import Bounds, decode, show_value
+from nas.errors import InvalidError
+from nas.study.records import Confirmation, Fate, Percent, TrialRecord
 
 FATES: Mapping[TrialState, Fate] = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "stopped"}
 NO_END: Mapping[str, Any] = {"fate": None, "reason": "", "epochs": None}  # attributes of a trial that has not ended
+_Count: TypeAlias = Annotated[int, Bounds(0, 2**53)]
 CONFIRMATION = "confirmation:"  # with number and seed, the study attribute that holds one
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """What a trial holds besides its attributes and genes."""
+
+    epochs: tuple[Annotated[int, Bounds(0)], ...]
+    accuracies: tuple[Percent, ...]  # one an epoch
+    value: tuple[Percent] | None
 
 
 @dataclass(frozen=True)
 class _Attributes:
     """What a described trial's user attributes hold, or may; others are none of ours."""
 
-    num_params: Annotated[int, Bounds(0)]
-    num_macs: Annotated[int, Bounds(0)]
-    peak_activation_bytes: Annotated[int, Bounds(0)]
+    num_params: _Count
+    num_macs: _Count
+    peak_activation_bytes: _Count
     digest: str
     seed: int
     fate: Fate | None = None
     train_seconds: Annotated[float, Bounds(0.0)] = 0.0
     reason: str = ""
-    redrawn: Annotated[int, Bounds(0)] = 0
-    over_budget: Annotated[int, Bounds(0)] = 0
+    redrawn: _Count = 0
+    over_budget: _Count = 0
     repaired: bool = False
-    repeated: Annotated[int, Bounds(0)] = 0
+    repeated: _Count = 0
     origin: str = ""
     network: str = ""  # in one line, for people
-    epochs: int | None = None  # where an attempt that was cut off went further than the last one
+    epochs: _Count | None = None  # where an attempt that was cut off went further than the last one
 
 
 _NAMES = frozenset(field.name for field in fields(_Attributes))
@@ -53,9 +71,37 @@ def confirmations_of(study_attributes: Mapping[str, Any]) -> Confirmations:
     for key, value in sorted(study_attributes.items()):
         if key.startswith(CONFIRMATION):
             number = int(key.split(":")[1])
-            found[number] = (*found.get(number, ()), decode(Confirmation, value, key))
+            confirmation = decode(Confirmation, value, key)
+            if not confirmation.test_accuracy:
+                raise InvalidError(key, ["test_accuracy: no epoch"])
+            found[number] = (*found.get(number, ()), confirmation)
     # In the order of training. Before there were places, they were in the order of their keys, which `sorted` keeps.
     return {number: tuple(sorted(seeds, key=lambda c: c.place)) for number, seeds in found.items()}
+
+
+def read_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials of `study`, by number.
+
+    Raises:
+        InvalidError: one holds what makes no sense. Attributes are left to `records_of`.
+    """
+    trials = study.get_trials(deepcopy=False)
+    for number, trial in enumerate(trials):
+        _check(trial, number)
+    return trials
+
+
+def _check(trial: FrozenTrial, number: int) -> None:
+    if trial.number != number:
+        raise InvalidError(f"trial {number}", [f"{show_value(trial.number)} is there in its place"])
+    reported, values = trial.intermediate_values, trial.values
+    measured = {"epochs": [*reported], "accuracies": [*reported.values()], "value": values and [*values]}
+    decode(_Measured, measured, f"trial {number}")
+    for name, value in trial.params.items():
+        may_be_word = isinstance(trial.distributions[name], CategoricalDistribution)
+        is_number = isinstance(value, (int, float)) and math.isfinite(value)
+        if not (is_number or (may_be_word and isinstance(value, str))):
+            raise InvalidError(f"trial {number}", [f"gene {name}: {show_value(value)} is no value of a gene"])
 
 
 def records_of(trials: Iterable[FrozenTrial], confirmations: Confirmations) -> list[TrialRecord]:
@@ -69,18 +115,20 @@ def records_of(trials: Iterable[FrozenTrial], confirmations: Confirmations) -> l
 
 def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> TrialRecord:
     known = {name: value for name, value in trial.user_attrs.items() if name in _NAMES}
-    attributes = decode(_Attributes, known, f"trial {trial.number} in the storage")
-    curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))
+    attributes, fate = decode(_Attributes, known, f"trial {trial.number}"), fate_of(trial)
+    curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))[: attributes.epochs]
+    if not curve and (confirmations or fate in ("completed", "stopped")):
+        raise InvalidError(f"trial {trial.number}", ["it was trained, and has no accuracy"])
     return TrialRecord(
         number=trial.number,
-        fate=fate_of(trial),
+        fate=fate,
         num_params=attributes.num_params,
         num_macs=attributes.num_macs,
         peak_activation_bytes=attributes.peak_activation_bytes,
         digest=attributes.digest,
         genes=dict(trial.params),
         seed=attributes.seed,
-        validation_curve=curve[: attributes.epochs],
+        validation_curve=curve,
         train_seconds=attributes.train_seconds,
         reason=attributes.reason,
         redrawn=attributes.redrawn,

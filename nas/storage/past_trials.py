@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.storage.address import Storage, address_of
 from nas.storage.enqueued_trials import was_enqueued
+from nas.storage.optuna_records import read_trials
 from nas.storage.study_store import Store
 
 PastTrial: TypeAlias = FrozenTrial
@@ -21,10 +22,10 @@ def past_trials(store: Store) -> list[PastTrial]:
     """Return every trial of the study, by number.
 
     Raises:
-        StorageError: the storage cannot be read.
+        StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
     """
     with address_of(store.folder).errors(store.folder.name):
-        return store.study.get_trials(deepcopy=False)
+        return read_trials(store.study)
 
 
 def rebuild_study(name: str, trials: Iterable[PastTrial], curves: Mapping[int, tuple[float, ...] | None]) -> Storage:

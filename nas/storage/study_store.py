@@ -25,7 +25,7 @@ from nas.errors import StudyError
 from nas.space import Candidate
 from nas.storage.address import Storage, address_of
 from nas.storage.locks import StorageError
-from nas.storage.optuna_records import CONFIRMATION, FATES, NO_END, confirmations_of, records_of
+from nas.storage.optuna_records import CONFIRMATION, FATES, NO_END, confirmations_of, read_trials, records_of
 from nas.study.decision_log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting
 from nas.study.folder import StudyFolder
 from nas.study.networks import has_networks
@@ -58,7 +58,7 @@ class Store:
             StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
         """
         with address_of(self.folder).errors(self.folder.name):
-            return records_of(self.study.get_trials(deepcopy=False), confirmations_of(self.study.user_attrs))
+            return records_of(read_trials(self.study), confirmations_of(self.study.user_attrs))
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial.
@@ -146,7 +146,7 @@ class SearchStore(Store):
         self.study = optuna.create_study(
             study_name=name, storage=self.storage, direction="maximize", load_if_exists=True
         )
-        trials, self._attributes = self.study.get_trials(deepcopy=False), self.study.user_attrs
+        trials, self._attributes = read_trials(self.study), self.study.user_attrs
         if trials and self._attributes.get("folder", identity) != identity:
             raise StudyError(
                 f"{self._address} holds another study {name!r}, made in another folder; copy that folder to "
@@ -221,10 +221,20 @@ class SearchStore(Store):
 
         The arguments are for the log, what the sampler was told: the parameters of what met the target, and the trials
         whose confirmations are under way.
+
+        Raises:
+            StudyError: the next one was given a value that the space has not.
         """
         self._write(self._adopt_enqueued)
         known = len(self.copy.get_trials(deepcopy=False))
-        trial = self.copy.ask(self._distributions)
+        try:
+            trial = self.copy.ask(self._distributions)
+        except ValueError as error:
+            asked = {t.number for t in self.copy.get_trials(deepcopy=False) if t.state == TrialState.RUNNING}
+            raise StudyError(
+                f"trial {min(asked - self._running.keys())} of study {self.folder.name!r} was given a gene that the "
+                f"space has not: {error}; set its state to RUNNING and to FAIL, by Optuna's storage, and resume"
+            ) from None
         begun = self._trial(trial.number)  # `trial` itself would copy all that it is asked for
         seconds_before = begun.user_attrs.get("train_seconds", 0.0)
         self._running[trial.number] = _Running(trial, seconds_before, written=trial.number < known)
@@ -330,7 +340,7 @@ class SearchStore(Store):
         known = len(self.copy.get_trials(deepcopy=False))
         if self._find(known) is None:
             return  # nothing is new; to read all that is there would cost more than the trial
-        for trial in self.study.get_trials(deepcopy=False)[known:]:
+        for trial in read_trials(self.study)[known:]:
             if trial.state == TrialState.WAITING:
                 self.copy.add_trial(trial)
 

@@ -13,7 +13,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.space import Genes, Space, candidate
+from nas.space import Genes, Space, candidate, valid
 from nas.strategy.beliefs import Beliefs, Goal
 from nas.strategy.observations import Observation
 from nas.study.records import Fate
@@ -80,12 +80,12 @@ class History:
         return observations
 
     def observe(self, trial: FrozenTrial) -> Observation | None:
-        """Return `trial` as strategies see it; None unless it has a value for every gene, and they make a network.
+        """Return `trial` as strategies see it; None unless every gene has a value that it may, and they make a network.
 
         A training reports its accuracy in percent after every epoch, whatever number it gives the first one; an
         accuracy that is no number counts as 0. Parameters that are no genes are left out.
         """
-        if not trial.params.keys() >= self._space.genes.keys():
+        if not valid(self._space, trial.params):
             return None
         genes = {name: trial.params[name] for name in self._space.genes}
         network = self._network(trial, genes)

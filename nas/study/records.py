@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 import statistics
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
+
+from nas.decode import Bounds
 
 # completed: trained to its end.  stopped: not expected to move the front.  failed: could not be trained, and why.
 # interrupted: cut off by the search's end; trained again on resume.  duplicate: same network and recipe as another.
 # running: being trained now.
 Fate = Literal["completed", "stopped", "failed", "interrupted", "duplicate", "running"]
+Percent: TypeAlias = Annotated[float, Bounds(0.0, 100.0)]
 LAST_EPOCHS = 3  # what the figure of a training is the mean of
 
 
@@ -19,9 +22,9 @@ class Confirmation:
     """One training from scratch on the whole training set, its test accuracy read after each epoch."""
 
     seed: int
-    test_accuracy: tuple[float, ...]  # percent, one an epoch
-    train_seconds: float
-    place: int = 0  # of its seed among those of the confirmation, in the order in which they are trained
+    test_accuracy: tuple[Percent, ...]  # one an epoch
+    train_seconds: Annotated[float, Bounds(0.0)]
+    place: Annotated[int, Bounds(0)] = 0  # of its seed in the order in which those of the confirmation are trained
 
     @property
     def figure(self) -> float:
@@ -41,7 +44,7 @@ class TrialRecord:
     digest: str
     genes: dict[str, Any]
     seed: int
-    validation_curve: tuple[float, ...]  # percent, one an epoch that was trained
+    validation_curve: tuple[Percent, ...]  # one an epoch that was trained
     train_seconds: float
     reason: str = ""  # why it failed
     redrawn: int = 0  # draws that were thrown away before this one

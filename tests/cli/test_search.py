@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FINISHED = ("completed", "stopped", "failed")
 RESULT_KEYS = {
     "study", "answer", "target_confirmed", "trials", "train_seconds", "candidates", "warm_start", "rank_correlations",
-    "front", "references", "test_readings", "test_set",
+    "front", "references", "test_readings", "test_set", "flash_bytes", "ram_bytes",
 }  # fmt: skip
 FRONT_KEYS = {
     "trial", "num_params", "num_macs", "peak_activation_bytes", "validation_accuracy", "test_accuracy", "test_spread",

@@ -72,7 +72,9 @@ def page_of(records: list[TrialRecord], settings: StudySettings = SETTINGS) -> P
 def test_a_page_has_every_section_with_its_heading_and_its_tables_have_captions() -> None:
     page = page_of(RECORDS)
     assert page.open == []
-    assert [s for s in page.sections if s] == ["front", "network", "curves", "genes", "ledger", "test-set", "again"]
+    assert [s for s in page.sections if s] == [
+        *("front", "network", "mistakes", "curves", "genes", "every-trial", "ledger", "test-set", "again")
+    ]
     tags = [tag for tag, _ in page.tags]
     assert tags.count("h1") == 1
     assert tags.count("h2") == tags.count("section") == 7

@@ -1,10 +1,14 @@
 """Damaged and made-up inputs, for readers that may meet them with a `NasError` alone.
 
+Input `number` of a seed is made from both alone.
+
 NAS_FUZZ=20000 asks for that many inputs of each kind in place of the short run, NAS_FUZZ_SEED for others.
 """
 
 from __future__ import annotations
 
+import copy
+import json
 import os
 import random
 import resource
@@ -13,12 +17,28 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from nas.errors import NasError
 
 SECONDS = 10  # of processor time, for each input
 MEMORY_BYTES = 2 * 2**30  # beyond what the process has
+COUNT = int(os.environ.get("NAS_FUZZ", 0))  # 0 leaves it to each test
+SEED = int(os.environ.get("NAS_FUZZ_SEED", 0))
 _NUMBERS = [0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 2**63 - 1, 2**64 - 1]
+# What readers of text trip over.
+_TOKENS = (
+    b"0", b"-1", b"1e999", b"nan", b"-inf", b"9" * 400, b"1e-320", b"2147483648", b"18446744073709551616", b"true",
+    b"null", b"None", b'""', b"''", b"[]", b"{}", b"[" * 3000, b"{" * 3000, b'{"a":' * 2000, b"\x00", b"\xff\xfe",
+    b"\xed\xb0\x80", b"\n", b"\r", b"=", b'"', b"\\u0000", b"\\ud800", b"../", b"/dev/zero", b"$(id)", b"1.5",
+    b"__import__('os')", b"\xef\xbb\xbf", b"[[[]]]", b",", b":",
+)  # fmt: skip
+
+
+_VALUES: list[Any] = [
+    *(None, True, -1, 0, 1, 3, 255, 2**31, 2**63, 10**400, 0.5, -1e308, float("nan"), float("inf")),
+    *("", "x", "x" * 3000, "\0", "images", [], {}, [[]], [1, 2], [3, 8, 8], [-1] * 4, {"as_int": 2}, {"a": {"b": []}}),
+]
 
 
 class TookTooLong(BaseException):
@@ -34,7 +54,7 @@ def fuzz(read: Callable[[bytes], object], make: Callable[[random.Random], bytes]
         short: how many inputs belong to a run that nobody asked for.
         last: where each input is kept until it was read, also when the interpreter dies of it.
     """
-    count, seed = int(os.environ.get("NAS_FUZZ", short)), int(os.environ.get("NAS_FUZZ_SEED", 0))
+    count, seed = COUNT or short, SEED
     ends: Counter[str] = Counter()
     with _bounded():
         for number in range(count):
@@ -58,30 +78,61 @@ def fuzz(read: Callable[[bytes], object], make: Callable[[random.Random], bytes]
 
 
 def mutate(content: bytes, rng: random.Random, others: Sequence[bytes] = ()) -> bytes:
-    """Return `content` with a few mistakes of the kinds that disks, copies and programs make."""
+    """Return `content` with a few mistakes of the kinds that disks, copies, programs and people make."""
     data = bytearray(content)
     for _ in range(rng.choice([1, 1, 1, 2, 4, 16])):
         at = rng.randrange(len(data) + 1)
-        length = min(rng.choice([1, 2, 4, 8, 64, 512]), len(data) - at)
-        match rng.randrange(7):
-            case 0 if length:
-                data[at] ^= 1 << rng.randrange(8)
+        end = min(len(data), at + rng.choice([0, 1, 1, 4, 8, 64, 512]))
+        match rng.randrange(8):
+            case 0:
+                data[at:end] = bytes(byte ^ 1 << rng.randrange(8) for byte in data[at:end])
             case 1:
-                data[at : at + length] = rng.randbytes(length)
+                data[at:end] = rng.randbytes(max(1, end - at))
             case 2:
-                number = rng.choice(_NUMBERS).to_bytes(8, rng.choice(["little", "big"]))
-                data[at : at + length] = number[: min(length, 8)]
+                data[at : at + 8] = rng.choice(_NUMBERS).to_bytes(8, rng.choice(["little", "big"]))[: len(data) - at]
             case 3:
-                del data[at : at + length]
+                data[at:end] = rng.choice(_TOKENS)
             case 4:
-                data[at:at] = data[at : at + length] * rng.choice([1, 1, 50])
-            case 5 if rng.random() < 0.2:
-                del data[at:]
-            case 6 if others:
-                other = rng.choice(others)
+                del data[at:end]
+            case 5:
+                data[at:at] = data[at:end] * rng.choice([1, 1, 50])
+            case 6:
+                other = rng.choice(others or [content])
                 start = rng.randrange(len(other) + 1)
-                data[at : at + length] = other[start : start + length]
+                data[at:end] = other[start : start + rng.choice([1, 8, 60, 500])]
+            case 7 if rng.random() < 0.3:
+                del data[at:]  # cut off
     return bytes(data)
+
+
+def spoil_json(content: bytes, rng: random.Random) -> bytes:
+    """Replace, remove or repeat values anywhere in a document."""
+    document = json.loads(content)
+    for _ in range(rng.randint(1, 3)):
+        places: list[tuple[Any, Any]] = []
+        stack: list[Any] = [document]
+        while stack:
+            value = stack.pop()
+            keys: Any = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+            places += [(value, key) for key in keys]
+            stack += [value[key] for key in keys]
+        if not places:
+            break
+        holder, key = rng.choice(places)
+        other_holder, other_key = rng.choice(places)
+        match rng.randrange(4):
+            case 0 | 1:
+                holder[key] = copy.deepcopy(rng.choice(_VALUES))
+            case 2:
+                holder[key] = copy.deepcopy(other_holder[other_key])
+            case 3:
+                del holder[key]
+    return json.dumps(document).encode()
+
+
+def mutated(originals: Sequence[bytes]) -> Callable[[random.Random], bytes]:
+    """Return what makes an input of one of `originals`, with pieces of the others."""
+    return lambda rng: mutate(rng.choice(originals), rng, originals)
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Damaged networks: exported files, and the weights in a study's folder. Nothing but a NasError comes of them.
 
-NAS_FUZZ=20000 pytest tests/fuzz/test_fuzz_exports.py tries so many of each kind, in processes that may take 10 seconds
-of processor time and 2 GiB for each; `-s` shows the counts. Input `number` of a kind is made from both alone.
+NAS_FUZZ=20000 pytest tests/fuzz/test_exports.py tries so many of each kind, in processes that may take 10 seconds
+of processor time and 2 GiB for each; `-s` shows the counts. An input is made from kind, seed and number.
 """
 
 from __future__ import annotations
 
 import collections
-import copy
 import functools
 import io
 import json
@@ -21,13 +20,13 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # where this file is run as a program
 
+from fuzzing import COUNT, SECONDS, SEED, mutate, spoil_json
 from sampled import Sampled, sampled_network
 
 from nas.app.old_studies import read_old_weights
@@ -44,9 +43,7 @@ from nas.model.trained_network import read_trained_network
 from nas.verification.checks import count_classes, verify_structure
 from nas.verification.reader import limit_process
 
-COUNT = int(os.environ.get("NAS_FUZZ", "0"))
 SHORT = 30  # inputs of each kind in the check
-SECONDS = 10.0
 NETWORKS = (
     Architecture(
         Input(1, 8, 8),
@@ -63,10 +60,6 @@ NETWORKS = (
 )
 CLAIMS = {"num_params": 241, "dataset": "digits", "weights_test_accuracy": 91.5}
 
-VALUES: list[Any] = [
-    *(None, True, -1, 0, 1, 3, 255, 2**31, 2**63, 10**400, 0.5, -1e308, float("nan"), float("inf")),
-    *("", "x", "x" * 3000, "\0", "images", [], {}, [[]], [1, 2], [3, 8, 8], [-1] * 4, {"as_int": 2}, {"a": {"b": []}}),
-]
 SOURCE = [
     "0",
     "-1",
@@ -104,62 +97,14 @@ FRAGMENTS = [
 ]
 
 
-def spoil_bytes(r: random.Random, content: bytes) -> bytes:
-    """Change, cut, repeat or insert bytes."""
-    data = bytearray(content)
-    for _ in range(r.randint(1, 4)):
-        at, length = r.randrange(len(data) + 1), r.choice((1, 1, 1, 4, 8, 50))
-        match r.randrange(6):
-            case 0:
-                data[at : at + length] = r.randbytes(length)
-            case 1:
-                data[at : at + length] = r.choice((b"\0", b"\xff", b"\x7f", b"\x80")) * length
-            case 2:
-                del data[at : at + length]
-            case 3:
-                data[at:at] = data[at : at + length]
-            case 4:
-                data[at:at] = r.randbytes(length)
-            case 5 if r.random() < 0.2:
-                del data[at:]
-    return bytes(data)
-
-
-def spoil_json(r: random.Random, content: bytes) -> bytes:
-    """Replace, remove or repeat values anywhere in a document."""
-    document = json.loads(content)
-    for _ in range(r.randint(1, 3)):
-        places: list[tuple[Any, Any]] = []
-        stack: list[Any] = [document]
-        while stack:
-            value = stack.pop()
-            keys: Any = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-            places += [(value, key) for key in keys]
-            stack += [value[key] for key in keys]
-        if not places:
-            break
-        holder, key = r.choice(places)
-        other_holder, other_key = r.choice(places)
-        match r.randrange(4):
-            case 0 | 1:
-                holder[key] = copy.deepcopy(r.choice(VALUES))
-            case 2:
-                holder[key] = copy.deepcopy(other_holder[other_key])
-            case 3:
-                del holder[key]
-    return json.dumps(document).encode()
-
-
-def spoil_zip(r: random.Random, content: bytes) -> bytes:
+def spoil_zip(content: bytes, r: random.Random) -> bytes:
     """Change one file of an archive, so that its checksum is right; or the archive itself."""
     if r.random() < 0.2:
-        return spoil_bytes(r, content)
+        return mutate(content, r)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     name = r.choice([*files, *[n for n in files if n.endswith((".json", ".pkl"))] * 5])
-    files[name] = (
-        spoil_json(r, files[name]) if name.endswith(".json") and r.random() < 0.8 else spoil_bytes(r, files[name])
-    )
+    files[name] = spoil_json(files[name], r) if name.endswith(".json") and r.random() < 0.8 else mutate(files[name], r)
     if r.random() < 0.05:
         files[r.choice(list(files))] = files.pop(name)
     result = io.BytesIO()
@@ -169,21 +114,21 @@ def spoil_zip(r: random.Random, content: bytes) -> bytes:
     return result.getvalue()
 
 
-def spoil_safetensors(r: random.Random, content: bytes) -> bytes:
+def spoil_safetensors(content: bytes, r: random.Random) -> bytes:
     if r.random() < 0.4:
-        return spoil_bytes(r, content)
+        return mutate(content, r)
     end = 8 + int.from_bytes(content[:8], "little")
     header = content[8:end]
     if r.random() < 0.5:
         about = json.loads(header)
-        about["__metadata__"]["nas"] = spoil_json(r, about["__metadata__"]["nas"].encode()).decode()
+        about["__metadata__"]["nas"] = spoil_json(about["__metadata__"]["nas"].encode(), r).decode()
         header = json.dumps(about).encode()
     else:
-        header = spoil_json(r, header)
+        header = spoil_json(header, r)
     return len(header).to_bytes(8, "little") + header + content[end:]
 
 
-def spoil_source(r: random.Random, content: bytes) -> bytes:
+def spoil_source(content: bytes, r: random.Random) -> bytes:
     lines = content.decode().splitlines(keepends=True)
     for _ in range(r.randint(1, 3)):
         at = r.randrange(len(lines))
@@ -200,7 +145,7 @@ def spoil_source(r: random.Random, content: bytes) -> bytes:
                 place = r.randrange(len(lines[at]) + 1)
                 lines[at] = lines[at][:place] + r.choice(FRAGMENTS + SOURCE) + lines[at][place:]
     text = "".join(lines).encode()
-    return spoil_bytes(r, text) if r.random() < 0.1 else text
+    return mutate(text, r) if r.random() < 0.1 else text
 
 
 def verify(path: Path) -> None:
@@ -223,7 +168,7 @@ def write_module(sample: Sampled, path: Path) -> None:
 Writer = Callable[[Sampled, Path], None]
 KINDS: dict[str, tuple[str, Writer, Callable[[random.Random, bytes], bytes], Callable[[Path], None]]] = {
     "pt2": ("file.pt2", lambda s, path: write_torch_program(s.trained(), CLAIMS, path), spoil_zip, verify),
-    "onnx": ("file.onnx", lambda s, path: write_onnx(s.trained(), CLAIMS, path), spoil_bytes, verify),
+    "onnx": ("file.onnx", lambda s, path: write_onnx(s.trained(), CLAIMS, path), mutate, verify),
     "int8.pt": (
         "file.int8.pt",
         lambda s, path: write_int8_weights(quantize(s.trained(), s.calibration), CLAIMS, path),
@@ -263,9 +208,9 @@ def good(kind: str) -> list[dict[str, bytes]]:
 def feed(kind: str, number: int, folder: Path) -> str:
     """What comes of one input."""
     name, _, spoil, read = KINDS[kind]
-    r = random.Random(f"{kind} {number}")
+    r = random.Random(f"{SEED} {kind} {number}")
     for other, content in r.choice(good(kind)).items():
-        (folder / other).write_bytes(spoil(r, content) if other == name else content)
+        (folder / other).write_bytes(spoil(content, r) if other == name else content)
     try:
         read(folder / name)
     except NasError as error:
