@@ -47,7 +47,7 @@ def predict_files(folder: StudyFolder, record: TrialRecord, files: Sequence[Path
 
     Raises:
         StudyError: the trial has no network.
-        DataError: a file is no picture, or its pixels are no bytes.
+        DataError: a file is missing or no picture, or its pixels are no bytes.
     """
     network, kept = load_network(folder, record, None), require_network(folder, record)
     predictions = []
@@ -87,6 +87,8 @@ def predict(folder: StudyFolder, record: TrialRecord, images: Any) -> pd.DataFra
 
 def _read(file: Path, shape: Input) -> np.ndarray:
     """Return the picture in a file as uint8 (1, C, H, W)."""
+    if not file.is_file():
+        raise DataError(f"there is no file {file}; check the path")
     picture = read_picture(file, shape.height if shape.height == shape.width else None, shape.channels == 3)
     if picture.pixels.dtype != np.uint8:
         raise DataError(

@@ -133,7 +133,7 @@ def compare(
 
 def predict(
     name: StudyName,
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.", exists=True, dir_okay=False)],
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Image files.")],
     trial: TrialNumber = None,
     studies: Studies = DEFAULT_STUDIES,
     as_json: AsJson = False,

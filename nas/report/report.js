@@ -111,7 +111,7 @@
   }
   document.getElementById("all-trials")?.addEventListener("toggle", (event) => {
     const table = event.target.querySelector("table");
-    if (event.target.open && !table.children.length) trialsTable(table);
+    if (event.target.open && !table.tHead) trialsTable(table);
   });
 
   // The page's colors, so that a figure follows the light or dark of its surroundings.

@@ -118,7 +118,11 @@ def test_what_is_no_image_is_not_predicted(digits_study: Study) -> None:
     nas = digits_study.nas
     (nas.cwd / "text.png").write_text("no picture")
     Image.fromarray(np.full((8, 8), 40_000, np.uint16)).save(nas.cwd / "deep.png")
-    for name, text in (("text.png", "cannot be read as an image"), ("deep.png", "more than 8 bits a pixel")):
+    for name, text in (
+        ("gone.png", "there is no file gone.png"),
+        ("text.png", "cannot be read as an image"),
+        ("deep.png", "more than 8 bits a pixel"),
+    ):
         refused = nas("predict", "small", name)
         assert refused.rc == 1
         assert text in refused.err
