@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.mark.mnist
 def test_a_reduced_search_on_mnist(nas: Nas, mnist_dir: Path) -> None:
     environment = {"NAS_DATA_DIR": str(mnist_dir)}
-    settings = ("--max-params", 3000, "--epochs", 2, "--trials", 4, "--seeds", 1, "--target", 95)
+    settings = ("--max-params", 3000, "--epochs", 2, "--trials", 4, "--seeds", 1, "--target", 95, "--stop-at-first")
     searched = nas("search", *settings, "--name", "reduced", "--json", env=environment, timeout=3000)
     assert searched.rc == 0, searched.err
     result = searched.json
