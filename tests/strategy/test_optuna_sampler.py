@@ -140,6 +140,7 @@ def test_store_remembers_what_the_draw_took(space: Space, tmp_path: Path) -> Non
     (record,) = store.records()
     assert (record.fate, record.num_params, record.digest) == ("running", found.costs.num_params, found.digest)
     assert record.genes == genes
+    store.report(number, 1, 50.0)
     store.finish(number, "completed", 1.0, 50.0)
     names, draws = ("redrawn", "over_budget", "repaired", "repeated"), [sampler.last_draw]
     for _ in range(30):
@@ -148,7 +149,8 @@ def test_store_remembers_what_the_draw_took(space: Space, tmp_path: Path) -> Non
         found = candidate(space, genes)
         assert found is not None
         store.describe(number, found, 3, sampler.draw_counts(genes))
-        store.finish(number, "completed", 1.0, 50.0 if number else 99.0)
+        store.report(number, 1, 50.0)
+        store.finish(number, "completed", 1.0, 50.0)
     records = store.records()
     counts = [[getattr(r, name) for name in names] for r in records]
     assert counts == [[getattr(draw, name) for name in names] for draw in draws]
