@@ -6,8 +6,9 @@ from nas.space.draw import Draw, draw_network, draw_networks, fit_network, rando
 from nas.space.gene_prior import Prior
 from nas.space.genes_of import genes_of
 from nas.space.prior import draw_from_prior, log_prior
+from nas.space.reachable import require_reachable
 from nas.space.schema import KEYS, SHIPPED, Space, decode_space, load_space
-from nas.space.size_range import least_network, most_network, require_reachable
+from nas.space.size_range import least_network, most_network
 
 __all__ = [
     "KEYS",

@@ -18,8 +18,9 @@ from nas.arch import Budget
 from nas.space.assemble import Candidate, Genes, ascending, candidate, fitting, valid
 from nas.space.domains import Choice, IntRange, Value
 from nas.space.prior import draw_from_prior
+from nas.space.reachable import require_reachable
 from nas.space.schema import Space
-from nas.space.size_range import most_network, require_reachable
+from nas.space.size_range import most_network
 
 REDRAWS = 8  # draws that may miss their window before any size below the ceiling will do
 PATIENCE = 3  # proposals of a model that are drawn again before one is repaired: a repair is not what it proposed

@@ -1,4 +1,4 @@
-"""The size range of a space: its smallest and its largest network, found exactly, and whether a budget can be met.
+"""The size range of a space: its smallest and its largest network, found exactly.
 
 A network is a path of blocks and junctions over the shapes of the maps between them, and what it costs is a sum over
 that path (a maximum for the peak of activations). So dynamic programming over the shapes finds it (Bellman 1957,
@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
 
-from nas.arch import IMAGE, Architecture, Block, Budget, Costs, Head, Input, Layer, costs_of, lower, max_work_bytes
-from nas.arch.costs import BYTES_PER_ACTIVATION
+from nas.arch import IMAGE, Architecture, Block, Costs, Head, Input, Layer, costs_of, lower
 from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
 from nas.errors import ArchitectureError, BudgetError
@@ -51,7 +50,7 @@ MOST_WAYS = 200
 
 
 @dataclass(frozen=True)
-class _Goal:
+class Goal:
     """The cost that is made small (`sign` 1) or large (-1)."""
 
     params: float = 1.0  # weight of a parameter
@@ -60,11 +59,13 @@ class _Goal:
     sign: int = 1
 
     def of(self, costs: Costs) -> float:
+        """Return the cost of a network, or of a part of one."""
         if self.peak:
             return costs.peak_activation_bytes
         return self.sign * (self.params * costs.num_params + self.macs * costs.num_macs)
 
     def join(self, one: float, other: float) -> float:
+        """Return the cost of two parts together."""
         return max(one, other) if self.peak else one + other
 
 
@@ -88,7 +89,7 @@ _Steps = list[tuple[_State, float, _Values]]  # where a step leads, what it cost
 
 
 class _Search:
-    def __init__(self, space: Space, goal: _Goal, max_activation_bytes: int | None) -> None:
+    def __init__(self, space: Space, goal: Goal, max_activation_bytes: int | None) -> None:
         self.space, self.goal, self.max_activation_bytes = space, goal, max_activation_bytes
         self.best: _Path | None = None
         self.present = set(space.keys.values())
@@ -293,13 +294,19 @@ def _widths(space: Space, key: str, sign: int) -> Sequence[Value]:
     return sorted({value for i in beside for value in own[max(i - 1, 0) : i + 2]})
 
 
-def _find_extreme(space: Space, goal: _Goal, max_activation_bytes: int | None = None) -> Candidate | None:
+def find_extreme(space: Space, goal: Goal, max_activation_bytes: int | None = None) -> Candidate | None:
+    """Return the network of the space that costs the least by `goal`, within a limit; None where there is none."""
     return _Search(space, goal, max_activation_bytes).run()
 
 
 @functools.lru_cache(maxsize=32)
-def _extreme(space: Space, goal: _Goal) -> Candidate:
-    found = _find_extreme(space, goal)
+def extreme(space: Space, goal: Goal) -> Candidate:
+    """Return what `find_extreme` does without a limit.
+
+    Raises:
+        BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
+    """
+    found = find_extreme(space, goal)
     if found is None:
         raise BudgetError(
             f"no network of space {space.name!r} keeps a map of {space.input.height}x{space.input.width} pixels alive; "
@@ -314,7 +321,7 @@ def least_network(space: Space) -> Candidate:
     Raises:
         BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
     """
-    return _extreme(space, _Goal())
+    return extreme(space, Goal())
 
 
 def most_network(space: Space) -> Candidate:
@@ -323,98 +330,4 @@ def most_network(space: Space) -> Candidate:
     Raises:
         BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
     """
-    return _extreme(space, _Goal(sign=-1))
-
-
-@functools.lru_cache(maxsize=32)
-def require_reachable(space: Space, budget: Budget) -> Candidate:
-    """Return a small network of the space within `budget`: the smallest, unless that exceeds another limit.
-
-    Raises:
-        BudgetError: no network of the space fits; says the least there is and what forces it.
-    """
-    _require_params(space, budget)
-    least = least_network(space)
-    if budget.admits(least.costs):
-        return least
-    _require_macs(space, budget)
-    _require_activation_bytes(space, budget)
-    # One weighted cost at a time, since limits on two sums have no exact answer of this kind; the peak of activations
-    # needs no weight.
-    macs = 1.0 / budget.max_macs if budget.max_macs else 0.0
-    nearest = least
-    for weight in (0.0, 1.0, 0.25, 4.0, 0.06, 16.0) if macs else (0.0,):
-        goal = _Goal(1.0 / budget.max_params, weight * macs)
-        found = _find_extreme(space, goal, _most_activation_bytes(space, budget))
-        if found is None:
-            break
-        if budget.admits(found.costs):
-            return found
-        nearest = found
-    raise BudgetError(
-        f"no network of space {space.name!r} was found within all limits at once; near them, one of "
-        f"{nearest.costs.num_params:,} parameters has: {'; '.join(budget.excesses(nearest.costs))}; raise that limit"
-    )
-
-
-def _most_activation_bytes(space: Space, budget: Budget) -> int | None:
-    """Return the limit on float32 activations that keeps a network within that on activations, and that on RAM.
-
-    In 8 bits the maps take a quarter of it at most, and memory is planned so that no more is needed.
-    """
-    if budget.max_ram is None:
-        return budget.max_activation_bytes
-    of_ram = BYTES_PER_ACTIVATION * (max_work_bytes(budget.max_ram, space.classes))
-    peak = _extreme(space, _Goal(peak=True)).costs.peak_activation_bytes
-    return min(budget.max_activation_bytes or of_ram, max(of_ram, peak))
-
-
-def _require_params(space: Space, budget: Budget) -> None:
-    least = least_network(space)
-    if budget.max_params < least.costs.num_params:
-        raise BudgetError(
-            f"`max_params` {budget.max_params:,}: the smallest network of space {space.name!r} has "
-            f"{least.costs.num_params:,} parameters ({_largest(least, lambda layer: layer.num_params)}); raise "
-            f"`max_params` to {least.costs.num_params:,} or more, or take a space with smaller widths or fewer blocks"
-        )
-
-
-def _require_macs(space: Space, budget: Budget) -> None:
-    if budget.max_macs is None:
-        return
-    least = _extreme(space, _Goal(params=0.0, macs=1.0))
-    if budget.max_macs < least.costs.num_macs:
-        raise BudgetError(
-            f"`max_macs` {budget.max_macs:,}: the network of space {space.name!r} with the fewest multiply-accumulates "
-            f"has {least.costs.num_macs:,} ({_largest(least, lambda layer: layer.num_macs)}); raise `max_macs` to "
-            f"{least.costs.num_macs:,} or more, or take a space with smaller widths or earlier pools"
-        )
-
-
-def _require_activation_bytes(space: Space, budget: Budget) -> None:
-    if budget.max_activation_bytes is None:
-        return
-    least = _extreme(space, _Goal(peak=True))
-    peak = least.costs.peak_activation_bytes
-    if budget.max_activation_bytes < peak:
-
-        def held(layer: Layer) -> int:
-            # Norms and activations work in place; see nas.arch.costs_of.
-            floats = prod(layer.input_shape) + prod(layer.output_shape)
-            return floats * BYTES_PER_ACTIVATION if layer.num_macs else 0
-
-        raise BudgetError(
-            f"`max_activation_bytes` {budget.max_activation_bytes:,}: every network of space {space.name!r} holds "
-            f"{peak:,} or more at once ({_largest(least, held, 1)}); raise `max_activation_bytes` to {peak:,} or more, "
-            "or take a space with smaller first widths"
-        )
-
-
-def _largest(found: Candidate, amount: Callable[[Layer], int], count: int = 3) -> str:
-    """Describe the `count` layers that hold most of a cost, with the amount of each."""
-    layers = sorted(found.layers, key=amount, reverse=True)[:count]
-    return ", ".join(
-        f"{layer.operation.kind} {'x'.join(map(str, layer.input_shape))} to "
-        f"{'x'.join(map(str, layer.output_shape))} has {amount(layer):,}"
-        for layer in layers
-    )
+    return extreme(space, Goal(sign=-1))
