@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 from collections.abc import Callable
 from pathlib import Path, PurePath
 from typing import Any
@@ -28,7 +27,7 @@ from nas.model.trained_network import TrainedNetwork
 from nas.study.claims import accuracy_claim, provenance
 from nas.study.claims import claims as claims_of
 from nas.study.folder import StudyFolder
-from nas.study.networks import kept_file, require_network
+from nas.study.networks import kept_digest, kept_file, require_network
 from nas.study.records import TrialRecord
 from nas.verification.checks import accuracy
 
@@ -96,10 +95,15 @@ def load_network(folder: StudyFolder, record: TrialRecord, data_dir: Path | None
         ExportError: its weights do not fit it.
     """
     upgrade(folder, None, data_dir)
-    return _image_network(require_network(folder, record))
+    return image_network(require_network(folder, record))
 
 
-def _image_network(network: TrainedNetwork) -> ImageNetwork:
+def image_network(network: TrainedNetwork) -> ImageNetwork:
+    """Return a network with its weights, in eval mode.
+
+    Raises:
+        ExportError: its weights do not fit it.
+    """
     return ImageNetwork(finite_module(network), network.mean, network.std).eval()
 
 
@@ -111,8 +115,7 @@ def _quantize(
     The accuracy is that on the images by which the float network was judged. The image is the first of these that the
     8-bit network classifies right, or else the very first.
     """
-    source = kept_file(folder, record)
-    kept, made_from = source.with_suffix(".int8.pt"), hashlib.sha256(source.read_bytes()).hexdigest()
+    kept, made_from = kept_file(folder, record).with_suffix(".int8.pt"), kept_digest(folder, record)
     with contextlib.suppress(VerificationError):  # there is none yet, or it is damaged
         found = load_int8_weights(kept)
         measured = dict(found.claims)
@@ -161,7 +164,7 @@ def _quantize_anew(
     report("quantizing the network")
     sample = stratified_sample(trained_on.labels, CALIBRATION_IMAGES, seed)
     quantized = quantize(network, trained_on.images[sample])
-    claim, module = accuracy_claim(is_test=is_confirmed), _image_network(network)
+    claim, module = accuracy_claim(is_test=is_confirmed), image_network(network)
     what = f"{'test' if is_confirmed else 'validation'} image of {PurePath(dataset.name).name}, number"
     measured = {
         "num_bytes": quantized.num_bytes,

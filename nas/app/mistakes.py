@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import io
 from pathlib import Path
 
@@ -12,14 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nas.app.export import load_network
+from nas.app.export import image_network
 from nas.app.old_studies import upgrade
 from nas.app.study_data import study_dataset
 from nas.data.split import Parts, parts_of
 from nas.export.loaded import run_in_batches
 from nas.study.folder import StudyFolder
 from nas.study.mistakes import KEPT_ERRORS, ConfidentError, Mistakes, keep_mistakes, kept_mistakes
-from nas.study.networks import kept_file, require_network
+from nas.study.networks import kept_digest, require_network
 from nas.study.records import TrialRecord
 
 
@@ -37,15 +36,15 @@ def mistakes_of(
     Raises:
         StudyError: the trial has no network.
         DataError: the images of the study are not there.
+        ExportError: the network's weights do not fit it.
     """
     upgrade(folder, None, data_dir)
-    require_network(folder, record)
-    made_from = hashlib.sha256(kept_file(folder, record).read_bytes()).hexdigest()
+    trained, made_from = require_network(folder, record), kept_digest(folder, record)
     if kept := kept_mistakes(folder, record, made_from):
         return kept
     parts = parts or parts_of(study_dataset(folder, data_dir), folder.settings().seed)
     judged_on = parts.test if record.confirmations else parts.validation
-    network = load_network(folder, record, data_dir)
+    network = image_network(trained)
     with torch.inference_mode():
         probabilities = run_in_batches(lambda images: network(images).softmax(1), judged_on.images)
     confidence, predicted = probabilities.max(dim=1)

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from nas.app.export import load_network
+from nas.app.export import image_network
+from nas.app.old_studies import upgrade
 from nas.arch import Input
 from nas.data.arrays import channels_first
 from nas.data.pictures import read_picture, stack
 from nas.errors import DataError
 from nas.export.loaded import run_in_batches
+from nas.model.image_network import ImageNetwork
+from nas.model.trained_network import TrainedNetwork
 from nas.study.folder import StudyFolder
 from nas.study.networks import require_network
 from nas.study.records import TrialRecord
@@ -49,7 +52,7 @@ def predict_files(folder: StudyFolder, record: TrialRecord, files: Sequence[Path
         StudyError: the trial has no network.
         DataError: a file is missing or no picture, or its pixels are no bytes.
     """
-    network, kept = load_network(folder, record, None), require_network(folder, record)
+    network, kept = _load(folder, record)
     predictions = []
     for file in files:
         image = torch.from_numpy(_read(file, kept.architecture.input))
@@ -69,7 +72,7 @@ def predict(folder: StudyFolder, record: TrialRecord, images: Any) -> pd.DataFra
     """
     import pandas as pd
 
-    network, kept = load_network(folder, record, None), require_network(folder, record)
+    network, kept = _load(folder, record)
     array, shape = np.asarray(images), kept.architecture.input
     if array.dtype != np.uint8:
         raise DataError(f"the images are {array.dtype}; give uint8, 0 to 255, as those that the study was trained on")
@@ -83,6 +86,12 @@ def predict(folder: StudyFolder, record: TrialRecord, images: Any) -> pd.DataFra
         tensor = torch.from_numpy(np.ascontiguousarray(array))
         probabilities = run_in_batches(lambda batch: network(batch).softmax(1), tensor)
     return pd.DataFrame(probabilities.numpy(), columns=list(kept.class_names))
+
+
+def _load(folder: StudyFolder, record: TrialRecord) -> tuple[ImageNetwork, TrainedNetwork]:
+    upgrade(folder, None)
+    kept = require_network(folder, record)
+    return image_network(kept), kept
 
 
 def _read(file: Path, shape: Input) -> np.ndarray:

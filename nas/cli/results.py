@@ -46,17 +46,19 @@ def print_result(folder: StudyFolder, settings: StudySettings, records: list[Tri
     from nas.study.duration import format_duration
     from nas.study.front import front_records
     from nas.study.ledger import candidates, warm_started
-    from nas.study.networks import device_costs, device_text
+    from nas.study.networks import device_costs, device_text, kept_network
 
     result, best = study_document(folder.name, settings, records), best_record(records, settings)
+    network = kept_network(folder, best) if best is not None else None
+    costs = device_costs(network)
     if as_json:
-        print_json(result | device_costs(folder, best))
+        print_json(result | costs)
         return
     from nas.terminal.study_view import print_front, print_network
 
     print_front(records, settings)
-    if best is not None:
-        print_network(folder, best)
+    if best is not None and network is not None:
+        print_network(best, network)
     trials = ", ".join(f"{count} {fate}" for fate, count in result["trials"].items())
     spent = ", ".join(f"{fate} {format_duration(s)}" for fate, s in result["train_seconds"].items())
     print(f"trials: {trials or 'none'}")
@@ -66,6 +68,6 @@ def print_result(folder: StudyFolder, settings: StudySettings, records: list[Tri
         print(f"candidates: {candidates(records)}")
     if known := warm_started(records, front_records(records), best):
         print(f"warm start: {known}")
-    if found := device_costs(folder, best):
-        print(f"on a microcontroller, in 8 bits: {device_text(found, settings)}")
+    if costs:
+        print(f"on a microcontroller, in 8 bits: {device_text(costs, settings)}")
     print(f"{result['test_set']}\n\n{result['answer']}")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from math import log10
 
 import plotly.graph_objects as go
 
 from nas.report import palette
-from nas.report.axes import error_of, front_axes, size_ticks
-from nas.report.plotly_axes import empty_figure, show_errors
+from nas.report.axes import error_of, front_axes
+from nas.report.plotly_axes import empty_figure, show_errors, show_sizes
 from nas.study.comparison import ComparedStudy
 from nas.study.front import confirmed_front, validation_front
 from nas.study.records import TrialRecord
@@ -35,14 +34,7 @@ def comparison_figure(studies: Sequence[ComparedStudy]) -> go.Figure:
         figure.add_trace(_stairs(confirmed, tests, name, line=line, marker={"size": 9, "color": color}, **shown))
     largest = max((study.settings for study in studies), key=lambda settings: settings.max_params)
     axes = front_axes([record for study in studies for record in study.records], largest)
-    ticks = size_ticks(axes.sizes)
-    figure.update_xaxes(
-        title="parameters",
-        type="log",
-        tickvals=ticks,
-        ticktext=[f"{size:,}" for size in ticks],
-        range=[log10(axes.sizes.least), log10(axes.sizes.most)],
-    )
+    show_sizes(figure, axes.sizes)
     show_errors(figure, axes.errors)
     # A page of its own, unlike a figure of the report, has no colors of its own around it.
     return figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", font_color="#333a40")

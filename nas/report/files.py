@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from nas.study.command import format_search_command
 from nas.study.folder import StudyFolder
 from nas.study.front import front_records
 from nas.study.mistakes import Mistakes, kept_mistakes
-from nas.study.networks import device_costs, kept_file, kept_network
+from nas.study.networks import device_costs, kept_digest, kept_network
 from nas.study.records import TrialRecord
 from nas.study.tables import trials_table
 
@@ -44,14 +43,12 @@ def write_report(
     )
     best = best_record(records, settings)
     if mistakes is None and best is not None and best.number in networks:
-        mistakes = kept_mistakes(folder, best, hashlib.sha256(kept_file(folder, best).read_bytes()).hexdigest())
-    picture = front_svg(records, settings)
+        mistakes = kept_mistakes(folder, best, kept_digest(folder, best))
+    picture, architectures = front_svg(records, settings), {n: network.architecture for n, network in networks.items()}
+    found = study_document(folder.name, settings, records) | device_costs(networks.get(best.number) if best else None)
     contents: dict[str, str | bytes] = {
-        "report.html": report_html(
-            facts, records, {n: network.architecture for n, network in networks.items()}, mistakes
-        ),
-        "front.json": json.dumps(study_document(folder.name, settings, records) | device_costs(folder, best), indent=2)
-        + "\n",
+        "report.html": report_html(facts, records, architectures, mistakes),
+        "front.json": json.dumps(found, indent=2) + "\n",
         "trials.csv": trials_table(records).to_csv(index=False),
         "front.svg": picture,
         "front.png": png_of(picture),

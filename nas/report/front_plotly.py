@@ -9,8 +9,8 @@ from math import log10
 import plotly.graph_objects as go
 
 from nas.report import palette
-from nas.report.axes import LEAST_ERROR, error_of, far_references, front_axes, size_ticks
-from nas.report.plotly_axes import empty_figure, show_errors
+from nas.report.axes import LEAST_ERROR, error_of, far_references, front_axes
+from nas.report.plotly_axes import empty_figure, show_errors, show_sizes
 from nas.study.front import confirmed_front, validation_front
 from nas.study.landmarks import Reference, references
 from nas.study.records import TrialRecord
@@ -36,14 +36,7 @@ def front_figure(records: Sequence[TrialRecord], settings: StudySettings) -> go.
     figure.add_traces(_confirmed(records))
     _add_limits(figure, settings)
     axes = front_axes(records, settings)
-    ticks = size_ticks(axes.sizes)
-    figure.update_xaxes(
-        title="parameters",
-        type="log",
-        tickvals=ticks,
-        ticktext=[f"{size:,}" for size in ticks],
-        range=[log10(axes.sizes.least), log10(axes.sizes.most)],
-    )
+    show_sizes(figure, axes.sizes)
     show_errors(figure, axes.errors)
     if far := far_references(axes, settings):
         lines = [f"{escape(n.name)}: {n.num_params:,} parameters, {n.best_test_accuracy:.2f} % {a}" for n, a in far]

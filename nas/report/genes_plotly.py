@@ -69,11 +69,11 @@ def _axis(
     text_of: Callable[[TrialRecord], str],
 ) -> _Axis:
     """Return an axis of numbers, labeled at its ends."""
-    values = [value_of(record) for record in completed]
     least, most = min(completed, key=value_of), max(completed, key=value_of)
-    span = max(values) - min(values) or 1.0
-    heights = [round((value - min(values)) / span, 4) for value in values]
-    return name, heights, {0.0: escape(text_of(least)), **({1.0: escape(text_of(most))} if max(heights) else {})}
+    low = value_of(least)
+    span = value_of(most) - low
+    heights = [round((value_of(record) - low) / (span or 1.0), 4) for record in completed]
+    return name, heights, {0.0: escape(text_of(least)), **({1.0: escape(text_of(most))} if span else {})}
 
 
 def _gene_axis(name: str, completed: Sequence[TrialRecord]) -> _Axis:

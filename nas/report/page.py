@@ -74,6 +74,7 @@ def report_html(
     settings = facts.document.settings
     front, best = front_records(records), best_record(records, settings)
     architecture = architectures.get(best.number) if best else None
+    layers = lower(architecture) if architecture else []
     shown = {r.number for r in front} | {r.number for r in records if r.confirmed}
     drawings = {n: Markup(architecture_svg(architectures[n], _NARROW)) for n in sorted(shown & architectures.keys())}
     effects = gene_effects(records)
@@ -84,7 +85,7 @@ def report_html(
         images=facts.document.images,
         answer=answer_text(records, settings),
         best=best,
-        costs=costs_of(lower(architecture)) if architecture else None,
+        costs=costs_of(layers) if layers else None,
         last_epochs=last_epochs_text(max((len(r.validation_curve) for r in records), default=LAST_EPOCHS)),
         records=records,
         num_finished=sum(r.fate in ("completed", "stopped", "failed") for r in records),
@@ -94,7 +95,7 @@ def report_html(
         references=references(settings.dataset),
         drawings=drawings,
         broad_drawing=Markup(architecture_svg(architecture)) if architecture else None,
-        layers=layer_rows(lower(architecture)) if architecture else [],
+        layers=layer_rows(layers),
         mistakes=mistakes,
         images_judged=sum(map(sum, mistakes.confusion)) if mistakes else 0,
         most_classes=_MOST_CLASSES,

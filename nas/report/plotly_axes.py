@@ -7,7 +7,7 @@ from math import log10
 import plotly.graph_objects as go
 
 from nas.report import palette
-from nas.report.axes import LogRange, error_ticks
+from nas.report.axes import LogRange, error_ticks, size_ticks
 
 _GRID, _INK, _CLEAR = "rgba(128,136,144,.22)", "#808890", "rgba(0,0,0,0)"
 
@@ -35,4 +35,16 @@ def show_errors(figure: go.Figure, errors: LogRange) -> None:
     ticks = error_ticks(errors)
     figure.update_yaxes(
         range=[log10(errors.most), log10(errors.least)], tickvals=ticks, ticktext=[f"{100 - e:g}" for e in ticks]
+    )
+
+
+def show_sizes(figure: go.Figure, sizes: LogRange) -> None:
+    """Show `sizes`, in parameters, on the x axis."""
+    ticks = size_ticks(sizes)
+    figure.update_xaxes(
+        title="parameters",
+        type="log",
+        tickvals=ticks,
+        ticktext=[f"{size:,}" for size in ticks],
+        range=[log10(sizes.least), log10(sizes.most)],
     )

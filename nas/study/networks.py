@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -53,6 +54,15 @@ def kept_file(folder: StudyFolder, record: TrialRecord) -> Path:
     return network_file(folder, record.number, record.confirmations[0].seed if record.confirmations else None)
 
 
+def kept_digest(folder: StudyFolder, record: TrialRecord) -> str:
+    """Return the SHA-256 of the file of `kept_file`, by which what was derived from the network is known to be its own.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    return hashlib.sha256(kept_file(folder, record).read_bytes()).hexdigest()
+
+
 def kept_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork | None:
     """Return the network that stands for a trial, or None where none is kept.
 
@@ -63,13 +73,8 @@ def kept_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork | N
     return read_trained_network(file) if file.is_file() else None
 
 
-def device_costs(folder: StudyFolder, record: TrialRecord | None) -> dict[str, int]:
-    """Return the flash and the RAM of the network that stands for a trial in 8 bits, in bytes; nothing without one.
-
-    Raises:
-        StudyError: its file is damaged.
-    """
-    network = kept_network(folder, record) if record is not None else None
+def device_costs(network: TrainedNetwork | None) -> dict[str, int]:
+    """Return the flash and the RAM that a network takes in 8 bits, in bytes; nothing without a network."""
     if network is None:
         return {}
     costs = costs_of(lower(network.architecture))

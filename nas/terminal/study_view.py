@@ -15,7 +15,7 @@ from nas.study.tables import front_text
 from nas.terminal.front_plot import ASCII, UNICODE, front_plot
 
 if TYPE_CHECKING:
-    from nas.study.folder import StudyFolder
+    from nas.model.trained_network import TrainedNetwork
     from nas.study.settings import StudySettings
 
 _COLORS = {  # of a plot's marks; a terminal that has fewer colors shows the nearest
@@ -39,14 +39,11 @@ def print_front(records: list[TrialRecord], settings: StudySettings) -> None:
         print()
 
 
-def print_network(folder: StudyFolder, best: TrialRecord) -> None:
-    """Print a drawing of the network that answers the study, where it is kept."""
-    from nas.study.networks import kept_network
-
-    if network := kept_network(folder, best):
-        drawing = sketch(lower(network.architecture))
-        drawing = drawing.replace("▇", "#") if _is_simple(Console()) else drawing
-        print(f"trial {best.number}: {outline(network.architecture)}\n\n{drawing}\n")
+def print_network(best: TrialRecord, network: TrainedNetwork) -> None:
+    """Print a drawing of the network of the trial that answers the study."""
+    drawing = sketch(lower(network.architecture))
+    drawing = drawing.replace("▇", "#") if _is_simple(Console()) else drawing
+    print(f"trial {best.number}: {outline(network.architecture)}\n\n{drawing}\n")
 
 
 def _is_simple(console: Console) -> bool:
