@@ -29,6 +29,11 @@ def study_folders(studies: Path) -> list[StudyFolder]:
     return sorted(found, key=lambda folder: (_changed(folder), folder.name))
 
 
+def no_study_text(studies: Path) -> str:
+    """Return what is said of a folder without studies."""
+    return f"no study in {studies} yet; make one with: nas search --max-params 8000 --target 99.4"
+
+
 def latest_folder(studies: Path) -> StudyFolder:
     """Return the study that has changed last.
 
@@ -37,7 +42,7 @@ def latest_folder(studies: Path) -> StudyFolder:
     """
     found = study_folders(studies)
     if not found:
-        raise StudyError(f"no study in {studies} yet; make one with: nas search --max-params 8000 --target 99.4")
+        raise StudyError(no_study_text(studies))
     return found[-1]
 
 

@@ -25,7 +25,7 @@ from nas.cli.results import command_line, open_study, print_result, suggest_next
 
 def list_studies(studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) -> None:
     """The studies in the folder, the latest last, with what each was asked for and what it has found."""
-    from nas.app.look import read_records, study_folders
+    from nas.app.look import no_study_text, read_records, study_folders
     from nas.report.document import summary_row
     from nas.study.tables import studies_text
 
@@ -35,7 +35,7 @@ def list_studies(studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) ->
     elif rows:
         print(studies_text(rows))
     else:
-        print(f"no study in {studies} yet; make one with: nas search --max-params 8000 --target 99.4", file=sys.stderr)
+        print(no_study_text(studies), file=sys.stderr)
 
 
 def status(name: LatestStudy = None, studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) -> None:
