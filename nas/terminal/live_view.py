@@ -46,6 +46,7 @@ class SearchView:
         if self._console.is_terminal:
             with contextlib.suppress(OSError):
                 self._live.stop()
+                self._console.print()  # apart from the result that follows
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the table on a terminal."""

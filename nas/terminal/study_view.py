@@ -28,7 +28,7 @@ _COLORS = {  # of a plot's marks; a terminal that has fewer colors shows the nea
 
 def print_front(records: list[TrialRecord], settings: StudySettings) -> None:
     """Print the front as a table and, once a trial has completed, as a plot; in color on a terminal that has it."""
-    print(f"\n{front_text(records, settings.target, references(settings.dataset))}\n")
+    print(f"{front_text(records, settings.target, references(settings.dataset))}\n")
     console = Console()
     marks = ASCII if _is_simple(console) else UNICODE
     if plot := front_plot(records, settings, marks):

@@ -206,6 +206,7 @@ def test_the_status_shows_the_front_and_the_answer(digits_study: Study) -> None:
     shown = digits_study.nas("status", "small")
     result = digits_study.search.json
     assert shown.rc == 0
+    assert shown.out.startswith("parameters"), "kept in a file, it has no empty first line"
     assert "take the best with: nas export small -o net.py" in shown.err
     assert shown.out.rstrip().endswith(result["answer"])
     assert result["test_set"] in shown.out
