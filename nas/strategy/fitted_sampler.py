@@ -18,7 +18,6 @@ from nas.space import Genes, Space, fit_network
 from nas.strategy.beliefs import Goal
 from nas.strategy.history import LEARNING
 from nas.strategy.optuna_sampler import BudgetSampler, require_one_objective
-from nas.strategy.proposing import Proposal
 
 OWN = "auto"  # the sampler of this project
 # Each is made anew for every trial, from a seed of its own.
@@ -93,10 +92,6 @@ class FittedSampler(BudgetSampler):
             if not self.space.genes[name].contains(genes[name]):
                 raise ValueError(f"{sampler} proposed {name} = {value!r}, which {distribution} does not hold")
         return genes
-
-    def next_proposal(self, study: optuna.Study, number: int) -> Proposal:
-        """Raise: another sampler proposes nothing before its trial begins."""
-        raise NotImplementedError(f"{type(self).__name__} proposes nothing before its trial begins")
 
     def next_worth(self, study: optuna.Study, number: int) -> float:
         """Return nan: what the next network promises is not known before its trial begins."""

@@ -82,11 +82,11 @@ class BudgetSampler(BaseSampler):
         """
         require_one_objective(study)
         with LEARNING:
-            self.last_proposal = self.next_proposal(study, trial.number)
+            self.last_proposal = self._next_proposal(study, trial.number)
             self.last_draw = self.last_proposal.draw
             return self.last_draw.candidate.genes
 
-    def next_proposal(self, study: optuna.Study, number: int) -> Proposal:
+    def _next_proposal(self, study: optuna.Study, number: int) -> Proposal:
         """Return what would be proposed for trial `number`, as things are."""
         with LEARNING:
             # The trial itself runs already when it is proposed; it tells nothing, and is not learned by the beliefs.
@@ -98,7 +98,7 @@ class BudgetSampler(BaseSampler):
 
     def next_worth(self, study: optuna.Study, number: int) -> float:
         """Return what the network for trial `number` promises for its cost; nan where that is not known."""
-        return self.next_proposal(study, number).worth
+        return self._next_proposal(study, number).worth
 
     def sample_independent(
         self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from nas.strategy.fitted_sampler import BY_NAME, OWN
+
 if TYPE_CHECKING:
     from conftest import Nas, Study
 
@@ -24,7 +26,7 @@ def offered(nas: Nas, line: str) -> list[str]:
         ("nas sta", ["status"]),
         ("nas search --dataset cifar", ["cifar10", "cifar100"]),
         ("nas search --space tiny", ["tiny_digits"]),
-        ("nas search --sampler ", ["auto", "cmaes", "gp", "nsgaii", "random", "tpe"]),
+        ("nas search --sampler ", sorted([OWN, *BY_NAME])),
         ("nas space sample sep", ["separable"]),
         ("nas space show separable --dataset dig", ["digits"]),
         ("nas arch train x.toml --dataset kmn", ["kmnist"]),
