@@ -196,7 +196,8 @@ recipe = { epochs = 2, optimizer = "sgd", batch_size = [32], learning_rate = { l
 
 def test_a_search_whose_trainings_all_fail_is_an_error(nas: Nas) -> None:
     (nas.cwd / "wild.toml").write_text(WILD)
-    done = nas("search", "--dataset", "digits", "--space", "wild.toml", "--max-params", 500, "--trials", 2, "--json")
+    settings = ("--max-params", 500, "--trials", 2, "--workers", 1)
+    done = nas("search", "--dataset", "digits", "--space", "wild.toml", *settings, "--json")
     assert done.rc == 1
     assert done.json["trials"] == {"failed": 2}
     assert re.search(r"error: all 2 trainings failed, the last because: the loss is \w+ in epoch 1", done.err)
