@@ -161,7 +161,9 @@ def check(nas: Nas, address: StorageAddress, trials: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("journal", "postgresql"))], indirect=True
+    "address",
+    ["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("journal", "postgresql"))],
+    indirect=True,
 )
 def test_a_killed_coordinator_and_a_killed_worker_lose_nothing(nas: Nas, address: StorageAddress) -> None:
     process, networks = start(nas, address, 6), nas.cwd / "studies" / NAME / "run/networks"
