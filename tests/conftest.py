@@ -190,19 +190,7 @@ def digits_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             folder = tmp_path_factory.mktemp("making")
-            arguments = (
-                "--trials",
-                STUDY_TRIALS,
-                "--epochs",
-                3,
-                "--seeds",
-                2,
-                "--workers",
-                1,
-                "--name",
-                "small",
-                "--json",
-            )
+            arguments = f"--trials {STUDY_TRIALS} --epochs 3 --seeds 2 --workers 1 --name small --json".split()
             search = Nas(folder, folder / "home")("search", *DIGITS, *arguments, timeout=300)
             assert search.rc == 0, search.err
             (folder / "search.json").write_text(json.dumps(asdict(search)))
