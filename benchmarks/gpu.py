@@ -99,7 +99,9 @@ def make_task(device: str, quick: bool, batched_seeds: bool) -> Task:
         norm_act = NormAct(order="activation_first", dropout=0.1)
         small = Architecture(Input(1, 8, 8), 10, (Block(8, norm_act=norm_act), Pool(), Block(12, norm_act=norm_act)))
         recipe = Recipe(epochs=4, batch_size=64, augmentation=0.7)
-        return Task(small, recipe, load_dataset("digits"), here, quick, batched_seeds)
+        digits, few = load_dataset("digits"), torch.arange(512)
+        digits = replace(digits, train=digits.train.subset(few))
+        return Task(small, recipe, digits, here, quick, batched_seeds)
     recipe = Recipe(epochs=15, batch_size=128, augmentation=0.7)
     architecture = read_architecture(REFERENCE).architecture
     return Task(architecture, recipe, load_dataset("mnist"), here, quick, batched_seeds)
@@ -277,7 +279,7 @@ def agreement(task: Task, report: Report) -> None:
     from nas.train.device_sharing import SharedDevice
     from nas.train.engine import Training
 
-    count, images, epochs = (3, None, 3) if task.quick else (15, 20_000, 6)
+    count, images, epochs = (3, 512, 3) if task.quick else (15, 20_000, 6)
     cases = {"plain": (task.architecture, replace(task.recipe, epochs=epochs))}
     if not task.quick:
         widths = ((8, 16), (24, 24), (32, 32))

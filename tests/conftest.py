@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ settings.load_profile("any_machine")
 
 COMMAND = Path(sys.executable).with_name("nas")  # not resolved: a virtual environment's python is a link
 DIGITS = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", "2000")
+STUDY_TRIALS = 12  # of the shared study: enough that one of its front is not confirmed
 COMPILED = Path(tempfile.gettempdir()) / f"nas-tests-kernels-{os.getuid()}"
 NOWHERE = "http://127.0.0.1:9"  # refuses at once
 NO_NETWORK = {key: NOWHERE for name in ("http_proxy", "https_proxy", "all_proxy") for key in (name, name.upper())}
@@ -178,16 +180,27 @@ class Study:
 
 @pytest.fixture(scope="session")
 def digits_study(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Study]:
-    """One small finished search, shared by all tests: look, and leave it as it is."""
+    """One small finished search, shared by all tests: look, and leave it as it is.
+
+    The first of pytest's processes that wants it makes it for all, and each has a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    made = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    with open(made.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            folder = tmp_path_factory.mktemp("making")
+            arguments = f"--trials {STUDY_TRIALS} --epochs 3 --seeds 2 --workers 1 --name small --json".split()
+            search = Nas(folder, folder / "home")("search", *DIGITS, *arguments, timeout=300)
+            assert search.rc == 0, search.err
+            (folder / "search.json").write_text(json.dumps(asdict(search)))
+            folder.rename(made)
     folder = tmp_path_factory.mktemp("digits")
-    nas = Nas(folder, folder / "home")
-    arguments = ("--trials", 28, "--epochs", 3, "--seeds", 2, "--workers", 1, "--name", "small", "--json")
-    search = nas("search", *DIGITS, *arguments, timeout=300)
-    assert search.rc == 0, search.err
-    before = search.json
+    shutil.copytree(made / "studies", folder / "studies")
+    nas, search = Nas(folder, folder / "home"), Finished(**json.loads((made / "search.json").read_text()))
     yield Study(nas, search)
     status = nas("status", "small", "--json")
-    assert status.json == before, "a test has changed the shared study"
+    assert status.json == search.json, "a test has changed the shared study"
 
 
 @pytest.fixture

@@ -13,8 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 # What commands import when they need it. The server itself runs nothing and has one thread, so forking it is safe.
-_IMPORTED = ["nas.cli", "nas.app.search", "nas.app.export", "nas.app.train_network", "nas.dashboard.server"]
-_IMPORTED += ["torchvision", "sklearn.datasets", "optuna.storages.journal"]
+_IMPORTED = ["nas.cli", "nas.app.search", "nas.app.export", "nas.app.train_network", "nas.app.look", "nas.app.verify"]
+_IMPORTED += ["nas.coordinator.replay", "nas.dashboard.server", "nas.report.files", "nas.terminal.study_view"]
+_IMPORTED += ["nas.terminal.live_view", "alembic.config", "alembic.migration", "optuna.storages.journal"]
+_IMPORTED += ["optuna.storages._rdb.models", "plotly.graph_objects", "sklearn.datasets", "sqlalchemy.dialects.sqlite"]
+_IMPORTED += ["torchvision", "typer._adapters"]
 assert all(map(find_spec, _IMPORTED))  # the server passes over what it cannot find
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(_IMPORTED)

@@ -61,16 +61,6 @@ def test_the_package_is_called_whatever_of_it_was_imported() -> None:
         _ = nas.serach  # type: ignore[attr-defined]
 
 
-def test_a_type_checker_knows_what_it_gives(tmp_path: Path) -> None:
-    user = tmp_path / "user.py"
-    user.write_text("import nas\nreveal_type(nas.search(8000).front)\nnas.search(max_params='8000')\n")
-    command = [sys.executable, "-m", "mypy", "--config-file", "pyproject.toml", user]  # with the checkout's own cache
-    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout
-    assert 'Revealed type is "pandas.core.frame.DataFrame"' in said
-    assert 'Argument "max_params" to "search" has incompatible type "str"' in said
-    assert "Found 1 error" in said
-
-
 def test_what_was_found_as_tables_and_figure(study: Study) -> None:
     assert isinstance(study.front, pd.DataFrame)
     assert study.front["num_params"].is_monotonic_increasing
@@ -187,7 +177,7 @@ def test_a_script_without_a_main_guard_uses_workers(tmp_path: Path) -> None:
         """
         import nas
         print("once")
-        study = nas.search(1000, dataset="digits", space="tiny_digits", max_trials=3, epochs=2, num_seeds=1, workers=2)
+        study = nas.search(1000, dataset="digits", space="tiny_digits", max_trials=2, epochs=1, num_seeds=1, workers=2)
         print(set(study.trials["fate"]))
         """,
     )
@@ -225,8 +215,9 @@ def test_an_interrupt_loses_nothing(tmp_path: Path) -> None:
 def test_the_example_runs(tmp_path: Path) -> None:
     text = (ROOT / "examples/notebook.py").read_text()
     for long, short in (
-        ("max_trials=8", "max_trials=4"),
+        ("max_trials=8", "max_trials=3"),
         ("epochs=6", "epochs=2"),
+        ("num_seeds=1", "num_seeds=1, workers=1"),
         ("num_seeds=2", "num_seeds=1, workers=1"),
     ):
         assert long in text

@@ -45,7 +45,6 @@ def _write_arrays(path: Path) -> str:
 
 KINDS: dict[str, Callable[[Path], tuple[str, ...]]] = {
     "digits": lambda _: ("--dataset", "digits"),
-    "folder": lambda at: ("--dataset", _write_folder(at / "images", lambda _: 8, 1, ("train", "test"))),
     "folder that is split": lambda at: ("--dataset", _write_folder(at / "images", lambda _: 8, 1, (".",))),
     "folder in color": lambda at: ("--dataset", _write_folder(at / "images", lambda _: 8, 3, ("train", "test"))),
     "folder read gray": lambda at: ("--dataset", _write_folder(at / "i", lambda _: 8, 3, ("train", "test")), "--gray"),

@@ -160,12 +160,27 @@ def check(nas: Nas, address: StorageAddress, trials: int) -> None:
     assert {row["trial"] for row in status["front"]} == front
 
 
-@pytest.mark.parametrize("address", ["sqlite", "journal", "postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    "address",
+    ["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("journal", "postgresql"))],
+    indirect=True,
+)
 def test_a_killed_coordinator_and_a_killed_worker_lose_nothing(nas: Nas, address: StorageAddress) -> None:
-    rng = random.Random(address.url[:6])
-    kill_coordinator(nas, address, 12, rng.uniform(4, 8))
-    kill_workers(nas, address, 12, 1, rng)
-    check(nas, address, 12)
+    process, networks = start(nas, address, 6), nas.cwd / "studies" / NAME / "run/networks"
+    for count, kill in ((1, lambda: os.kill(workers_of(process.pid)[0], signal.SIGKILL)), (2, process.kill)):
+        while len(list(networks.glob("*.safetensors"))) < count:
+            assert process.poll() is None
+            time.sleep(0.05)
+        kill()
+    process.communicate()
+    wait_until_gone(process.pid)
+    before = finished(address)
+    secret = {"PGPASSWORD": address.password} if address.password else {}
+    resumed = nas("search", "--name", NAME, "--workers", 1, env=secret)
+    assert resumed.rc == 0, resumed.err
+    after = finished(address)
+    assert {number: after[number] for number in before} == before
+    check(nas, address, 6)
 
 
 @pytest.mark.slow

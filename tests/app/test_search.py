@@ -30,7 +30,7 @@ from nas.train import engine
 from nas.workers.messages import Job
 from nas.workers.simulated import SimulatedTraining, Simulation
 
-SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, max_trials=6, seed=3)
+SETTINGS = StudySettings(2000, dataset="digits", space="tiny_digits", epochs=3, max_trials=6, num_seeds=2, seed=3)
 HERE = Machine(device="cpu", workers=1)
 
 
@@ -80,20 +80,9 @@ def test_front_is_confirmed_with_fresh_seeds_on_the_test_set(finished: tuple[Stu
     assert confirmed
     for record in confirmed:
         seeds = [c.seed for c in record.confirmations]
-        assert len(set(seeds)) == 3
+        assert len(set(seeds)) == 2
         assert record.seed not in seeds
         assert all(len(c.test_accuracy) == 3 for c in record.confirmations)
-
-
-def test_same_seed_gives_the_same_study(finished: tuple[StudyFolder, Outcome], tmp_path: Path) -> None:
-    again = _search(StudyFolder(tmp_path, "again"), SETTINGS)
-    _, outcome = finished
-    assert [(r.genes, r.validation_curve) for r in again.records] == [
-        (r.genes, r.validation_curve) for r in outcome.records
-    ]
-    assert [r.confirmations and r.confirmed.mean for r in again.records if r.confirmed] == [
-        r.confirmed.mean for r in outcome.records if r.confirmed
-    ]
 
 
 def test_resume_trains_nothing_that_was_trained(finished: tuple[StudyFolder, Outcome]) -> None:
@@ -146,7 +135,7 @@ def test_a_loss_that_is_not_finite_fails_the_trial_and_not_the_study(
         return 1e30 if recipe is recipes[0] else real(recipe, step, steps_per_epoch)
 
     monkeypatch.setattr(engine, "learning_rate_at", explosive)
-    outcome = _search(StudyFolder(tmp_path, "nan"), replace(SETTINGS, max_trials=4))
+    outcome = _search(StudyFolder(tmp_path, "nan"), replace(SETTINGS, max_trials=4, num_seeds=1))
     failed = [r for r in outcome.records if r.fate == "failed"]
     assert len(failed) == 1
     assert "the loss is" in failed[0].reason
@@ -157,16 +146,16 @@ def test_a_loss_that_is_not_finite_fails_the_trial_and_not_the_study(
 def test_a_resumed_study_goes_on_as_if_it_had_not_been_interrupted(
     finished: tuple[StudyFolder, Outcome], tmp_path: Path
 ) -> None:
-    """The same networks in the same order with the same curves: what a study is follows from its seed and history."""
+    """The same networks in the same order with the same curves: a study follows from its seed and history alone."""
     _, whole = finished
     _interrupt_and_resume(StudyFolder(tmp_path, "cut"), 3, whole)
 
 
 @simulated
-@pytest.mark.parametrize("when", [1, 2, 4, 5, 6])
-def test_a_study_may_be_interrupted_in_any_trial(when: int, tmp_path: Path) -> None:
+def test_a_study_may_be_interrupted_in_any_trial(tmp_path: Path) -> None:
     whole = _search(StudyFolder(tmp_path, "whole"), SETTINGS)
-    _interrupt_and_resume(StudyFolder(tmp_path, "cut"), when, whole)
+    for when in (1, 2, 4, 5, 6):
+        _interrupt_and_resume(StudyFolder(tmp_path, f"cut{when}"), when, whole)
 
 
 def _interrupt_and_resume(folder: StudyFolder, when: int, whole: Outcome) -> None:

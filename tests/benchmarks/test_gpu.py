@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,32 @@ from nas.train import device_sharing, prepared_data
 # Loaded before a test replaces what they take from `nas.train.device`.
 assert device_sharing.device_of is prepared_data.device_of
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 ON_FAKE_GPU = ("equal", "fallback", "packed", "seeds")
 PARTS = tuple(part for part in gpu.PARTS if part not in ON_FAKE_GPU)
 QUICK = ("--device", "cpu", "--quick", "--batched-seeds")
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=1800
-    )
+Run = Callable[..., int]
 
 
-def test_parts_run_and_are_written(tmp_path: Path) -> None:
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the script in this process, and its parts in one in which warnings are errors; return the exit code."""
+    monkeypatch.setattr(sys, "warnoptions", ["error"])
+
+    def run_here(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["gpu.py", *map(str, arguments)])
+        return gpu.main()
+
+    return run_here
+
+
+def test_parts_run_and_are_written(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     limits = ("--seconds", 1500, "--limit", 600)
-    done = run(*QUICK, "--parts", *PARTS, "--json", "--output", tmp_path / "gpu.json", *limits)
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    failed = run(*QUICK, "--parts", *PARTS, "--json", "--output", tmp_path / "gpu.json", *limits)
+    said = capsys.readouterr()
+    assert not failed, said.err
+    document = json.loads(said.out)
     assert document == json.loads((tmp_path / "gpu.json").read_text())
     assert set(PARTS) <= document.keys()
     assert document["agreement"]["agree"]
@@ -46,9 +55,9 @@ def test_parts_run_and_are_written(tmp_path: Path) -> None:
     assert document["rival"]["ratio"] > 0
 
 
-def test_a_part_that_takes_too_long_is_cut_and_the_next_one_runs(tmp_path: Path) -> None:
-    done = run(*QUICK, "--parts", "variants", "fallback", "--limit", 0.01, "--output", tmp_path / "gpu.json")
-    assert done.returncode == 1
+def test_a_part_that_takes_too_long_is_cut_and_the_next_one_runs(run: Run, tmp_path: Path) -> None:
+    arguments = ("--parts", "variants", "fallback", "--limit", 0.01, "--output", tmp_path / "gpu.json")
+    assert run(*QUICK, *arguments) == 1
     document = json.loads((tmp_path / "gpu.json").read_text())
     assert document["variants"]["cut"] == "after 0 seconds"
     assert "fallback" in document
@@ -94,8 +103,7 @@ def test_a_training_that_fails_ends_its_part() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_without_a_gpu_it_says_that_it_needs_one() -> None:
-    done = run()
-    assert done.returncode == 1
-    assert "this benchmark needs a CUDA device: `device` cuda: this machine has 0 CUDA devices" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_without_a_gpu_it_says_that_it_needs_one(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run() == 1
+    said = capsys.readouterr().err
+    assert "this benchmark needs a CUDA device: `device` cuda: this machine has 0 CUDA devices" in said

@@ -17,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Nas
 
-TRIALS = 3
+TRIALS = 2
 # Epochs of a second or so: a signal finds the command waiting for its workers, as it mostly does on real data.
 SLOW = """
 [stages]
@@ -27,7 +27,7 @@ blocks = 2
 width = 32
 repeat = 3
 [recipe]
-epochs = 4
+epochs = 3
 batch_size = 64
 learning_rate = { low = 0.001, high = 0.01, log = true }
 """
@@ -99,14 +99,15 @@ def test_a_signal_to_the_group_leaves_a_study_that_resumes(number: signal.Signal
     assert "RUNNING" not in states(study)
     assert_none_alive(process.pid)
 
+    if number != signal.SIGINT:  # the others leave the same
+        return
     resumed = nas(*shlex.split(line[1]), "--workers", 1, "--json")
     assert resumed.rc == 0, resumed.err
     assert resumed.json["trials"] == {"completed": TRIALS}  # those that were cut off among them
     assert "RUNNING" not in states(study)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 0), (signal.SIGTERM, 2)])
 def test_a_signal_before_the_first_epoch_ends_it_too(number: signal.Signals, workers: int, nas: Nas) -> None:
     """While the command itself gets ready, and while its workers do."""
     process = nas.start("search", "--dataset", "digits", "--max-params", 2000, "--workers", 2, "--name", "early")

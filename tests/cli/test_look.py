@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from conftest import STUDY_TRIALS
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -46,7 +47,7 @@ def test_studies_are_listed_the_latest_last(two: Nas, study_copy: Study) -> None
     best = next(row for row in status["front"] if row["num_params"] == rows[0]["num_params"])
     assert rows[0] | {"study": ""} == rows[1] | {"study": ""}
     assert rows[0]["test_accuracy"] == best["test_accuracy"]
-    assert (rows[0]["dataset"], rows[0]["max_params"], rows[0]["trials"]) == ("digits", 2000, 28)
+    assert (rows[0]["dataset"], rows[0]["max_params"], rows[0]["trials"]) == ("digits", 2000, STUDY_TRIALS)
     lines = two("list").out.splitlines()
     assert lines[0].split() == ["study", "data", "set", "budget", "target", "trials", "answer"]
     assert lines[2].startswith("other")

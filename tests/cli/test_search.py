@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
-from conftest import COMMAND
+from conftest import COMMAND, STUDY_TRIALS
 from optuna.trial import TrialState
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def test_a_search_ends_at_its_trials_and_confirms_its_front(digits_study: Study)
     result = digits_study.search.json
     assert result.keys() == RESULT_KEYS
     assert result["study"] == "small"
-    assert finished(result) == 28
+    assert finished(result) == STUDY_TRIALS
     assert result["target_confirmed"] is None
     drawn = result["candidates"]
     assert drawn.keys() == {"redrawn", "over_budget", "repaired", "repeated", "duplicates"}
@@ -82,7 +82,7 @@ def test_the_same_command_again_trains_nothing(study_copy: Study) -> None:
     before = study_copy.search.json
     weights = {path: path.stat().st_mtime_ns for path in study_copy.path.glob("run/weights/*")}
     arguments = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--epochs", 3)
-    again = study_copy.nas("search", *arguments, "--trials", 28, "--seeds", 2, "--name", "small", "--json")
+    again = study_copy.nas("search", *arguments, "--trials", STUDY_TRIALS, "--seeds", 2, "--name", "small", "--json")
     assert again.rc == 0
     assert "resuming study 'small'" in again.err
     assert again.json == before
@@ -91,9 +91,9 @@ def test_the_same_command_again_trains_nothing(study_copy: Study) -> None:
 
 def test_more_trials_go_on_from_there(study_copy: Study) -> None:
     before = stored_trials(study_copy.path)
-    on = study_copy.nas("search", "--name", "small", "--trials", 30, "--workers", 1, "--json")
+    on = study_copy.nas("search", "--name", "small", "--trials", STUDY_TRIALS + 2, "--workers", 1, "--json")
     assert on.rc == 0
-    assert finished(on.json) == 30
+    assert finished(on.json) == STUDY_TRIALS + 2
     after = stored_trials(study_copy.path)
     assert after[: len(before)] == before
     assert len(after) >= len(before) + 2
@@ -106,7 +106,7 @@ def test_an_unmet_target_has_an_exit_code_of_its_own(study_copy: Study) -> None:
     assert ended.json["answer"].startswith(
         "The target of 100 % is not confirmed within 2,000 parameters; the best is trial"
     )
-    assert finished(ended.json) == 28
+    assert finished(ended.json) == STUDY_TRIALS
     status = study_copy.nas("status", "small", "--json")
     assert (status.rc, status.json) == (0, ended.json)
 
@@ -196,7 +196,8 @@ recipe = { epochs = 2, optimizer = "sgd", batch_size = [32], learning_rate = { l
 
 def test_a_search_whose_trainings_all_fail_is_an_error(nas: Nas) -> None:
     (nas.cwd / "wild.toml").write_text(WILD)
-    done = nas("search", "--dataset", "digits", "--space", "wild.toml", "--max-params", 500, "--trials", 2, "--json")
+    settings = ("--max-params", 500, "--trials", 2, "--workers", 1)
+    done = nas("search", "--dataset", "digits", "--space", "wild.toml", *settings, "--json")
     assert done.rc == 1
     assert done.json["trials"] == {"failed": 2}
     assert re.search(r"error: all 2 trainings failed, the last because: the loss is \w+ in epoch 1", done.err)

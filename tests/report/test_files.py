@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import optuna_dashboard
 import pytest
+from conftest import STUDY_TRIALS
 from optuna.artifacts import get_all_artifact_meta
 from PIL import Image
 from watching import Watching
@@ -194,7 +195,7 @@ def test_a_search_keeps_the_figure_fresh_while_it_runs(folder: StudyFolder, monk
         completed = sum(r.fate == "completed" for r in snapshot.records)
         shown.append((len(trials["x"]), completed))
 
-    search(folder, replace(folder.settings(), max_trials=32), Machine("cpu", 1), [Watching(look)])
+    search(folder, replace(folder.settings(), max_trials=STUDY_TRIALS + 2), Machine("cpu", 1), [Watching(look)])
     assert shown[-1][1] > shown[0][1]
     assert shown[-1][0] > shown[0][0]
     assert all(before <= completed for (_, completed), (before, _) in itertools.pairwise(shown))  # it may lag behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +12,20 @@ from optuna.testing.pytest_storages import StorageTestCase
 from nas.storage.address import Storage, StorageAddress
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with its tables, which take longer to make than most tests."""
+    file = tmp_path_factory.mktemp("empty") / "empty.db"
+    with StorageAddress.of_file(file).coordinating("a"):
+        pass
+    return file
+
+
 class TestSqlite(StorageTestCase):
     @pytest.fixture
-    def storage(self, tmp_path: Path) -> Iterator[Storage]:
-        with StorageAddress.of_file(tmp_path / "what?%2F{} .db").coordinating("a") as storage:
+    def storage(self, empty: Path, tmp_path: Path) -> Iterator[Storage]:
+        file = shutil.copy(empty, tmp_path / "what?%2F{} .db")
+        with StorageAddress.of_file(file).coordinating("a") as storage:
             yield storage
 
 

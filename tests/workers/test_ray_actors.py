@@ -28,7 +28,7 @@ from nas.workers.ray_connection import connect
 if TYPE_CHECKING:
     from conftest import Nas
 
-TRIALS = 40  # enough for an actor to be killed while it trains
+TRIALS = 16  # enough for an actor to be killed while it trains
 
 # Ray replaces 127.0.0.1 by an address that others reach. With the first setting, made for other systems, it stays on
 # the loopback interface; the token keeps out the other users of this machine.
