@@ -76,6 +76,13 @@ class VerificationError(NasError):
     """An exported module that cannot be loaded or read."""
 
 
+def describe(error: BaseException) -> str:
+    """Return what an error says, after its kind if it is a foreign one: one line of at most 500 characters."""
+    text = " ".join(str(error).split())
+    text = text if isinstance(error, NasError) else f"{type(error).__name__}: {text}"
+    return text if len(text) <= 500 else f"{text[:499]}…"
+
+
 # What others call it: a name written without separators, and what it may be here.
 _OTHER_NAMES = {
     "lr": ("learning_rate",),

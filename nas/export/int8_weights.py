@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nas.arch import architecture_from_plain, architecture_to_plain
-from nas.errors import ExportError, NasError, VerificationError
+from nas.errors import ExportError, NasError, VerificationError, describe
 from nas.export.int8.network import QuantizedNetwork, parameter_types
 from nas.export.loaded import require_file
 from nas.export.metadata import read_metadata
@@ -42,14 +42,14 @@ def load_int8_weights(path: Path) -> QuantizedNetwork:
     try:
         plain: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch says nothing of what a damaged archive raises
-        raise VerificationError(f"{path} is not a file of torch.save: {type(error).__name__}: {error}") from error
+        raise VerificationError(f"{path} is not a file of torch.save: {describe(error)}") from error
     plain = plain if isinstance(plain, dict) else {}
     about = read_metadata(plain.get("nas"), path)
     try:
         architecture = architecture_from_plain(json.loads(plain["architecture"]), str(path))
         expected = parameter_types(architecture)
     except (KeyError, TypeError, ValueError, NasError) as error:
-        raise VerificationError(f"{path} does not describe its network: {error}") from None
+        raise VerificationError(f"{path} does not describe its network: {describe(error)}") from None
     parameters = plain.get("parameters")
     stem = architecture.input
     fits = isinstance(parameters, dict) and all(isinstance(t, Tensor) for t in parameters.values())

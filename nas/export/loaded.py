@@ -6,13 +6,14 @@ Shape legend: N images, C channels, H and W pixels.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from nas.errors import ExportError, VerificationError
+from nas.errors import ExportError, NasError, VerificationError, describe
 from nas.export.metadata import Metadata
 from nas.model.image_network import trained_module
 from nas.model.trained_network import TrainedNetwork
@@ -41,21 +42,44 @@ class LoadedExport(abc.ABC):
         """The names of the classes, by logit; empty in files of version 0.1."""
         return self.metadata.class_names
 
-    @abc.abstractmethod
     def logits(self, images: Tensor) -> Tensor:
         """Return the float32 logits (N, classes) of raw uint8 images (N, C, H, W), computed by the file itself.
 
         Raises:
-            VerificationError: the images are not uint8 of the file's shape.
+            VerificationError: the images are not uint8 of the file's shape, or the network cannot be run.
         """
+        images = check_images(images, self.input_shape)
+        with _refuse_failure("run"):
+            return self._logits(images)
 
-    @abc.abstractmethod
     def derive(self) -> dict[str, object]:
         """Return what the file itself shows of its claims, by the claim.
 
         Raises:
             VerificationError: the network cannot be read.
         """
+        with _refuse_failure("read"):
+            return self._derive()
+
+    @abc.abstractmethod
+    def _logits(self, images: Tensor) -> Tensor:
+        """As `logits`, for images that were checked. Whatever else it raises, the file is refused."""
+
+    @abc.abstractmethod
+    def _derive(self) -> dict[str, object]:
+        """As `derive`. Whatever else it raises, the file is refused."""
+
+
+@contextmanager
+def _refuse_failure(what: str) -> Iterator[None]:
+    """Raise a VerificationError for whatever a file raises that was read, and fails when it is used."""
+    try:
+        yield
+    except NasError:
+        raise
+    except Exception as error:
+        problem = f"its network cannot be {what}: {describe(error)}"
+        raise VerificationError(f"{problem}; give a file as it was exported") from None
 
 
 def require_file(path: Path, what: str = "file") -> None:

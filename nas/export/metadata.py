@@ -12,6 +12,8 @@ from typing import Any
 from nas.errors import ExportError, VerificationError
 from nas.model.trained_network import TrainedNetwork
 
+MAX_NUMBERS = 2**26  # of one image: 4,096 by 4,096 pixels of three colors
+
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
@@ -66,9 +68,7 @@ def read_metadata(text: object, path: Path) -> Metadata:
         plain = {"claims": {}}  # without a shape, which is refused below
     shape, mean, std, names = (plain.get(key, []) for key in ("input_shape", "mean", "std", "classes"))
     if (
-        not isinstance(shape, list)
-        or len(shape) != 3
-        or any(type(size) is not int or size < 1 for size in shape)
+        not is_input_shape(shape)
         or not _is_usable(mean, shape[0], "mean")
         or not _is_usable(std, shape[0], "std")
         or not isinstance(names, list)
@@ -76,6 +76,12 @@ def read_metadata(text: object, path: Path) -> Metadata:
     ):
         raise VerificationError(f"{path} does not say what it is; give a file that `nas export` wrote")
     return Metadata(plain["claims"], (shape[0], shape[1], shape[2]), tuple(mean), tuple(std), tuple(names))
+
+
+def is_input_shape(shape: Any) -> bool:
+    """Return whether `shape` is (channels, height, width) of an image that a reader can hold."""
+    is_triple = isinstance(shape, (list, tuple)) and len(shape) == 3
+    return is_triple and all(type(n) is int and n > 0 for n in shape) and math.prod(shape) <= MAX_NUMBERS
 
 
 def _is_usable(numbers: Any, channels: int, name: str) -> bool:

@@ -31,8 +31,8 @@ from nas.arch.operations import (
     Linear,
     MaxPool2d,
 )
-from nas.errors import ExportError, VerificationError
-from nas.export.loaded import LoadedExport, check_images, finite_module, require_file, run_in_batches
+from nas.errors import ExportError, VerificationError, describe
+from nas.export.loaded import LoadedExport, finite_module, require_file, run_in_batches
 from nas.export.metadata import Metadata, metadata_of, read_metadata
 from nas.model.fold_batch_norm import NORM_EPSILON, weight_names
 from nas.model.image_network import normalize
@@ -81,12 +81,10 @@ class OnnxNetwork(LoadedExport):
     input_name: str
     _run: Callable[[Any, dict[str, Any]], list[Any]]
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), computed by onnxruntime on the CPU."""
-        return run_in_batches(self._run_batch, check_images(images, self.input_shape))
+    def _logits(self, images: Tensor) -> Tensor:
+        return run_in_batches(self._run_batch, images)
 
-    def derive(self) -> dict[str, object]:
-        """Return the number of trained parameters in the graph."""
+    def _derive(self) -> dict[str, object]:
         return {"num_params": self.num_params}
 
     def _run_batch(self, images: Tensor) -> Tensor:
@@ -112,7 +110,7 @@ def load_onnx(path: Path) -> OnnxNetwork:
         options.intra_op_num_threads = 1  # on networks this small a second thread only waits for the first
         session = runtime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # each of the two libraries has errors of its own, some of them private
-        raise VerificationError(f"{path} is not a valid ONNX file: {type(error).__name__}: {error}") from error
+        raise VerificationError(f"{path} is not a valid ONNX file: {describe(error)}") from error
     about = read_metadata({p.key: p.value for p in model.metadata_props}.get(_PROPERTY), path)
     inputs = {i.name: [d.dim_value for d in i.type.tensor_type.shape.dim[1:]] for i in model.graph.input}
     if inputs not in ({name: list(about.input_shape)} for name in (_INPUT, _NORMALIZED_INPUT)):

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from nas.arch import costs_of, digest_of
-from nas.errors import VerificationError
-from nas.export.loaded import LoadedExport, check_images, require_file, run_in_batches
-from nas.export.metadata import Metadata, metadata_of
+from nas.errors import VerificationError, describe
+from nas.export.loaded import LoadedExport, require_file, run_in_batches
+from nas.export.metadata import MAX_NUMBERS, Metadata, is_input_shape, metadata_of
 from nas.model.image_network import normalize, state_dict_of
 from nas.model.python_source import module_source
 from nas.model.trace import trace_layers
@@ -57,18 +57,11 @@ class PythonModule(LoadedExport):
     net: nn.Module  # normalized float32 (N, C, H, W) to logits (N, classes), in eval mode
     trained: bool  # whether `net` has trained weights: the file has `load_trained`
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), computed by the module's network."""
+    def _logits(self, images: Tensor) -> Tensor:
         mean, std = self.metadata.mean, self.metadata.std
-        images = check_images(images, self.input_shape)
         return run_in_batches(lambda batch: self.net(normalize(batch, mean, std)), images)
 
-    def derive(self) -> dict[str, object]:
-        """Return the counts and the digest of the network, read from what it runs.
-
-        Raises:
-            VerificationError: it holds or calls something outside the vocabulary; the text names it.
-        """
+    def _derive(self) -> dict[str, object]:
         layers = trace_layers(self.net, self.input_shape)
         costs = costs_of(layers)
         return {
@@ -92,8 +85,11 @@ def load_python_module(path: Path) -> PythonModule:
     mean, std = (_constant(namespace, path, name, tuple) for name in ("MEAN", "STD"))
     # Modules of version 0.1 do not name their classes.
     class_names = _constant(namespace, path, "CLASSES", tuple) if hasattr(namespace, "CLASSES") else ()
-    if len(input_shape) != 3 or any(type(size) is not int or size < 1 for size in input_shape):
-        raise VerificationError(f"{path}: INPUT_SHAPE is {input_shape!r} and must be (channels, height, width)")
+    if not is_input_shape(input_shape):
+        raise VerificationError(
+            f"{path}: INPUT_SHAPE is {str(input_shape)[:100]} and must be (channels, height, width), at most "
+            f"{MAX_NUMBERS:,} numbers"
+        )
     for name, numbers in (("MEAN", mean), ("STD", std)):
         if len(numbers) != input_shape[0] or any(type(n) not in (int, float) for n in numbers):
             raise VerificationError(f"{path}: {name} is {numbers!r} and must be {input_shape[0]} numbers")
@@ -105,7 +101,7 @@ def load_python_module(path: Path) -> PythonModule:
         net = make()
     except Exception as error:  # foreign code: whatever it raises is the user's to read
         hint = "; keep the weights beside the module, under its name with .pt" if trained else ""
-        raise VerificationError(f"{path}: {make.__name__}() fails: {_describe(error)}{hint}") from error
+        raise VerificationError(f"{path}: {make.__name__}() fails: {describe(error)}{hint}") from error
     if not isinstance(net, nn.Module):
         raise VerificationError(f"{path}: {make.__name__}() returns {type(net).__name__}, not a torch module")
     return PythonModule(path, Metadata(claims, input_shape, mean, std, class_names), net.eval(), trained)
@@ -129,7 +125,7 @@ def _execute(path: Path) -> ModuleType:
     except SyntaxError as error:
         raise VerificationError(f"{path} is not valid Python: {error.msg} (line {error.lineno})") from error
     except (Exception, SystemExit) as error:
-        raise VerificationError(f"{path} does not run: {_describe(error)}") from error
+        raise VerificationError(f"{path} does not run: {describe(error)}") from error
     return namespace
 
 
@@ -151,7 +147,3 @@ def _network_class(namespace: ModuleType, path: Path) -> type[nn.Module]:
         names = ", ".join(value.__name__ for value in own) or "none"
         raise VerificationError(f"{path} must have one network class and has {names}; add load_trained() to choose one")
     return own[0]
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nas.errors import ExportError, VerificationError
-from nas.export.loaded import LoadedExport, check_images, finite_module, require_file, run_in_batches
+from nas.errors import ExportError, VerificationError, describe
+from nas.export.loaded import LoadedExport, finite_module, require_file, run_in_batches
 from nas.export.metadata import Metadata, metadata_of, read_metadata
 from nas.model.image_network import ImageNetwork, normalize
 from nas.model.trained_network import TrainedNetwork
@@ -95,16 +95,10 @@ class TorchProgram(LoadedExport):
     weights: Mapping[str, Tensor]
     input_name: str
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), computed by the program's operators.
+    def _logits(self, images: Tensor) -> Tensor:
+        return run_in_batches(self._run, images)
 
-        Raises:
-            VerificationError: the images are of another kind, or the operators do not take what they are given.
-        """
-        return run_in_batches(self._run, check_images(images, self.input_shape))
-
-    def derive(self) -> dict[str, object]:
-        """Return the number of parameters that the program holds."""
+    def _derive(self) -> dict[str, object]:
         return {"num_params": self.num_params}
 
     def _run(self, images: Tensor) -> Tensor:
@@ -120,7 +114,7 @@ class TorchProgram(LoadedExport):
             try:
                 result = step.operator(*map(value, step.args), **{name: value(a) for name, a in step.kwargs.items()})
             except Exception as error:  # torch says nothing of what an operator raises on arguments that do not fit
-                raise VerificationError(f"{self.path}: {step.output!r} cannot be computed: {error}") from None
+                raise VerificationError(f"{self.path}: {step.output!r} cannot be computed: {describe(error)}") from None
             values[step.output] = result
             for name in step.last_read:
                 del values[name]
@@ -143,7 +137,7 @@ def load_torch_program(path: Path) -> TorchProgram:
     except Exception as error:  # a damaged archive, or data of another structure: anything may come of it
         raise VerificationError(
             f"{path} is not a torch.export program with open weights, as torch 2.9 and later write them: "
-            f"{type(error).__name__}: {error}"
+            f"{describe(error)}"
         ) from None
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import NasError, UsageError, VerificationError
-from nas.export.loaded import LoadedExport, batch_of, check_images
+from nas.export.loaded import LoadedExport, batch_of
 from nas.export.metadata import read_metadata
 from nas.model.thop_count import ThopCount
 
@@ -59,13 +59,10 @@ class ChildExport(LoadedExport):
             self.close()
             raise
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the logits (N, classes) of raw uint8 images (N, C, H, W)."""
-        images = check_images(images, self.input_shape)
+    def _logits(self, images: Tensor) -> Tensor:
         return torch.cat([self._run(part) for part in torch.split(images, batch_of(images))])
 
-    def derive(self) -> dict[str, object]:
-        """Return what the file itself shows of its claims."""
+    def _derive(self) -> dict[str, object]:
         return dict(self._mapping(self._ask({"derive": 1})[0].get("derived")))
 
     def count_with_thop(self) -> ThopCount | None:

@@ -37,16 +37,15 @@ class CNetwork(LoadedExport):
     work_bytes: int  # of the static block of memory for maps
     _library: Any
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Return the logits (N, classes) of raw uint8 images (N, C, H, W), computed by the compiled C."""
-        return run_in_batches(self._run_batch, check_images(images, self.input_shape))
+    def _logits(self, images: Tensor) -> Tensor:
+        return run_in_batches(self._run_batch, images)
 
     def predictions(self, images: Tensor) -> Tensor:
         """Return the classes (N,) of raw uint8 images (N, C, H, W), each computed by the header's own `predict`."""
         images = check_images(images, self.input_shape)
         return torch.tensor([self._library.predict(ctypes.c_void_p(image.data_ptr())) for image in images])
 
-    def derive(self) -> dict[str, object]:
+    def _derive(self) -> dict[str, object]:
         """Return nothing: batch norm is folded, so that the header's arrays hold fewer numbers than the network."""
         return {}
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from nas.arch import IMAGE, Architecture, Int8Layers, Layer, int8_arrays, lower, merge_relu
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
-from nas.export.loaded import LoadedExport, check_images, run_in_batches
+from nas.export.loaded import LoadedExport, run_in_batches
 from nas.export.metadata import Metadata
 from nas.model.fold_batch_norm import fold
 
@@ -76,17 +76,15 @@ class QuantizedNetwork(LoadedExport):
         shift = int(choose_shift(scale.max()))
         return LogitScaling(torch.ldexp(scale, torch.tensor(shift)).round().clamp(max=2**31 - 1).int(), shift)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor) -> Tensor:
         """Return the logits (N, classes) of raw uint8 images (N, C, H, W), by integer arithmetic.
 
         They are whole multiples of 1 / LOGIT_ONE below 4,096, which float32 holds exactly.
         """
         layers = int8_layers(self.architecture).layers
-        images = check_images(images, self.input_shape)
         return run_in_batches(lambda batch: self._run(layers, batch), images, BATCH)
 
-    def derive(self) -> dict[str, object]:
-        """Return the bytes of all parameters."""
+    def _derive(self) -> dict[str, object]:
         return {"num_bytes": self.num_bytes}
 
     def _run(self, layers: list[Layer], images: Tensor) -> Tensor:
