@@ -206,6 +206,8 @@ class _Reading:
         norm_act = block.norm_act
         if block.kind != "plain" and not (is_last and self.last == "none"):
             self.middles.append(norm_act)
+        if block.kind == "inverted" and norm_act.middle_norm != "none" and norm_act.activation != "none":
+            self._require("norm_act.order", norm_act.order, where=where)  # of those within, whatever the last norm is
         if not is_last or self.last == "full":
             self._norm_act(norm_act, where, block.shortcut != "none")
         elif self.last == "no_norm":
