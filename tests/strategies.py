@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition, lower
-from nas.arch.description import Activation, BodyItem, Norm, Padding, Shortcut
+from nas.arch.description import Activation, BlockKind, BodyItem, Norm, Padding, Shortcut
 from nas.arch.recipe import Optimizer, Schedule
 from nas.errors import ArchitectureError
 
@@ -35,15 +36,19 @@ def blocks(draw: st.DrawFn, channels: int) -> Block:
     shortcut = draw(st.sampled_from(get_args(Shortcut)))
     repeat = draw(st.sampled_from([1, 1, 2, 3]))
     padding: Any = "same" if shortcut != "none" else draw(st.sampled_from(get_args(Padding)))
+    width = channels if shortcut == "identity" or repeat > 1 else draw(WIDTHS)
+    most_groups = math.gcd(channels, width)
     return Block(
-        width=channels if shortcut == "identity" or repeat > 1 else draw(WIDTHS),
-        kind=draw(st.sampled_from(["plain", "separable"])),
+        width=width,
+        kind=draw(st.sampled_from(get_args(BlockKind))),
         kernel=draw(st.sampled_from([1, 3, 5] if padding == "same" else [1, 2, 3, 4])),
         stride=1 if shortcut == "identity" else draw(st.sampled_from([1, 1, 2])),
         padding=padding,
         shortcut=shortcut,
         repeat=repeat,
         norm_act=draw(norm_acts()),
+        expansion=draw(st.integers(1, 3)),
+        groups=draw(st.sampled_from([1, *(g for g in range(2, most_groups + 1) if most_groups % g == 0)])),
     )
 
 

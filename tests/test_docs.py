@@ -16,7 +16,7 @@ import typer.main
 
 import nas
 from nas.api import Study
-from nas.arch import Head, read_architecture
+from nas.arch import Head, NormAct, read_architecture
 from nas.arch.description import Block, Pool, Transition
 from nas.cli import app
 from nas.data.known import KNOWN_DATASETS
@@ -223,16 +223,13 @@ def values_of(hint: Any) -> str:
     return "`true`, `false`"
 
 
-NORM_AND_ACTIVATION = type(fields(Block)[-1].default)
-
-
 @pytest.mark.parametrize(
     ("heading", "described"),
     [
         ("Block", Block),
         ("Transition", Transition),
         ("Pool", Pool),
-        ("Norm and activation", NORM_AND_ACTIVATION),
+        ("Norm and activation", NormAct),
         ("Head", Head),
     ],
 )

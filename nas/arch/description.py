@@ -7,8 +7,10 @@ from typing import Annotated, ClassVar, Literal
 
 from nas.decode import Bounds
 
-# Batch norm with a weight and a bias a channel, with a bias alone, without parameters; or no norm.
-Norm = Literal["batch", "batch_bias", "batch_plain", "none"]
+# Batch norm with a weight and a bias a channel, with a bias alone, with one weight and one bias for all channels,
+# without parameters; or no norm.
+Norm = Literal["batch", "batch_bias", "batch_scalars", "batch_plain", "none"]
+BlockKind = Literal["plain", "separable", "inverted"]
 Activation = Literal["relu", "leaky_relu", "prelu", "silu", "gelu", "hardswish", "none"]
 Order = Literal["norm_first", "activation_first"]
 DropoutKind = Literal["element", "channel"]
@@ -18,6 +20,8 @@ Shortcut = Literal["none", "identity", "projection"]
 Width = Annotated[int, Bounds(1, 4096)]
 Channels = Annotated[int, Bounds(1, 64)]
 Pixels = Annotated[int, Bounds(1, 1024)]
+Expansion = Annotated[int, Bounds(1, 16)]
+Groups = Annotated[int, Bounds(1, 4096)]
 DropoutRate = Annotated[float, Bounds(0.0, 1.0, open_high=True)]
 
 
@@ -40,14 +44,16 @@ class NormAct:
     order: Order = "norm_first"
     dropout: DropoutRate = 0.0  # probability that an element (or a whole channel) is zeroed
     dropout_kind: DropoutKind = "element"
-    functional: bool = False  # the activation is a call in `forward`, no layer of its own; same network either way
-    # The norm between the two convolutions of a separable block; `same` is `norm`. Without an activation there, the
-    # second convolution can do what a weight would, and the next norm takes away any bias.
-    middle: Literal["same", "batch", "batch_bias", "batch_plain", "none"] = "same"
+    # The activation is a call in `forward`, no layer of its own; same network either way. Within an inverted block it
+    # is always a layer.
+    functional: bool = False
+    # The norm between the convolutions of a separable or inverted block; `same` is `norm`. Without an activation there
+    # (separable), the second convolution can do what a weight would, and the next norm takes away any bias.
+    middle: Literal["same", "batch", "batch_bias", "batch_scalars", "batch_plain", "none"] = "same"
 
     @property
     def middle_norm(self) -> Norm:
-        """Return the norm between the two convolutions of a separable block."""
+        """Return the norm between the convolutions of a separable or inverted block."""
         return self.norm if self.middle == "same" else self.middle
 
 
@@ -57,6 +63,9 @@ class Block:
 
     `plain` is one convolution. `separable` is a depthwise convolution, its norm, and a 1x1 convolution (Howard et
     al. 2017, MobileNets, section 3.1, without the activation between the two, as in Chollet 2017, Xception, 3.2).
+    `inverted` is a 1x1 convolution to `expansion` times the channels and a depthwise one, each with norm and
+    activation, then a 1x1 convolution with its norm alone (Sandler et al. 2018, MobileNetV2, section 3.3); an expansion
+    of 1 leaves out the first. All convolutions but the depthwise ones have `groups` (Xie et al. 2017, ResNeXt, 3.2).
     A shortcut adds the block's input to what its convolutions made, ahead of the activation (He et al. 2016,
     section 3.2): as it is (`identity`) or through a 1x1 convolution (`projection`). With `repeat` above 1 the same
     layers, with the same weights, run that many times in a row.
@@ -65,13 +74,15 @@ class Block:
     type: ClassVar[str] = "block"
 
     width: Width  # output channels
-    kind: Literal["plain", "separable"] = "plain"
+    kind: BlockKind = "plain"
     kernel: Annotated[int, Bounds(1, 31)] = 3  # pixels, square
     stride: Annotated[int, Bounds(1, 8)] = 1
     padding: Padding = "same"
     shortcut: Shortcut = "none"
     repeat: Annotated[int, Bounds(1, 16)] = 1
     norm_act: NormAct = NormAct()
+    expansion: Expansion = 4  # of an inverted block; without effect in others
+    groups: Groups = 1  # divide the channels that go in and those that go out
 
 
 @dataclass(frozen=True, slots=True)

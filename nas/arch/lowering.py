@@ -6,6 +6,7 @@ disagree. Shapes are those of one image: (C, H, W) for maps, (F,) for features.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from nas.arch.description import Architecture, Block, Head, Norm, NormAct, Pool, Transition
@@ -25,9 +26,10 @@ from nas.arch.operations import (
 )
 from nas.errors import ArchitectureError
 
-_TRAINED: dict[str, Literal["weight_and_bias", "bias", "nothing"]] = {
+_TRAINED: dict[str, Literal["weight_and_bias", "bias", "scalars", "nothing"]] = {
     "batch": "weight_and_bias",
     "batch_bias": "bias",
+    "batch_scalars": "scalars",
     "batch_plain": "nothing",
 }
 
@@ -61,7 +63,7 @@ def lower(architecture: Architecture) -> list[Layer]:
 
     Raises:
         ArchitectureError: with every problem found: a map that shrinks to nothing, a shortcut or a repeated block
-            whose shapes do not fit, an even kernel with 'same' padding.
+            whose shapes do not fit, groups that do not divide the channels, an even kernel with 'same' padding.
     """
     lowering = _Lowering(architecture)
     for index, item in enumerate(architecture.body):
@@ -115,6 +117,12 @@ class _Lowering:
         channels = self.shape[0]
         if block.padding == "same" and block.kernel % 2 == 0:
             self._problem(path + ".kernel", f"{block.kernel} is even; 'same' padding needs an odd kernel")
+        if channels % block.groups or block.width % block.groups:
+            self._problem(
+                path + ".groups",
+                f"{block.groups} groups need multiples of {block.groups} channels, and {channels} channels go in, "
+                f"{block.width} out",
+            )
         if block.repeat > 1 and block.width != channels:
             self._problem(
                 path + ".repeat", f"shared weights need equal widths, and {channels} channels go in, {block.width} out"
@@ -134,13 +142,25 @@ class _Lowering:
         group, norm_act = f"convblock{number}", block.norm_act
         entry, channels = self.last, self.shape[0]
         padding = block.kernel // 2 if block.padding == "same" else 0
+        groups, bias = block.groups, norm_act.bias
         if block.kind == "separable":
             depthwise = Conv2d(channels, channels, block.kernel, block.stride, padding, channels)
             self._add(depthwise, group, use, path)
             self._norm(norm_act.middle_norm, channels, group, use, path)
-            self._add(Conv2d(channels, block.width, 1, bias=norm_act.bias), group, use, path)
+            self._add(Conv2d(channels, block.width, 1, groups=groups, bias=bias), group, use, path)
+        elif block.kind == "inverted":
+            hidden = channels * block.expansion
+            inner = replace(norm_act, norm=norm_act.middle_norm, dropout=0.0, functional=False)
+            if block.expansion > 1:
+                self._add(Conv2d(channels, hidden, 1, groups=groups, bias=bias), group, use, path)
+                self._norm_act(inner, hidden, group, group, use, path)
+            depthwise = Conv2d(hidden, hidden, block.kernel, block.stride, padding, hidden, bias)
+            self._add(depthwise, group, use, path)
+            self._norm_act(inner, hidden, group, group, use, path)
+            self._add(Conv2d(hidden, block.width, 1, groups=groups, bias=bias), group, use, path)
+            norm_act = replace(norm_act, activation="none", order="norm_first")
         else:
-            convolution = Conv2d(channels, block.width, block.kernel, block.stride, padding, bias=norm_act.bias)
+            convolution = Conv2d(channels, block.width, block.kernel, block.stride, padding, groups, bias)
             self._add(convolution, group, use, path)
         if block.shortcut == "none":
             self._norm_act(norm_act, block.width, group, f"tail{number}", use, path)

@@ -17,7 +17,7 @@ def _windows(size: int, kernel: int, stride: int, padding: int = 0) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Conv2d:
-    """Square kernel; `padding` zeros on each side; `groups` equal to the channels makes it depthwise."""
+    """Square kernel; `padding` zeros on each side; each of `groups` parts reads its share of the channels."""
 
     in_channels: int
     out_channels: int
@@ -94,13 +94,15 @@ class BatchNorm2d(_SameShape):
     """Weight and bias count as parameters, where it has them; running mean and variance are buffers and do not."""
 
     channels: int
-    trained: Literal["weight_and_bias", "bias", "nothing"] = "weight_and_bias"
+    trained: Literal["weight_and_bias", "bias", "scalars", "nothing"] = "weight_and_bias"
 
     kind: ClassVar[str] = "BatchNorm2d"
 
     @property
     def num_params(self) -> int:
-        """A weight and a bias a channel, or what there is of them."""
+        """A weight and a bias a channel, or what there is of them; `scalars` are one of each for all channels."""
+        if self.trained == "scalars":
+            return 2
         return {"weight_and_bias": 2, "bias": 1, "nothing": 0}[self.trained] * self.channels
 
 

@@ -115,7 +115,8 @@ def _channels_by_map(shape: Shape) -> str:
 def outline(architecture: Architecture) -> str:
     """Return the body and head in one line.
 
-    Widths; `s` is separable, `+` a shortcut, `/` a stride, `|` a max pool, `:` an average pool, `>` a transition.
+    Widths; `s` is separable, `i` inverted with its expansion behind `e`, `g` groups, `+` a shortcut, `/` a stride,
+    `|` a max pool, `:` an average pool, `>` a transition.
     """
     words: list[str] = []
     for item in architecture.body:
@@ -125,7 +126,9 @@ def outline(architecture: Architecture) -> str:
             words.append(f">{item.width}")
         else:
             stride = "/" if item.stride > 1 else ""
-            kind = "s" if item.kind == "separable" else ""
+            kind = {"plain": "", "separable": "s", "inverted": "i"}[item.kind]
+            expansion = f"e{item.expansion}" if item.kind == "inverted" else ""
+            groups = f"g{item.groups}" if item.groups > 1 else ""
             shortcut = "+" if item.shortcut != "none" else ""
-            words.append(f"{stride}{kind}{item.width}{shortcut}")
+            words.append(f"{stride}{kind}{item.width}{expansion}{groups}{shortcut}")
     return " ".join([*words, architecture.head.kind])

@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.arch import ArchitectureFile, costs_of, digest_of, layer_rows, layer_table, lower, read_architecture, sketch
+from nas.arch import (
+    ArchitectureFile,
+    costs_of,
+    digest_of,
+    layer_rows,
+    layer_table,
+    lower,
+    outline,
+    read_architecture,
+    sketch,
+)
 from nas.cli.options import (
     DEFAULT_STUDIES,
     AsJson,
@@ -44,7 +54,7 @@ def show(file: File, as_json: AsJson = False) -> None:
             }
         )
         return
-    print(f"{described.name}  (digest {digest_of(layers)})\n")
+    print(f"{described.name}  (digest {digest_of(layers)})\n{outline(described.architecture)}\n")
     print(layer_table(layers))
     from nas.model.thop_count import CONVENTION, count_layers_with_thop  # brings torch, which JSON can spare
 

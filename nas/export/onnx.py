@@ -34,7 +34,7 @@ from nas.arch.operations import (
 from nas.errors import ExportError, VerificationError, describe
 from nas.export.loaded import LoadedExport, finite_module, require_file, run_in_batches
 from nas.export.metadata import Metadata, metadata_of, read_metadata
-from nas.model.fold_batch_norm import NORM_EPSILON, weight_names
+from nas.model.fold_batch_norm import NORM_EPSILON, running_statistics, weight_names
 from nas.model.image_network import normalize
 from nas.model.trained_network import TrainedNetwork
 
@@ -44,7 +44,7 @@ _PROPERTY = "nas"
 _INPUT = "images"
 _NORMALIZED_INPUT = "image"  # the input of files of version 0.1, which take normalized images
 # Which inputs of a node are trained parameters; running statistics are not.
-_TRAINED_INPUTS = {"Conv": (1, 2), "BatchNormalization": (1, 2), "Gemm": (1, 2), "PRelu": (1,)}
+_TRAINED_INPUTS = {"Conv": (1, 2), "BatchNormalization": (1, 2), "Gemm": (1, 2), "PRelu": (1,), "Expand": (0,)}
 
 
 def write_onnx(network: TrainedNetwork, claims: Mapping[str, object], path: Path) -> None:
@@ -189,7 +189,8 @@ class _Graph:
                 )
             case BatchNorm2d(channels):
                 scale, shift = self._norm_weights(name, channels)
-                inputs = [*sources, scale, shift, *self._weights(name, "running_mean", "running_var")]
+                running = running_statistics(self._state, name) or name
+                inputs = [*sources, scale, shift, *self._weights(running, "running_mean", "running_var")]
                 return self._add("BatchNormalization", inputs, output, epsilon=NORM_EPSILON)
             case Activation(activation):
                 return self._activation(activation, name, sources, output)
@@ -235,14 +236,28 @@ class _Graph:
 
     def _norm_weights(self, name: str, channels: int) -> list[str]:
         """Return the names of a norm's weight and bias; what is not trained is a constant, no initializer."""
-        names = [f"{name}.weight", f"{name}.bias"]
-        for key, number in zip(names, (1.0, 0.0), strict=True):
-            if key in self._state:
-                self._weights(name, key.removeprefix(f"{name}."))
-            elif all(key not in node.output for node in self._nodes):
-                constant = self._onnx.numpy_helper.from_array(torch.full((channels,), number).numpy(), key)
-                self._nodes.append(self._onnx.helper.make_node("Constant", [], [key], name=key, value=constant))
-        return names
+        return [self._norm_weight(f"{name}.{part}", channels, one) for part, one in (("weight", 1.0), ("bias", 0.0))]
+
+    def _norm_weight(self, key: str, channels: int, untrained: float) -> str:
+        trained = self._state.get(key)
+        if trained is None:
+            return self._untrained(key, torch.full((channels,), untrained).numpy())
+        self._constant(key, trained.cpu().numpy())
+        if len(trained) == channels:
+            return key
+        repeated = f"{key}_of_each_channel"
+        if not self._is_made(repeated):
+            self._add("Expand", [key, self._untrained(f"{key}_shape", np.array([channels]))], repeated)
+        return repeated
+
+    def _untrained(self, name: str, values: Any) -> str:
+        if not self._is_made(name):
+            constant = self._onnx.numpy_helper.from_array(values, name)
+            self._nodes.append(self._onnx.helper.make_node("Constant", [], [name], name=name, value=constant))
+        return name
+
+    def _is_made(self, name: str) -> bool:
+        return any(name in node.output for node in self._nodes)
 
     def _add(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         self._nodes.append(self._onnx.helper.make_node(kind, inputs, [output], name=output, **attributes))

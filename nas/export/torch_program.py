@@ -43,7 +43,7 @@ _OPERATORS: dict[str, Callable[..., Tensor]] = {
             _ATEN.hardswish.default,
         ),
         *(_ATEN.dropout.default, _ATEN.feature_dropout.default, _ATEN.flatten.using_ints, _ATEN.to.dtype),
-        *(_ATEN.add.Tensor, _ATEN.sub.Tensor, _ATEN.div.Tensor),
+        *(_ATEN.add.Tensor, _ATEN.sub.Tensor, _ATEN.mul.Tensor, _ATEN.div.Tensor),
     )
 }
 _ASSERTION = "torch.ops.aten._assert_tensor_metadata.default"  # computes nothing

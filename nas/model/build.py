@@ -26,12 +26,13 @@ from nas.arch.operations import (
     Operation,
 )
 from nas.errors import ArchitectureError
+from nas.model.scalar_norm import ScalarNorm
 
 
 class Constructor(NamedTuple):
     """How torch.nn makes a layer: `nn.<name>(*args, **kwargs)`, with torch's defaults left out.
 
-    Then its parameters in `removed` are set to None.
+    Then its parameters in `removed` are set to None. The one layer that torch.nn lacks is `ScalarNorm`.
     """
 
     name: str
@@ -65,7 +66,8 @@ def build(architecture: Architecture | list[Layer]) -> fx.GraphModule:
 def make_operation(operation: Operation) -> nn.Module:
     """Return the torch.nn layer that performs `operation`, with torch's default initialization."""
     made = constructor(operation)
-    module: nn.Module = getattr(nn, made.name)(*made.args, **made.kwargs)
+    kind = ScalarNorm if made.name == ScalarNorm.__name__ else getattr(nn, made.name)
+    module: nn.Module = kind(*made.args, **made.kwargs)
     for name in made.removed:
         setattr(module, name, None)
     return module
@@ -93,6 +95,8 @@ def constructor(operation: Operation) -> Constructor:
             return Constructor("Linear", (in_features, out_features), {} if bias else {"bias": False})
         case BatchNorm2d(channels, "nothing"):
             return Constructor("BatchNorm2d", (channels,), {"affine": False})
+        case BatchNorm2d(channels, "scalars"):
+            return Constructor(ScalarNorm.__name__, (channels,))
         case BatchNorm2d(channels, trained):
             return Constructor("BatchNorm2d", (channels,), removed=("weight",) if trained == "bias" else ())
         case Activation():

@@ -54,7 +54,7 @@ def folded_weights(folded: Folded, state_dict: Mapping[str, Tensor]) -> dict[str
         if not isinstance(operation, Conv2d):
             continue
         shape = (operation.out_channels, operation.in_channels // operation.groups, operation.kernel, operation.kernel)
-        if f"{name}.running_mean" in state:
+        if running_statistics(state, name) is not None:
             weight, bias = _scale_and_shift(state, name)
         else:
             weight = state[f"{name}.weight"]
@@ -70,7 +70,14 @@ def folded_weights(folded: Folded, state_dict: Mapping[str, Tensor]) -> dict[str
 
 def _scale_and_shift(state: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     """Return what a norm with running statistics multiplies each channel by, and what it then adds."""
-    scale = torch.rsqrt(state[f"{name}.running_var"] + NORM_EPSILON)
+    running = running_statistics(state, name)
+    scale = torch.rsqrt(state[f"{running}.running_var"] + NORM_EPSILON)
     if f"{name}.weight" in state:
         scale = state[f"{name}.weight"] * scale
-    return scale, state.get(f"{name}.bias", 0.0) - state[f"{name}.running_mean"] * scale
+    return scale, state.get(f"{name}.bias", 0.0) - state[f"{running}.running_mean"] * scale
+
+
+def running_statistics(state: Mapping[str, Tensor], name: str) -> str | None:
+    """Return the name of what holds the running mean and variance of a norm; None where `name` is no norm."""
+    names = (name, f"{name}.norm")  # ScalarNorm has them one level down
+    return next((found for found in names if f"{found}.running_mean" in state), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 import textwrap
@@ -11,6 +12,7 @@ from typing import NamedTuple
 from nas.arch import Architecture, Call, Layer, calls, lower
 from nas.arch.operations import Activation, Add, Linear, Operation
 from nas.model.build import constructor, submodules
+from nas.model.scalar_norm import ScalarNorm
 
 LINE_LENGTH = 120
 
@@ -64,6 +66,7 @@ def module_source(
         _assignment("MEAN", mean),
         _assignment("STD", std),
         _assignment("CLASSES", class_names),
+        *_classes_of(layers),
         "",
         "",
         f"class {class_name}(nn.Module):",
@@ -90,6 +93,13 @@ def module_source(
             "    return net.eval()",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _classes_of(layers: list[Layer]) -> list[str]:
+    """Return the text of the layers that torch.nn lacks."""
+    if any(constructor(layer.operation).name == ScalarNorm.__name__ for layer in layers if layer.group):
+        return ["", "", *inspect.getsource(ScalarNorm).rstrip().split("\n")]
+    return []
 
 
 def _docstring(provenance: str, claims: Mapping[str, object]) -> str:
@@ -138,7 +148,8 @@ def _submodule(name: str, operations: tuple[Operation, ...]) -> list[str]:
 
 def _construction(operation: Operation) -> str:
     made = constructor(operation)
-    return f"nn.{made.name}({', '.join([*map(str, made.args), *(f'{k}={v}' for k, v in made.kwargs.items())])})"
+    name = made.name if made.name == ScalarNorm.__name__ else f"nn.{made.name}"
+    return f"{name}({', '.join([*map(str, made.args), *(f'{k}={v}' for k, v in made.kwargs.items())])})"
 
 
 class _Line(NamedTuple):

@@ -36,6 +36,7 @@ from nas.model.build import make_operation
 _ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu", "hardswish")
 _FUNCTIONS: dict[Callable[..., Any], str] = {
     operator.add: "add",
+    operator.mul: "multiply",
     torch.add: "add",
     torch.flatten: "flatten",
     torch.mean: "mean",
@@ -56,9 +57,22 @@ class _Map(NamedTuple):
     shape: Shape
 
 
+class _Scalar(NamedTuple):
+    """A parameter of one element, by its path in the module."""
+
+    path: str
+
+
+class _Scaled(NamedTuple):
+    """What a norm without parameters made, times a scalar: the first half of a `ScalarNorm`."""
+
+    norm: _Map
+    weight: _Scalar
+
+
 _BATCH = "the number of images"
 _SHAPE = "a tensor's shape"
-_Value = _Map | str
+_Value = _Map | _Scalar | _Scaled | str
 
 
 class _Unreadable(Exception):  # noqa: N818 - it never leaves this module
@@ -124,10 +138,12 @@ class _Tracing:
                         f"{node.target} is no function that nas knows; use one of those that `nas export` writes"
                     )
                 self._values[node] = self._run_function(name, args, dict(node.kwargs))
+            case "get_attr":
+                self._values[node] = self._read_scalar(str(node.target))
             case "output":
                 self._check_output(args[0])
             case _:
-                raise _Unreadable("forward uses a tensor directly; put it into a layer")
+                raise _Unreadable(f"{node.op} is nothing that nas can read")
 
     def _run_module(self, path: str, args: list[Any], kwargs: dict[str, Any]) -> _Value:
         if len(args) != 1 or kwargs:
@@ -143,7 +159,41 @@ class _Tracing:
         use = self._uses[path] = self._uses.get(path, -1) + 1
         return self._append(_operation(module), (source,), path, use)
 
+    def _read_scalar(self, path: str) -> _Scalar:
+        try:
+            parameter = self._module.get_parameter(path)
+        except AttributeError:
+            parameter = None
+        if parameter is None or parameter.shape != (1,):
+            raise _Unreadable("forward uses a tensor directly; put it into a layer")
+        return _Scalar(path)
+
+    def _scale(self, args: list[Any]) -> _Scaled:
+        """Return the first half of a `ScalarNorm`: its norm times its weight."""
+        match args:
+            case [_Map(layer) as norm, _Scalar(path) as weight] if layer == len(self.layers) - 1 != IMAGE:
+                operation, group = self.layers[layer].operation, self.layers[layer].group
+                is_plain = isinstance(operation, BatchNorm2d) and operation.trained == "nothing"
+                if is_plain and f"{group.removesuffix('norm')}weight" == path:
+                    return _Scaled(norm, weight)
+        raise _Unreadable("only a norm without parameters is multiplied, by the `weight` of a ScalarNorm")
+
+    def _shift(self, scaled: _Scaled, bias: Any) -> _Map:
+        """Return the second half of a `ScalarNorm`, and make its norm one with scalars."""
+        if not isinstance(bias, _Scalar) or bias.path != f"{scaled.weight.path.removesuffix('weight')}bias":
+            raise _Unreadable("to a norm that was multiplied only the `bias` of its ScalarNorm is added")
+        layer = self.layers[scaled.norm.layer]
+        assert isinstance(layer.operation, BatchNorm2d)
+        operation = BatchNorm2d(layer.operation.channels, "scalars")
+        num_params = 0 if layer.use else operation.num_params
+        self.layers[scaled.norm.layer] = layer._replace(operation=operation, num_params=num_params)
+        return scaled.norm
+
     def _run_function(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> _Value:
+        if name == "multiply":
+            return self._scale(args)
+        if name == "add" and len(args) == 2 and isinstance(args[0], _Scaled) and not kwargs:
+            return self._shift(args[0], args[1])
         if name == "getattr" and args[1:] == ["shape"]:
             return _SHAPE
         if name == "getitem" and args == [_SHAPE, 0]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from html import escape
 
 from nas.arch import Architecture, Call, calls, costs_of, lower, outline
-from nas.arch.operations import AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, Linear, MaxPool2d, Shape
+from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, Linear, MaxPool2d, Shape
 from nas.report import palette
 
 _COLORS = {
     "input": palette.GRAY,
     "plain": palette.BLUE,
     "separable": palette.TEAL,
+    "inverted": palette.RED,
     "transition": palette.PURPLE,
     "classifier": palette.ORANGE,
     "pool": palette.GRAY,
@@ -91,7 +92,7 @@ def _steps(run: Sequence[Call]) -> list[_Step]:
         elif isinstance(operation, Linear) or call.group == "classifier":
             steps.append(_Step("classifier", "classes", call.layers[-1].output_shape, params))
         elif convolutions and not call.group.startswith("shortcut"):
-            step = _Step(*_kind_and_title(convolutions), call.layers[-1].output_shape, params)
+            step = _Step(*_kind_and_title(call), call.layers[-1].output_shape, params)
             groups[call.group] = step
             steps.append(step)
         elif steps:
@@ -100,13 +101,20 @@ def _steps(run: Sequence[Call]) -> list[_Step]:
     return steps
 
 
-def _kind_and_title(convolutions: Sequence[Conv2d]) -> tuple[str, str]:
-    first = convolutions[0]
-    stride = f" /{first.stride}" if first.stride > 1 else ""
-    if len(convolutions) > 1:
-        return "separable", f"separable {first.kernel}×{first.kernel}{stride}"
-    kind = "transition" if first.kernel == 1 else "plain"
-    return kind, f"{'transition' if kind == 'transition' else 'plain'} {first.kernel}×{first.kernel}{stride}"
+def _kind_and_title(call: Call) -> tuple[str, str]:
+    operations = [layer.operation for layer in call.layers]
+    convolutions = [o for o in operations if isinstance(o, Conv2d)]
+    spatial = convolutions[-2] if len(convolutions) > 1 else convolutions[0]
+    if len(convolutions) == 1:
+        kind = "transition" if spatial.kernel == 1 else "plain"
+    else:
+        # Only an inverted block has an activation ahead of its last convolution.
+        before = operations[: operations.index(convolutions[-1])]
+        is_inverted = len(convolutions) == 3 or any(isinstance(o, Activation) for o in before)
+        kind = "inverted" if is_inverted else "separable"
+    stride = f" /{spatial.stride}" if spatial.stride > 1 else ""
+    groups = f" in {convolutions[-1].groups}" if convolutions[-1].groups > 1 else ""
+    return kind, f"{kind} {spatial.kernel}×{spatial.kernel}{stride}{groups}"
 
 
 def _size(step: _Step, per_pixel: float, per_channel: float) -> tuple[float, float, float]:

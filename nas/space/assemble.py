@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
@@ -138,7 +139,17 @@ def block_of(
     if value("shortcut") == "auto" and (padding == "same" or kernel == 1):
         shortcut = "identity" if same_width and stride == 1 else "projection"
     repeat = value("repeat") if same_width and stride == 1 else 1
-    return Block(width, kind, kernel, stride, padding, shortcut, repeat, norm_act)  # type: ignore[arg-type]
+    expansion = value("expansion") if kind == "inverted" else DEFAULT_EXPANSION
+    groups = groups_of(value("groups"), channels, width)
+    return Block(width, kind, kernel, stride, padding, shortcut, repeat, norm_act, expansion, groups)  # type: ignore[arg-type]
+
+
+DEFAULT_EXPANSION = Block(1).expansion  # of blocks in which it has no effect
+
+
+def groups_of(wanted: int, channels: int, width: int) -> int:
+    """Return the most groups that divide `wanted`, the channels that go in, and the width."""
+    return math.gcd(wanted, channels, width)
 
 
 def junction_of(

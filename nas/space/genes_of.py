@@ -10,7 +10,7 @@ from typing import Any
 from nas.arch import Architecture, Block, Head, NormAct, Pool, Transition, digest_of, lower
 from nas.arch.description import BodyItem
 from nas.errors import ArchitectureError, SpaceError
-from nas.space.assemble import assemble
+from nas.space.assemble import assemble, groups_of
 from nas.space.domains import Value, domain_text
 from nas.space.schema import Space
 
@@ -105,7 +105,8 @@ class _Reading:
         self.problems = problems
         self.values: dict[str, Value] = {}  # by gene; those of constants too
         self.last = last
-        self.middles: list[NormAct] = []  # of the separable blocks
+        self.middles: list[NormAct] = []  # of the blocks of several convolutions
+        self.groups: dict[str, list[Value]] = {}  # by gene: the values that make the groups of all its blocks
         self._require("norm_act.last", last)
 
     def _require(self, key: str, value: Value, stage: int = 1, block: int = 1, where: str = "") -> None:
@@ -167,6 +168,9 @@ class _Reading:
             self._require("block.kind", block.kind, stage, number, where)
             if stage == number == 1:
                 self._require("block.first", "any")
+        if block.kind == "inverted":
+            self._require("block.expansion", block.expansion, stage, number, where)
+        self._block_groups(block, stage, number, channels, where)
         if stage == number == 1 and block.stride > 1:
             self.problems.append(f"{where}: the stride is {block.stride}, and the first block of a space has none")
         self._require("block.width", block.width, stage, number, where)
@@ -184,10 +188,26 @@ class _Reading:
         elif block.repeat > 1:
             self.problems.append(f"{where}: a block of stride {block.stride} repeats, and in the space it does not")
 
+    def _block_groups(self, block: Block, stage: int, number: int, channels: int, where: str) -> None:
+        """Require a value that makes the groups of a block; several may, where its channels leave little choice."""
+        name, domain = self.space.gene("block.groups", stage, number), self.space.settings["block.groups"].domain
+        known = self.groups.get(name, domain.values())
+        fitting = [v for v in known if groups_of(int(v), channels, block.width) == block.groups]
+        if fitting:
+            self.groups[name] = fitting
+            self.values[name] = 1 if 1 in fitting else fitting[0]
+        else:
+            self.problems.append(
+                f"{where}: {block.groups} groups of {channels} to {block.width} channels, and {name} has "
+                f"{domain_text(domain)}{', one for all its blocks' if name in self.groups else ''}"
+            )
+
     def _block_norm_act(self, block: Block, where: str, is_last: bool) -> None:
         norm_act = block.norm_act
-        if block.kind == "separable" and not (is_last and self.last == "none"):
+        if block.kind != "plain" and not (is_last and self.last == "none"):
             self.middles.append(norm_act)
+        if block.kind == "inverted" and norm_act.middle_norm != "none" and norm_act.activation != "none":
+            self._require("norm_act.order", norm_act.order, where=where)  # of those within, whatever the last norm is
         if not is_last or self.last == "full":
             self._norm_act(norm_act, where, block.shortcut != "none")
         elif self.last == "no_norm":
@@ -195,7 +215,7 @@ class _Reading:
                 self.problems.append(f"{where}: the last block has a norm, and norm_act.last is 'no_norm'")
             self._norm_act(norm_act, where, norm=False)
         else:
-            if not _is_bias_alone(norm_act) or (block.kind == "separable" and norm_act.middle_norm != "none"):
+            if not _is_bias_alone(norm_act) or (block.kind != "plain" and norm_act.middle_norm != "none"):
                 self.problems.append(f"{where}: the last block has more than a bias, and norm_act.last is 'none'")
             self._require("norm_act.bias", norm_act.bias, where=where)
 

@@ -16,7 +16,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 from nas.arch import Head, Input, NormAct, Recipe
-from nas.arch.description import Activation, DropoutKind, DropoutRate, Norm, Order, Padding, Width
+from nas.arch.description import (
+    Activation,
+    BlockKind,
+    DropoutKind,
+    DropoutRate,
+    Expansion,
+    Groups,
+    Norm,
+    Order,
+    Padding,
+    Width,
+)
 from nas.decode import Bounds, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
 from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting, domain_text
@@ -48,8 +59,10 @@ KEYS: dict[str, Key] = {
     "stages.junction": Key(Junction, "pool", "what lies between two stages", "stage"),
     "stages.pool": Key(Literal["max", "average"], "max", "kind of the pools"),
     "stages.pool_size": Key(Annotated[int, Bounds(2, 8)], 2, "pixels, the pools' window and stride"),
-    "block.kind": Key(Literal["plain", "separable"], "plain", "how a block convolves", "block"),
-    "block.first": Key(Literal["any", "plain", "separable"], "any", "kind of the very first block; any leaves it free"),
+    "block.kind": Key(BlockKind, "plain", "how a block convolves", "block"),
+    "block.first": Key(
+        Literal["any", "plain", "separable", "inverted"], "any", "kind of the very first block; any leaves it free"
+    ),
     "block.width": Key(Width, 16, "output channels of a block", "block"),
     "block.growing": Key(bool, False, "whether draws put the widths of the blocks in ascending order"),
     "block.kernel": Key(Annotated[int, Bounds(1, 31)], 3, "pixels, odd where the padding is same", "block"),
@@ -63,6 +76,16 @@ KEYS: dict[str, Key] = {
     "block.repeat": Key(
         Annotated[int, Bounds(1, 16)], 1, "uses of a block with shared weights, where its width stays the same", "block"
     ),
+    "block.expansion": Key(
+        Expansion, 4, "channels within an inverted block, as a multiple of those that go in", "block", is_later=True
+    ),
+    "block.groups": Key(
+        Groups,
+        1,
+        "most groups of a block's convolutions, as far as its channels divide into them",
+        "block",
+        is_later=True,
+    ),
     "norm_act.bias": Key(bool, False, "whether convolutions have a bias"),
     "norm_act.norm": Key(Norm, "batch", "norm of the blocks"),
     "norm_act.activation": Key(Activation, "relu", "activation of the blocks"),
@@ -73,7 +96,7 @@ KEYS: dict[str, Key] = {
     "norm_act.middle": Key(
         get_type_hints(NormAct)["middle"],
         "same",
-        "norm between the two convolutions of a separable block",
+        "norm between the convolutions of a separable or inverted block",
         is_later=True,
     ),
     "transition.width": Key(Width, 8, "output channels of a 1x1 transition", "stage"),

@@ -4,8 +4,8 @@ A network is a path of blocks and junctions over the shapes of the maps between 
 that path (a maximum for the peak of activations). So dynamic programming over the shapes finds it (Bellman 1957,
 Dynamic Programming): only the cheapest path to each shape is kept. Two prunings bound the options. Bias, norm and
 activation cost more or less whatever else is chosen, and are settled first. And every cost grows with every width,
-but where two widths become equal (a shortcut that needs no convolution, a block that may repeat), so only widths at
-or beside such a meeting are tried.
+but where two widths become equal (a shortcut that needs no convolution, a block that may repeat) or divide into
+groups, so only widths at, beside or next above such a meeting are tried.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import lcm, prod
 from typing import NamedTuple
 
 from nas.arch import IMAGE, Architecture, Block, Costs, Head, Input, Layer, costs_of, lower
@@ -32,16 +32,19 @@ _Values = dict[str, Value]  # by key, of one place
 # What each adds to a network's parameters, from least to most; none of it touches the other costs.
 _BY_WEIGHT: dict[str, tuple[Value, ...]] = {
     "norm_act.bias": (False, True),
-    "norm_act.norm": ("none", "batch_plain", "batch_bias", "batch"),
+    "norm_act.norm": ("none", "batch_plain", "batch_scalars", "batch_bias", "batch"),  # of two channels and more
     "norm_act.activation": ("none", "relu", "leaky_relu", "silu", "gelu", "hardswish", "prelu"),
-    "norm_act.middle": ("none", "batch_plain", "batch_bias", "batch"),  # `same` weighs what the norm does
+    "norm_act.middle": ("none", "batch_plain", "batch_scalars", "batch_bias", "batch"),  # `same` is the norm
     "norm_act.last": ("none", "no_norm", "full"),
     "transition.norm_act": ("none", "blocks"),
     "head.bias": (False, True),
 }
 _WIDTHS = ("block.width", "transition.width")
 _NUMBERS = (*_WIDTHS, "stages.blocks", "stages.pool_size", "block.kernel", "block.repeat", "head.kernel")
-_BLOCK = tuple(f"block.{name}" for name in ("first", "kind", "width", "kernel", "padding", "shortcut", "repeat"))
+_BLOCK = tuple(
+    f"block.{name}"
+    for name in ("first", "kind", "width", "kernel", "padding", "shortcut", "repeat", "expansion", "groups")
+)
 _JUNCTION = ("stages.pool_size", "stages.junction", "transition.width")
 _HEAD = ("head.kind", "head.kernel", "head.padding")
 # Values of one place's genes that are tried together. Where there are more, only the ends of numbers are, and of
@@ -271,15 +274,27 @@ def _collect_genes(path: _Path | None) -> _Values:
 @functools.lru_cache(maxsize=256)
 def _ways(space: Space, keys: tuple[str, ...], per: Scope, sign: int) -> list[_Values]:
     present = set(space.keys.values())
-    options = {
-        key: _widths(space, key, sign) if key in _WIDTHS else space.settings[key].domain.values()
-        for key in keys
-        if key in present and space.settings[key].per == per
-    }
+    options = {key: _options(space, key, sign) for key in keys if key in present and space.settings[key].per == per}
     if prod(map(len, options.values())) > MOST_WAYS:
         options = {k: sorted({min(o), max(o)}) if k in _NUMBERS else o for k, o in options.items()}
     ways = [dict(zip(options, way, strict=True)) for way in itertools.product(*options.values())]
     return ways if len(ways) <= MOST_WAYS else random.Random(0).sample(ways, MOST_WAYS)
+
+
+def _options(space: Space, key: str, sign: int) -> Sequence[Value]:
+    """Return the values of `key` that the smallest (`sign` 1) or largest (-1) network may have."""
+    values = space.settings[key].domain.values()
+    if key in _WIDTHS:
+        return _widths(space, key, sign)
+    if key == "block.expansion":
+        return [min(values, key=lambda value: sign * int(value))]
+    if key == "block.groups":
+        # Of two numbers of which one divides the other, the larger never makes a network larger.
+        numbers = [int(value) for value in values]
+        if sign > 0:
+            return [n for n in numbers if not any(other % n == 0 for other in numbers if other != n)]
+        return [n for n in numbers if not any(n % other == 0 for other in numbers if other != n)]
+    return values
 
 
 def _widths(space: Space, key: str, sign: int) -> Sequence[Value]:
@@ -288,10 +303,19 @@ def _widths(space: Space, key: str, sign: int) -> Sequence[Value]:
     own = ends[key]
     meetings = [values[0 if sign > 0 else -1] for values in ends.values()]
     repeats = space.settings["block.repeat"].domain.values()
-    if not space.settings["block.shortcut"].domain.contains("auto") and repeats == (1,):
+    groups = [int(value) for value in space.settings["block.groups"].domain.values()]
+    if not space.settings["block.shortcut"].domain.contains("auto") and repeats == (1,) and groups == [1]:
         return own[:1] if sign > 0 else own[-1:]
-    beside = (bisect.bisect_left(own, width) for width in [*meetings, space.input.channels])
-    return sorted({value for i in beside for value in own[max(i - 1, 0) : i + 2]})
+    meetings.append(space.input.channels)
+    beside = (bisect.bisect_left(own, width) for width in meetings)
+    above = (next((v for v in own if v >= m and v % g == 0), own[0]) for m in meetings for g in _divisors(groups))
+    return sorted({value for i in beside for value in own[max(i - 1, 0) : i + 2]} | set(above))
+
+
+def _divisors(numbers: Sequence[int]) -> list[int]:
+    """Return what divides the least common multiple of `numbers`, unless they are 1: the parts of widths in groups."""
+    multiple = lcm(*numbers)
+    return [d for d in range(2, min(multiple, 64) + 1) if multiple % d == 0]
 
 
 def find_extreme(space: Space, goal: Goal, max_activation_bytes: int | None = None) -> Candidate | None:

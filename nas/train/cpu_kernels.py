@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from nas.host import cache_folder, compiler_command, compiler_version
+from nas.model.scalar_norm import ScalarNorm
 
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -144,12 +145,16 @@ def fuse(network: nn.Module) -> nn.Module:
 
 def _fuse_module(module: nn.Module, has_kernels: bool) -> nn.Module:
     if isinstance(module, nn.Sequential):
-        layers = [_fuse_module(child, has_kernels) if len(list(child.children())) else child for child in module]
+        layers = [_fuse_module(child, has_kernels) if _has_layers(child) else child for child in module]
         return nn.Sequential(*_fuse_layers(layers, has_kernels))
-    children = list(module.named_children())
+    children = list(module.named_children()) if _has_layers(module) else []
     for name, child in children:
         setattr(module, name, _fuse_module(child, has_kernels))
     return module if children else _fuse_layers([module], has_kernels)[0]
+
+
+def _has_layers(module: nn.Module) -> bool:
+    return not isinstance(module, ScalarNorm) and any(True for _ in module.children())
 
 
 def _fuse_layers(layers: list[nn.Module], has_kernels: bool) -> list[nn.Module]:
@@ -169,15 +174,19 @@ def _fuse_first(layers: list[nn.Module], has_kernels: bool) -> tuple[nn.Module, 
     if not has_kernels:
         return layers[0], 1
     match layers:
-        case [activation, nn.BatchNorm2d() as norm, nn.Dropout(p=rate), *_] if type(activation) in ACTIVATIONS:
+        case [activation, nn.BatchNorm2d() | ScalarNorm() as norm, nn.Dropout(p=rate), *_] if (
+            type(activation) in ACTIVATIONS
+        ):
             return FusedNorm(norm, activation, activation_first=True, rate=rate), 3
-        case [activation, nn.BatchNorm2d() as norm, *_] if type(activation) in ACTIVATIONS:
+        case [activation, nn.BatchNorm2d() | ScalarNorm() as norm, *_] if type(activation) in ACTIVATIONS:
             return FusedNorm(norm, activation, activation_first=True), 2
-        case [nn.BatchNorm2d() as norm, activation, nn.Dropout(p=rate), *_] if type(activation) in ACTIVATIONS:
+        case [nn.BatchNorm2d() | ScalarNorm() as norm, activation, nn.Dropout(p=rate), *_] if (
+            type(activation) in ACTIVATIONS
+        ):
             return FusedNorm(norm, activation, rate=rate), 3
-        case [nn.BatchNorm2d() as norm, activation, *_] if type(activation) in ACTIVATIONS:
+        case [nn.BatchNorm2d() | ScalarNorm() as norm, activation, *_] if type(activation) in ACTIVATIONS:
             return FusedNorm(norm, activation), 2
-        case [nn.BatchNorm2d() as norm, *_]:
+        case [nn.BatchNorm2d() | ScalarNorm() as norm, *_]:
             return FusedNorm(norm, nn.Identity()), 1
         case [nn.Conv2d() as convolution, *_] if _is_plain_depthwise(convolution):
             return DepthwiseConvolution(convolution), 1
@@ -223,20 +232,26 @@ class FusedNorm(nn.Module):
     """Batch norm, an activation before or after it, and element dropout after both, in one kernel."""
 
     def __init__(
-        self, norm: nn.BatchNorm2d, activation: nn.Module, activation_first: bool = False, rate: float = 0.0
+        self,
+        norm: nn.BatchNorm2d | ScalarNorm,
+        activation: nn.Module,
+        activation_first: bool = False,
+        rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.norm = norm
+        channels = (norm.norm if isinstance(norm, ScalarNorm) else norm).num_features
         # What the norm lacks (see `nas.arch.operations.BatchNorm2d`) is a constant to the kernel.
-        self.ones, self.zeros = torch.ones(norm.num_features), torch.zeros(norm.num_features)
+        self.ones, self.zeros = torch.ones(channels), torch.zeros(channels)
         self.activation = ACTIVATIONS[type(activation)], int(activation_first)
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, C, H, W) to the same shape."""
-        norm = self.norm
-        weight = self.ones if norm.weight is None else norm.weight
-        bias = self.zeros if norm.bias is None else norm.bias
+        norm = self.norm.norm if isinstance(self.norm, ScalarNorm) else self.norm
+        # One number for all channels becomes one for each; the kernel reads them from memory.
+        weight = (self.ones if self.norm.weight is None else self.norm.weight).expand_as(self.ones).contiguous()
+        bias = (self.zeros if self.norm.bias is None else self.norm.bias).expand_as(self.zeros).contiguous()
         x = x.contiguous(memory_format=torch.channels_last)
         if self.training:
             assert norm.num_batches_tracked is not None

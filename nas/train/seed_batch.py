@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from nas.model.scalar_norm import ScalarNorm
 from nas.train.device_interface import Device
 
 # Layers that work element by element, or channel by channel without weights.
@@ -40,7 +41,12 @@ def join_networks(networks: Sequence[nn.Module], dropout: Sequence[torch.Generat
         NotImplementedError: a layer whose form for several seeds is not known.
     """
     batch = copy.deepcopy(networks[0])
-    leaves = [name for name, module in batch.named_modules() if not list(module.children())]
+    norms = [f"{name}." for name, module in batch.named_modules() if isinstance(module, ScalarNorm)]
+    leaves = [
+        name
+        for name, module in batch.named_modules()
+        if (isinstance(module, ScalarNorm) or not list(module.children())) and not name.startswith(tuple(norms))
+    ]
     for name in leaves:
         batch.set_submodule(name, _join_layers([network.get_submodule(name) for network in networks], dropout, device))
     return batch
@@ -65,6 +71,8 @@ def _join_layers(layers: list[nn.Module], dropout: Sequence[torch.Generator], de
         joined: nn.Module = _SeedLinear(first, count)
     elif isinstance(first, nn.PReLU):
         joined = _SeedPReLU()
+    elif isinstance(first, ScalarNorm):
+        joined = _SeedScalarNorm(first.norm.num_features * count)
     else:
         joined = copy.deepcopy(first)
     if isinstance(joined, nn.Conv2d):
@@ -73,14 +81,15 @@ def _join_layers(layers: list[nn.Module], dropout: Sequence[torch.Generator], de
         joined.out_channels *= count
     elif isinstance(joined, nn.BatchNorm2d):
         joined.num_features *= count
-    elif not isinstance(joined, (_SeedLinear, _SeedPReLU, *_UNCHANGED)):
+    elif not isinstance(joined, (_SeedLinear, _SeedPReLU, _SeedScalarNorm, *_UNCHANGED)):
         raise NotImplementedError(f"{type(first).__name__} is not known for several seeds; train them one by one")
     for name, parameter in first.named_parameters():
         parts = [layer.get_parameter(name).detach() for layer in layers]
         joined.register_parameter(name, nn.Parameter(torch.cat(parts), parameter.requires_grad))
     for name, buffer in first.named_buffers():
         if buffer.ndim:  # the number of batches is one for all
-            joined.register_buffer(name, torch.cat([layer.get_buffer(name) for layer in layers]))
+            path, _, last = name.rpartition(".")
+            joined.get_submodule(path).register_buffer(last, torch.cat([layer.get_buffer(name) for layer in layers]))
     return joined
 
 
@@ -111,6 +120,17 @@ class _SeedPReLU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Apply each seed's slope to all its channels."""
         return functional.prelu(x, self.weight.repeat_interleave(x.shape[1] // len(self.weight)))
+
+
+class _SeedScalarNorm(ScalarNorm):
+    """(N, S*C, H, W) to the same; one weight and one bias a seed, both (S,)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply each seed's weight and bias to all its channels."""
+        channels = self.norm.num_features // len(self.weight)
+        weight, bias = (t.repeat_interleave(channels).view(-1, 1, 1) for t in (self.weight, self.bias))
+        joined: Tensor = self.norm(x) * weight + bias
+        return joined
 
 
 class _SeedDropout(nn.Module):

@@ -46,6 +46,24 @@ BLOCKS = {
         Block(16, kind="separable", norm_act=NormAct(norm="none", middle="batch_bias")),
         3 * 3 * 3 + 3 + 3 * 16,
     ),
+    "norm with two scalars": (Block(16, norm_act=NormAct(norm="batch_scalars")), 16 * 3 * 3 * 3 + 2),
+    "inverted": (
+        Block(16, kind="inverted", expansion=2),
+        3 * 6 + 2 * 6 + 6 * 3 * 3 + 2 * 6 + 6 * 16 + 2 * 16,
+    ),
+    "inverted, expansion 1": (Block(16, kind="inverted", expansion=1), 3 * 3 * 3 + 2 * 3 + 3 * 16 + 2 * 16),
+    "inverted, biases": (
+        Block(16, kind="inverted", expansion=4, kernel=5, norm_act=NormAct(True, "none", "leaky_relu")),
+        3 * 12 + 12 + 12 * 5 * 5 + 12 + 12 * 16 + 16,
+    ),
+    "inverted, scalars within": (
+        Block(16, kind="inverted", expansion=2, norm_act=NormAct(middle="batch_scalars")),
+        3 * 6 + 2 + 6 * 3 * 3 + 2 + 6 * 16 + 2 * 16,
+    ),
+    "inverted, prelu": (
+        Block(16, kind="inverted", expansion=2, norm_act=NormAct(norm="none", activation="prelu")),
+        3 * 6 + 1 + 6 * 3 * 3 + 1 + 6 * 16,
+    ),
     "separable, no norm": (Block(16, kind="separable", norm_act=BIASED), 3 * 3 * 3 + 3 * 16 + 16),
     "projection": (Block(16, shortcut="projection"), 16 * 3 * 3 * 3 + 2 * 16 + 3 * 16),
     "transition": (Transition(16), 3 * 16),
@@ -91,6 +109,22 @@ def test_shared_weights_count_once_and_work_each_time() -> None:
     thrice = costs(Transition(16), Block(16, repeat=3))
     assert thrice.num_params == once.num_params == 3 * 16 + (16 * 16 * 3 * 3 + 2 * 16) + HEAD
     assert thrice.num_macs == 64 * (3 * 16 + 3 * 16 * 16 * 3 * 3) + HEAD
+
+
+GROUPED = {
+    "plain": (Block(8, groups=4), 8 * 12 * 3 * 3 // 4, 2 * 8),
+    "separable": (Block(8, "separable", groups=2), 12 * 3 * 3 + 12 * 8 // 2, 2 * 12 + 2 * 8),
+    "inverted": (Block(8, "inverted", expansion=3, groups=2), 12 * 36 // 2 + 36 * 9 + 36 * 8 // 2, 4 * 36 + 2 * 8),
+    "pointwise": (Block(8, kernel=1, groups=4), 12 * 8 // 4, 2 * 8),
+}
+
+
+@pytest.mark.parametrize(("block", "weights", "norms"), GROUPED.values(), ids=GROUPED)
+def test_groups_read_their_own_part_of_the_channels(block: Block, weights: int, norms: int) -> None:
+    without = costs(Transition(12), head=Head("conv_gap", False))
+    found = costs(Transition(12), block, head=Head("conv_gap", False))
+    assert found.num_params - without.num_params == weights + norms + 8 * 10 - 12 * 10
+    assert found.num_macs - without.num_macs == 64 * (weights + 8 * 10 - 12 * 10)
 
 
 def test_num_macs_by_hand() -> None:

@@ -120,9 +120,14 @@ def test_one_network_written_twice_has_one_digest(body: Body, head: Head, other_
 
 
 BASE = Block(8, norm_act=NormAct(dropout=0.1))
+OTHER_NORMS = ("batch_bias", "batch_scalars", "batch_plain", "none")
 CHANGES: list[dict[str, Any]] = [
     {"width": 9},
     {"kind": "separable"},
+    {"kind": "inverted"},
+    {"kind": "inverted", "expansion": 1},
+    {"kind": "inverted", "expansion": 2},
+    {"groups": 2},
     {"kernel": 5},
     {"stride": 2},
     {"padding": "valid"},
@@ -130,11 +135,8 @@ CHANGES: list[dict[str, Any]] = [
     {"shortcut": "projection"},
     {"repeat": 2},
     {"norm_act": dataclasses.replace(BASE.norm_act, bias=True)},
-    *({"norm_act": dataclasses.replace(BASE.norm_act, norm=norm)} for norm in ("batch_bias", "batch_plain", "none")),
-    *(
-        {"kind": "separable", "norm_act": dataclasses.replace(BASE.norm_act, middle=norm)}
-        for norm in ("batch_bias", "batch_plain", "none")
-    ),
+    *({"norm_act": dataclasses.replace(BASE.norm_act, norm=norm)} for norm in OTHER_NORMS),
+    *({"kind": "separable", "norm_act": dataclasses.replace(BASE.norm_act, middle=norm)} for norm in OTHER_NORMS),
     *(
         {"norm_act": dataclasses.replace(BASE.norm_act, activation=name)}
         for name in ("leaky_relu", "prelu", "silu", "gelu", "hardswish", "none")

@@ -12,6 +12,7 @@ from torch.nn import functional
 from nas.arch import Architecture, Block, Head, Input, Layer, NormAct, Pool, costs_of, digest_of, lower
 from nas.errors import VerificationError
 from nas.model.build import build
+from nas.model.scalar_norm import ScalarNorm
 from nas.model.trace import trace_layers
 
 SHAPE = (1, 8, 8)
@@ -168,7 +169,7 @@ class TestRefusals:
             (lambda net, x: functional.relu(x, inplace=True).flatten(1), "inplace = True"),
             (lambda net, x: (x + 1).flatten(1), "1 stands where only a tensor can"),
             (lambda net, x: torch.add(x, x, alpha=2).flatten(1), "alpha = 2"),
-            (lambda net, x: (x * 2).flatten(1), "node 'mul': .*mul.* is no function that nas knows"),
+            (lambda net, x: (x * 2).flatten(1), "node 'mul': only a norm without parameters is multiplied"),
             (lambda net, x: x.sigmoid().flatten(1), "sigmoid is no function"),
             (lambda net, x: x.relu_().flatten(1), "relu_ is no function"),
             (lambda net, x: functional.dropout(x, 0.1).flatten(1), "dropout.* is no function"),
@@ -190,8 +191,29 @@ class TestRefusals:
             def forward(self, x: torch.Tensor) -> torch.Tensor:
                 return 2 * super().forward(x)
 
-        with pytest.raises(VerificationError, match=r"mul.* is no function that nas knows"):
+        with pytest.raises(VerificationError, match="only a norm without parameters is multiplied"):
             trace_layers(Net(lambda net, x: net.extra(x).flatten(1), Doubled()), SHAPE)
+
+    @pytest.mark.parametrize(
+        ("forward", "problem"),
+        [
+            (lambda norm, x: norm.norm(x) * norm.weight, "stands where only a tensor can"),
+            (lambda norm, x: norm.norm(x) * norm.bias + norm.weight, "only a norm without parameters is multiplied"),
+            (lambda norm, x: norm.norm(x) * norm.weight + norm.weight, "only the `bias` of its ScalarNorm is added"),
+            (lambda norm, x: norm.norm(x) * norm.weight + x, "only the `bias` of its ScalarNorm is added"),
+            (lambda norm, x: norm.norm(x) + norm.bias, "stands where only a tensor can"),
+            (lambda norm, x: x * norm.weight + norm.bias, "only a norm without parameters is multiplied"),
+        ],
+    )
+    def test_a_norm_with_scalars_that_computes_something_else(
+        self, forward: Callable[..., torch.Tensor], problem: str
+    ) -> None:
+        class Changed(ScalarNorm):
+            def forward(self, x: torch.Tensor) -> torch.Tensor:
+                return forward(self, x)
+
+        with pytest.raises(VerificationError, match=problem):
+            trace_layers(Net(lambda net, x: net.extra(x).flatten(1), Changed(4)), SHAPE)
 
     def test_a_map_instead_of_logits(self) -> None:
         with pytest.raises(VerificationError, match=r"ends in a map of \(4, 8, 8\), not in logits; flatten it"):

@@ -261,7 +261,9 @@ junction = ["pool", "transition", "pool_transition", "stride"]
 pool = ["max", "average"]
 pool_size = [2, 3]
 [block]
-kind = ["plain", "separable"]
+kind = ["plain", "separable", "inverted"]
+expansion = [1, 2]
+groups = { choices = [2, 1, 4], per = "stage" }
 first = ["any", "plain"]
 width = { low = 2, high = 4 }
 kernel = [1, 3]

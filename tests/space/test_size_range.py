@@ -95,6 +95,32 @@ SMALL_SPACES = {
         norm_act.norm = ["batch_plain", "none"]
         norm_act.middle = ["batch_bias", "same"]
     """,
+    "norms with two scalars": """
+        stages = { count = 1, blocks = 2 }
+        block = { kind = ["plain", "separable"], width = [3, 4] }
+        norm_act.norm = ["batch_scalars", "batch_bias"]
+        norm_act.middle = ["batch_bias", "same", "batch_scalars"]
+    """,
+    "inverted blocks": """
+        stages = { count = 1, blocks = [1, 2] }
+        block.kind = ["inverted", "separable"]
+        block.width = { low = 2, high = 5 }
+        block.shortcut = ["auto", "none"]
+        block.expansion = { choices = [3, 1, 2], per = "stage" }
+    """,
+    "widths that divide into groups": """
+        stages = { count = 1, blocks = [2, 3] }
+        block.width = { low = 3, high = 10 }
+        block.groups = { choices = [2, 1, 4], per = "network" }
+    """,
+    "groups that have nothing in common": """
+        stages = { count = 1, blocks = 2 }
+        block.kind = ["inverted", "plain"]
+        block.width = { low = 4, high = 9 }
+        block.groups = [2, 3]
+        block.expansion = 2
+        block.shortcut = { choices = ["auto", "none"], per = "network" }
+    """,
     # From 4 channels, separable blocks would keep 4, and plain ones take 3.
     "the first block is of another kind": """
         stages = { count = 1, blocks = [1, 2] }

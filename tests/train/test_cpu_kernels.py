@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from nas.arch.operations import BatchNorm2d
 from nas.host import compiler_command
 from nas.model.build import make_operation
+from nas.model.scalar_norm import ScalarNorm
 from nas.train import cpu_kernels
 from nas.train.cpu_kernels import fuse, kernel_status
 from nas.train.software import describe_software
@@ -35,6 +36,20 @@ CHAINS = {
     "norm": lambda c: [nn.BatchNorm2d(c)],
     "norm without parameters": lambda c: [nn.BatchNorm2d(c, affine=False)],
     "norm with a bias alone, relu": lambda c: [make_operation(BatchNorm2d(c, "bias")), nn.ReLU()],
+    "norm with two scalars": lambda c: [ScalarNorm(c)],
+    "norm with two scalars, silu": lambda c: [ScalarNorm(c), nn.SiLU()],
+    "relu, norm with two scalars": lambda c: [nn.ReLU(), ScalarNorm(c)],
+    "grouped": lambda c: [nn.Conv2d(c, 4 * c, 3, padding=1, groups=c, bias=False), nn.BatchNorm2d(4 * c), nn.ReLU()],
+    "inverted": lambda c: [
+        nn.Conv2d(c, 2 * c, 1, bias=False),
+        nn.BatchNorm2d(2 * c),
+        nn.Hardswish(),
+        nn.Conv2d(2 * c, 2 * c, 3, padding=1, groups=2 * c, bias=False),
+        ScalarNorm(2 * c),
+        nn.Hardswish(),
+        nn.Conv2d(2 * c, 4, 1, bias=False),
+        nn.BatchNorm2d(4),
+    ],
     "norm, gelu": lambda c: [nn.BatchNorm2d(c), nn.GELU()],  # no kernel's: torch's own GELU behind a fused norm
     **{
         f"norm, {kind.__name__}": lambda c, kind=kind: [nn.BatchNorm2d(c), kind()]

@@ -83,6 +83,15 @@ ARCHITECTURES = {
             Block(5, "separable", norm_act=norm_act(norm="batch_plain", middle="batch_bias")),
         ),
     ),
+    "inverted, groups, norms with two scalars": Architecture(
+        Input(1, 8, 8),
+        4,
+        (
+            Block(4, norm_act=norm_act(norm="batch_scalars")),
+            Block(6, "inverted", expansion=2, groups=2, norm_act=norm_act("hardswish", norm="batch_scalars")),
+            Block(6, groups=3, shortcut="identity", norm_act=norm_act(middle="batch_scalars")),
+        ),
+    ),
     "functional, head behind the pool": Architecture(
         Input(1, 8, 8), 4, (Block(4, norm_act=norm_act(functional=True, dropout=0.1)),), Head("gap_conv", bias=False)
     ),
