@@ -8,8 +8,9 @@ from nas.arch.folding import Int8Layers, fold_layers, int8_arrays, merge_relu
 from nas.arch.lowering import IMAGE, Call, Layer, calls, lower
 from nas.arch.memory_plan import plan_memory
 from nas.arch.microcontroller import flash_bytes, max_work_bytes, ram_bytes
+from nas.arch.outline import explain_outlines, outline
 from nas.arch.recipe import Recipe, recipe_digest
-from nas.arch.table import layer_rows, layer_table, outline, sketch
+from nas.arch.table import layer_rows, layer_table, sketch
 
 __all__ = [
     "IMAGE",
@@ -33,6 +34,7 @@ __all__ = [
     "canonical_form",
     "costs_of",
     "digest_of",
+    "explain_outlines",
     "flash_bytes",
     "fold_layers",
     "int8_arrays",

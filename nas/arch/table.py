@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from nas.arch.costs import costs_of
-from nas.arch.description import Architecture, Pool, Transition
 from nas.arch.lowering import IMAGE, Call, Layer, calls
 from nas.arch.operations import Activation, Shape
 
@@ -110,25 +109,3 @@ def _function_call(index: int, steps: list[Call]) -> str:
 
 def _channels_by_map(shape: Shape) -> str:
     return f"{shape[0]}" if len(shape) == 1 else f"{shape[0]} x {shape[1]}x{shape[2]}"
-
-
-def outline(architecture: Architecture) -> str:
-    """Return the body and head in one line.
-
-    Widths; `s` is separable, `i` inverted with its expansion behind `e`, `g` groups, `+` a shortcut, `/` a stride,
-    `|` a max pool, `:` an average pool, `>` a transition.
-    """
-    words: list[str] = []
-    for item in architecture.body:
-        if isinstance(item, Pool):
-            words.append("|" if item.kind == "max" else ":")
-        elif isinstance(item, Transition):
-            words.append(f">{item.width}")
-        else:
-            stride = "/" if item.stride > 1 else ""
-            kind = {"plain": "", "separable": "s", "inverted": "i"}[item.kind]
-            expansion = f"e{item.expansion}" if item.kind == "inverted" else ""
-            groups = f"g{item.groups}" if item.groups > 1 else ""
-            shortcut = "+" if item.shortcut != "none" else ""
-            words.append(f"{stride}{kind}{item.width}{expansion}{groups}{shortcut}")
-    return " ".join([*words, architecture.head.kind])

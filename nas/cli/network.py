@@ -13,6 +13,7 @@ from nas.arch import (
     ArchitectureFile,
     costs_of,
     digest_of,
+    explain_outlines,
     layer_rows,
     layer_table,
     lower,
@@ -54,7 +55,8 @@ def show(file: File, as_json: AsJson = False) -> None:
             }
         )
         return
-    print(f"{described.name}  (digest {digest_of(layers)})\n{outline(described.architecture)}\n")
+    line = outline(described.architecture)
+    print(f"{described.name}  (digest {digest_of(layers)})\n{line}\n({explain_outlines([line])})\n")
     print(layer_table(layers))
     from nas.model.thop_count import CONVENTION, count_layers_with_thop  # brings torch, which JSON can spare
 

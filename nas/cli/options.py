@@ -125,6 +125,43 @@ Cluster = Annotated[
         "one with: ray start --head; further machines, each with this nas, join with: ray start --address=HOST:PORT",
     ),
 ]
+MaxMacs = Annotated[
+    int | None,
+    typer.Option("--max-macs", parser=parse_count, metavar="COUNT", help="Also limit multiply-accumulates an image."),
+]
+MaxActivationBytes = Annotated[
+    int | None,
+    typer.Option(
+        "--max-activation-bytes",
+        parser=parse_count,
+        metavar="COUNT",
+        help="Also limit the peak bytes of activations (float32, one image).",
+    ),
+]
+MaxFlash = Annotated[
+    int | None,
+    typer.Option(
+        "--max-flash",
+        parser=parse_bytes,
+        metavar="BYTES",
+        help="Also limit the flash of a microcontroller, in 8 bits: 32k (k is 1,024), 1M.",
+    ),
+]
+MaxRam = Annotated[
+    int | None,
+    typer.Option(
+        "--max-ram",
+        parser=parse_bytes,
+        metavar="BYTES",
+        help="Also limit its RAM, in 8 bits, the stack included: 16k.",
+    ),
+]
+Board = Annotated[
+    str | None,
+    typer.Option(
+        "--board", metavar="BOARD", help="Both of a board: microbit, microbit-v2, pico, nano33ble, bluepill, …"
+    ),
+]
 Prefix = Annotated[
     str | None,
     typer.Option(metavar="NAME", help="What the names in a C header (.h) begin with.  [default: the file's name]"),

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 from typing import Annotated, Any
 
 import typer
 
-from nas.arch import Budget, Input, outline
-from nas.cli.options import AsJson, complete_known_dataset, complete_space, parse_count, print_json
+from nas.arch import Budget, Input, explain_outlines, outline
+from nas.arch.boards import limits_of
+from nas.cli.options import (
+    AsJson,
+    Board,
+    MaxActivationBytes,
+    MaxFlash,
+    MaxMacs,
+    MaxRam,
+    complete_known_dataset,
+    complete_space,
+    parse_count,
+    print_json,
+)
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import DataError, near_misses
 from nas.space import (
@@ -111,32 +124,27 @@ def sample(
     max_params: Annotated[
         int, typer.Option("--max-params", parser=parse_count, metavar="COUNT", help="The hard budget.")
     ] = 8000,
-    max_macs: Annotated[
-        int | None,
-        typer.Option("--max-macs", parser=parse_count, metavar="COUNT", help="Multiply-accumulates an image."),
-    ] = None,
-    max_activation_bytes: Annotated[
-        int | None,
-        typer.Option(
-            "--max-activation-bytes", parser=parse_count, metavar="COUNT", help="Peak bytes of activations, float32."
-        ),
-    ] = None,
+    max_macs: MaxMacs = None,
+    max_activation_bytes: MaxActivationBytes = None,
+    max_flash: MaxFlash = None,
+    max_ram: MaxRam = None,
+    board: Board = None,
     dataset: Dataset = "mnist",
     seed: Annotated[int, typer.Option(min=0, help="Seed of the draws.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Draws networks from the prior: they never exceed the budget, of sizes spread over all that it allows."""
     space = _load(name, dataset)
-    budget = Budget(max_params, max_macs, max_activation_bytes)
+    budget = Budget(max_params, max_macs, max_activation_bytes, **limits_of(board, max_flash, max_ram))
     require_reachable(space, budget)
     found = [draw.candidate for draw in itertools.islice(draw_networks(space, budget, seed), count)]
     if as_json:
         print_json(
             [
                 {
-                    "num_params": c.costs.num_params,
-                    "num_macs": c.costs.num_macs,
-                    "peak_activation_bytes": c.costs.peak_activation_bytes,
+                    **c.costs.counts(),
+                    "flash_bytes": c.costs.flash_bytes,
+                    "ram_bytes": c.costs.ram_bytes,
                     "digest": c.digest,
                     "genes": c.genes,
                 }
@@ -144,6 +152,10 @@ def sample(
             ]
         )
         return
-    print(f"{'parameters':>10}  {'MACs':>11}  {'digest':<16}  network")
+    print(f"{'parameters':>10}  {'MACs':>11}  {'flash':>9}  {'RAM':>9}  {'digest':<16}  network")
     for c in found:
-        print(f"{c.costs.num_params:>10,}  {c.costs.num_macs:>11,}  {c.digest:<16}  {outline(c.architecture)}")
+        costs = c.costs
+        counts = f"{costs.num_params:>10,}  {costs.num_macs:>11,}  {costs.flash_bytes:>9,}  {costs.ram_bytes:>9,}"
+        print(f"{counts}  {c.digest:<16}  {outline(c.architecture)}")
+    print(explain_outlines(outline(c.architecture) for c in found), file=sys.stderr)
+    print("flash and RAM: at most so many bytes of a microcontroller, in 8 bits", file=sys.stderr)

@@ -13,9 +13,14 @@ import typer
 from nas.cli.options import (
     DEFAULT_STUDIES,
     AsJson,
+    Board,
     Cluster,
     DataDir,
     Device,
+    MaxActivationBytes,
+    MaxFlash,
+    MaxMacs,
+    MaxRam,
     Studies,
     StudyName,
     TrialNumber,
@@ -25,7 +30,6 @@ from nas.cli.options import (
     complete_space,
     complete_study,
     complete_warm_start,
-    parse_bytes,
     parse_count,
     print_json,
 )
@@ -117,33 +121,11 @@ def search(
     num_seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Trainings of a confirmation.  [default: 3]")
     ] = None,
-    max_macs: Annotated[
-        int | None, typer.Option(parser=parse_count, metavar="COUNT", help="Also limit multiply-accumulates an image.")
-    ] = None,
-    max_activation_bytes: Annotated[
-        int | None,
-        typer.Option(
-            parser=parse_count, metavar="COUNT", help="Also limit the peak bytes of activations (float32, one image)."
-        ),
-    ] = None,
-    max_flash: Annotated[
-        int | None,
-        typer.Option(
-            parser=parse_bytes,
-            metavar="BYTES",
-            help="Also limit the flash of a microcontroller, in 8 bits: 32k (k is 1,024), 1M.",
-        ),
-    ] = None,
-    max_ram: Annotated[
-        int | None,
-        typer.Option(
-            parser=parse_bytes, metavar="BYTES", help="Also limit its RAM, in 8 bits, the stack included: 16k."
-        ),
-    ] = None,
-    board: Annotated[
-        str | None,
-        typer.Option(metavar="BOARD", help="Both of a board: microbit, microbit-v2, pico, nano33ble, bluepill, …"),
-    ] = None,
+    max_macs: MaxMacs = None,
+    max_activation_bytes: MaxActivationBytes = None,
+    max_flash: MaxFlash = None,
+    max_ram: MaxRam = None,
+    board: Board = None,
     image_size: Annotated[int | None, typer.Option(min=4, help="Resize to this many pixels; folders only.")] = None,
     color: Annotated[
         bool | None, typer.Option("--color/--gray", help="Folders only.  [default: as the images]")

@@ -20,7 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from nas.arch import Architecture, costs_of, layer_rows, lower
+from nas.arch import Architecture, costs_of, explain_outlines, layer_rows, lower
 from nas.host import versions
 from nas.report import page_values
 from nas.report.curves_plotly import curves_figure
@@ -96,6 +96,7 @@ def report_html(
         drawings=drawings,
         broad_drawing=Markup(architecture_svg(architecture)) if architecture else None,
         layers=layer_rows(layers),
+        marks=explain_outlines([r.network for r in records if r.network]),
         mistakes=mistakes,
         images_judged=sum(map(sum, mistakes.confusion)) if mistakes else 0,
         most_classes=_MOST_CLASSES,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from nas.arch import lower, outline, sketch
+from nas.arch import explain_outlines, lower, outline, sketch
 from nas.report import palette
 from nas.study.landmarks import references
 from nas.study.records import TrialRecord
@@ -43,7 +43,8 @@ def print_network(best: TrialRecord, network: TrainedNetwork) -> None:
     """Print a drawing of the network of the trial that answers the study."""
     drawing = sketch(lower(network.architecture))
     drawing = drawing.replace("▇", "#") if _is_simple(Console()) else drawing
-    print(f"trial {best.number}: {outline(network.architecture)}\n\n{drawing}\n")
+    line = outline(network.architecture)
+    print(f"trial {best.number}: {line}\n({explain_outlines([line])})\n\n{drawing}\n")
 
 
 def _is_simple(console: Console) -> bool:

@@ -71,6 +71,16 @@ def test_the_other_budgets_are_refused_too(option: str, what: str, nas: Nas) -> 
     )
 
 
+def test_draws_keep_to_the_memory_of_a_microcontroller(nas: Nas) -> None:
+    def memory(*limits: str) -> list[int]:
+        drawn = nas("space", "sample", "separable", "--max-params", 8000, "-n", 6, "--json", *limits).json
+        return [network["ram_bytes"] for network in drawn]
+
+    assert max(memory()) > 16 * 1024
+    assert max(memory("--board", "microbit")) <= 16 * 1024
+    assert max(memory("--max-ram", "8k")) <= 8 * 1024
+
+
 # Numbers
 
 
