@@ -165,11 +165,14 @@ class Coordinator:
         return self.store.records()
 
     def _wait_for_storage(self, problem: str) -> bool:
-        """Return whether to try again to write what could not be written; wait a moment first."""
+        """Return whether to try again to write what could not be written; wait a moment first.
+
+        The time is that of this machine, which passes while this waits; a simulated clock stands still.
+        """
         if self._storage_failed is None:
-            self._storage_failed = self._clock()
+            self._storage_failed = time.monotonic()
             self._say(f"{problem}; trying again for {STORAGE_PATIENCE / 60:g} minutes")
-        if self._interrupts.requested or self._clock() - self._storage_failed >= STORAGE_PATIENCE:
+        if self._interrupts.requested or time.monotonic() - self._storage_failed >= STORAGE_PATIENCE:
             return False
         time.sleep(1.0)
         return True

@@ -16,6 +16,7 @@ from fuzzing import fuzz, mutate, mutated, spoil_json
 from simulated_searches import IMAGES, SETTINGS, SPACE, rising
 
 from nas.app.look import read_records
+from nas.coordinator import coordinator
 from nas.coordinator.coordinator import Coordinator
 from nas.report.document import study_document
 from nas.report.front_svg import front_svg
@@ -53,8 +54,9 @@ def search(folder: StudyFolder, trials: int) -> None:
 
 
 @pytest.fixture(params=["sqlite", "journal"])
-def study(request: pytest.FixtureRequest, tmp_path: Path) -> StudyFolder:
+def study(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StudyFolder:
     """A study of three simulated trials, one of them confirmed, in a file."""
+    monkeypatch.setattr(coordinator, "STORAGE_PATIENCE", 0.0)  # no disk will get room here
     folder = StudyFolder(tmp_path, "study")
     journal = StorageAddress.parse(f"journal://{tmp_path}/trials.log")
     storage = journal.url if request.param == "journal" else None
