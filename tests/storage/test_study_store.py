@@ -107,7 +107,7 @@ def test_the_lock_of_a_killed_writer_holds_nobody_up(tmp_path: Path) -> None:
     began = time.monotonic()
     study = optuna.create_study(study_name="a", storage=StorageAddress.parse(f"journal://{journal}").open("a"))
     study.set_user_attr("x", 1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 25  # an orphaned lock would be waited for, 30 s
 
 
 def test_a_storage_that_disappears_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
