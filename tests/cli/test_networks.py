@@ -300,4 +300,4 @@ def test_samples_stay_within_the_budget(nas: Nas) -> None:
     assert all(found.keys() == keys for found in sampled.json)
     assert max(found["num_params"] for found in sampled.json) <= 900
     text = nas(*arguments).out
-    assert [line.split()[2] for line in text.splitlines()[1:]] == [found["digest"] for found in sampled.json]
+    assert [line.split()[4] for line in text.splitlines()[1:]] == [found["digest"] for found in sampled.json]
