@@ -22,6 +22,7 @@ from nas.study.records import Confirmation, Fate, Percent, TrialRecord
 FATES: Mapping[TrialState, Fate] = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "stopped"}
 NO_END: Mapping[str, Any] = {"fate": None, "reason": "", "epochs": None}  # attributes of a trial that has not ended
 _Count: TypeAlias = Annotated[int, Bounds(0, 2**53)]
+_Size: TypeAlias = Annotated[int, Bounds(1, 2**53)]
 CONFIRMATION = "confirmation:"  # with number and seed, the study attribute that holds one
 
 
@@ -38,9 +39,9 @@ class _Measured:
 class _Attributes:
     """What a described trial's user attributes hold, or may; others are none of ours."""
 
-    num_params: _Count
-    num_macs: _Count
-    peak_activation_bytes: _Count
+    num_params: _Size
+    num_macs: _Size
+    peak_activation_bytes: _Size
     digest: str
     seed: int
     fate: Fate | None = None
@@ -98,6 +99,8 @@ def _check(trial: FrozenTrial, number: int) -> None:
     measured = {"epochs": [*reported], "accuracies": [*reported.values()], "value": values and [*values]}
     decode(_Measured, measured, f"trial {number}")
     for name, value in trial.params.items():
+        if not isinstance(name, str):
+            raise InvalidError(f"trial {number}", [f"{show_value(name)} is no name of a gene"])
         may_be_word = isinstance(trial.distributions[name], CategoricalDistribution)
         is_number = isinstance(value, (int, float)) and math.isfinite(value)
         if not (is_number or (may_be_word and isinstance(value, str))):

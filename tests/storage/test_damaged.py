@@ -57,6 +57,7 @@ RATE = "update trial_params set param_value = ? where trial_id = 2 and param_nam
         (VALUE, "much", r"trial 1: value\[0\]: 'much' is not a number"),
         (VALUE, -1.0, r"trial 1: value\[0\]: -1.0 is below 0.0, the least"),
         (RATE, "much", r"trial 1: gene recipe.learning_rate: 'much' is no value of a gene"),
+        (RATE.replace("set param_value", "set param_name"), None, "trial 1: None is no name of a gene"),
         ("update trials set number = ? where trial_id = 2", 9, "trial 1: 2 is there in its place"),
         (
             "delete from trial_intermediate_values where trial_id = 2 and step > ?",
@@ -82,6 +83,7 @@ def test_a_damaged_column_is_named_with_the_next_step(sql: str, value: Any, prob
     ("name", "value", "problem"),
     [
         ("num_params", "9", "num_params: '9' is not a whole number"),
+        ("num_params", 0, "num_params: 0 is below 1, the least"),
         ("num_macs", 2**60, "num_macs: .* exceeds"),
         ("train_seconds", None, "train_seconds: None is not a number"),
         ("digest", ["a"], r"digest: \['a'\] is not text"),
