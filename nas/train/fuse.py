@@ -104,15 +104,14 @@ def _take_stage(layers: list[nn.Module]) -> tuple[Stage | None, list[nn.Module]]
     activation_first, dropout, pools = False, 0.0, False
     if layers and _is_kernels_convolution(layers[0]):
         convolution, *layers = layers
-    match layers:
-        case [act, nn.BatchNorm2d() | ScalarNorm() as norm, *rest] if type(act) in ACTIVATIONS:
-            activation, activation_first, layers = act, True, rest
-        case [nn.BatchNorm2d() | ScalarNorm() as norm, act, *rest] if type(act) in ACTIVATIONS:
-            activation, layers = act, rest
-        case [nn.BatchNorm2d() | ScalarNorm() as norm, *layers]:
-            pass
-        case [act, *rest] if convolution is not None and type(act) in ACTIVATIONS:
-            activation, layers = act, rest
+    has_norm = [isinstance(layer, nn.BatchNorm2d | ScalarNorm) for layer in layers[:2]]
+    if has_norm[1:] == [True] and type(layers[0]) in ACTIVATIONS:
+        activation, norm, *layers = layers
+        activation_first = True
+    elif has_norm[:1] == [True]:
+        norm, *layers = layers
+    if layers and activation is None and type(layers[0]) in ACTIVATIONS and (convolution or norm):
+        activation, *layers = layers
     if norm is not None and layers and isinstance(layers[0], nn.Dropout):
         dropout, layers = layers[0].p, layers[1:]
     match layers:
