@@ -185,7 +185,7 @@ class _Training(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, memory, *parameters = ctx.saved_tensors
+        x, _memory, *parameters = ctx.saved_tensors
         stages, images = ctx.stages, len(x)
         dy = dy.contiguous(memory_format=torch.channels_last)
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None

@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from nas.model.scalar_norm import ScalarNorm
-from nas.train.chain import ACTIVATIONS, Chain, Stage
+from nas.train.chain import ACTIVATIONS, Chain, Norm, Stage
 from nas.train.cpu_kernels import load_kernels
 
 
@@ -100,20 +100,24 @@ def _take_stages(layers: list[nn.Module]) -> tuple[list[Stage], list[nn.Module]]
 
 def _take_stage(layers: list[nn.Module]) -> tuple[Stage | None, list[nn.Module]]:
     """Return the stage that `layers` begin with and the layers behind it, or None where the kernels gain nothing."""
-    convolution = norm = activation = None
-    activation_first, dropout, pools = False, 0.0, False
-    if layers and _is_kernels_convolution(layers[0]):
-        convolution, *layers = layers
-    has_norm = [isinstance(layer, nn.BatchNorm2d | ScalarNorm) for layer in layers[:2]]
-    if has_norm[1:] == [True] and type(layers[0]) in ACTIVATIONS:
-        activation, norm, *layers = layers
-        activation_first = True
-    elif has_norm[:1] == [True]:
-        norm, *layers = layers
-    if layers and activation is None and type(layers[0]) in ACTIVATIONS and (convolution or norm):
+    convolution: nn.Conv2d | None = None
+    norm: Norm | None = None
+    activation: nn.Module | None = None
+    dropout, pools = 0.0, False
+    match layers:
+        case [nn.Conv2d() as found, *rest] if _is_kernels_convolution(found):
+            convolution, layers = found, rest
+    activation_first = len(layers) > 1 and type(layers[0]) in ACTIVATIONS and isinstance(layers[1], Norm)
+    if activation_first:
         activation, *layers = layers
-    if norm is not None and layers and isinstance(layers[0], nn.Dropout):
-        dropout, layers = layers[0].p, layers[1:]
+    match layers:
+        case [(nn.BatchNorm2d() | ScalarNorm()) as batch_norm, *rest]:
+            norm, layers = batch_norm, rest
+    if layers and type(layers[0]) in ACTIVATIONS and activation is None and (convolution or norm):
+        activation, *layers = layers
+    match layers:
+        case [nn.Dropout(p=rate), *rest] if norm is not None:
+            dropout, layers = rate, rest
     match layers:
         case [nn.MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False), *layers]:
             pools = True
