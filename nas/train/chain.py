@@ -19,6 +19,7 @@ from nas.train.cpu_kernels import call
 
 # By the numbers of kernels/elementwise.h, which has torch's default settings of each.
 ACTIVATIONS = {nn.Identity: 0, nn.ReLU: 1, nn.LeakyReLU: 2, nn.Hardswish: 3, nn.SiLU: 4}
+LARGEST_KERNEL = 7  # as kernels/depthwise.h has it
 Norm = nn.BatchNorm2d | ScalarNorm
 
 _ROOM = 16  # numbers behind a map, for the longest vector of the kernels

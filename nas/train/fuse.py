@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from nas.model.scalar_norm import ScalarNorm
-from nas.train.chain import ACTIVATIONS, Chain, Norm, Stage
+from nas.train.chain import ACTIVATIONS, LARGEST_KERNEL, Chain, Norm, Stage
 from nas.train.cpu_kernels import load_kernels
 
 
@@ -127,11 +127,14 @@ def _take_stage(layers: list[nn.Module]) -> tuple[Stage | None, list[nn.Module]]
 
 
 def _is_kernels_convolution(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Return whether it is depthwise or of one input channel, with square filters, or 1x1; stride 1 and no bias."""
+    """Return whether it is depthwise or of one input channel, with small square filters, or 1x1.
+
+    Besides, it has stride 1 and no bias.
+    """
     if not isinstance(layer, nn.Conv2d) or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return False
     kernel, padding = layer.kernel_size, layer.padding
-    square = kernel[0] == kernel[1] and padding[0] == padding[1] < kernel[0]
+    square = kernel[0] == kernel[1] and padding[0] == padding[1] < kernel[0] <= LARGEST_KERNEL
     plain = layer.stride == (1, 1) and layer.dilation == (1, 1) and layer.bias is None
     depthwise = layer.groups == layer.in_channels == layer.out_channels > 1 or layer.in_channels == 1
     return square and plain and (depthwise or (kernel == (1, 1) and layer.groups == 1))

@@ -5,6 +5,9 @@
 
 #include "vectors.h"
 
+#define LARGEST_KERNEL 7 /* as chain.py has it */
+#define MOST_TAPS (LARGEST_KERNEL * LARGEST_KERNEL)
+
 /* Sizes of one convolution, from the frame of an image, whose border is 0, to an output without border. */
 typedef struct {
     long kernel, channels;
@@ -47,13 +50,13 @@ static void repeat_taps(Window w, const float *weight, float *taps, int flipped)
 /* The last column comes first: what its vectors write behind a row is written again by the next row's first column. */
 INLINE void slide_by(Window w, const float *framed, const float *taps, float *out, const long kernel) {
     for (long i = w.row - LANES; i >= 0; i -= LANES) {
-        Vector weight[kernel * kernel];
+        Vector weight[MOST_TAPS];
         for (long t = 0; t < kernel * kernel; t++) weight[t] = load(taps + t * w.row + i);
         /* Sums of the `kernel` output rows that the rows of the frame so far belong to; each is shared by all. */
-        Vector sum[kernel];
+        Vector sum[LARGEST_KERNEL];
         for (long k = 0; k < kernel; k++) sum[k] = (Vector){0};
         for (long y = 0; y < w.height + kernel - 1; y++) {
-            Vector pixel[kernel];
+            Vector pixel[LARGEST_KERNEL];
             for (long kx = 0; kx < kernel; kx++)
                 pixel[kx] = load(framed + y * w.framed_row + kx * w.channels + i);
             for (long ky = kernel - 1; ky >= 0; ky--) {
@@ -74,7 +77,7 @@ static void slide(Window w, const float *framed, const float *taps, float *out) 
 
 INLINE void correlate_by(Window w, const float *framed, const float *gradient, float *sums, const long kernel) {
     for (long i = 0; i < w.row; i += LANES) {
-        Vector sum[kernel * kernel];
+        Vector sum[MOST_TAPS];
         for (long t = 0; t < kernel * kernel; t++) sum[t] = load(sums + t * w.row + i);
         for (long y = 0; y < w.height; y++) {
             const Vector g = load(gradient + y * w.out_row + i);

@@ -1,8 +1,7 @@
 /* What is done to each number of a map by itself: norm, activation, dropout; forward and backward.
  *
  * A map is a flat run of numbers in which channels repeat. Channels are few and rarely a multiple of the vector length;
- * hence per-channel values are repeated to a period that is a multiple of both. A loop goes down a column, the vectors
- * that are a period apart, so that the per-channel values of the column and its sums stay in registers. */
+ * hence per-channel values are repeated to a period that is a multiple of both. */
 
 #ifndef ELEMENTWISE_H
 #define ELEMENTWISE_H
@@ -11,8 +10,7 @@
 
 enum { NONE, RELU, LEAKY_RELU, HARDSWISH, SILU };
 
-#define COLUMNS 2        /* vectors side by side: several sums at once hide the latency */
-#define BLOCK 4096       /* numbers whose columns are gone down before the next block: few enough for the first cache */
+#define LEAST_VECTORS 8 /* of a period: a sum waits for the one before it, a period ago */
 
 /* What happens to each number between a convolution and the next layer. Tables are as long as the period. */
 typedef struct {
@@ -28,7 +26,7 @@ typedef struct {
 
 static long period_of(long channels) {
     long period = channels;
-    while (period % (COLUMNS * LANES)) period += channels;
+    while (period % LANES || period < LEAST_VECTORS * LANES) period += channels;
     return period;
 }
 
@@ -94,55 +92,45 @@ INLINE Vector times_slope(Vector gradient, Vector x, const int activation) {
     }
 }
 
-/* Goes over `count` numbers, a whole number of pixels from `start` of the map on. LOAD reads the tables of the columns
- * at `i`, for `v` below COLUMNS; the body does a vector `v` at `at`, of which `n` lanes count; SAVE writes what was
- * added up. What is left behind the last whole period is gone through vector by vector. */
-#define FOR_EACH_VECTOR(e, count, LOAD, SAVE, ...)                                                                     \
+/* Goes over `count` numbers, a whole number of pixels from the start of an image on: in the body, `n` lanes from `at` of
+ * the map and from `i` of the tables. In order, since what fetches memory ahead of its use expects that. */
+#define FOR_EACH_VECTOR(e, count, ...)                                                                                 \
     do {                                                                                                               \
         const long period = (e)->period, whole = (count) / period * period;                                            \
-        const long block = BLOCK > period ? BLOCK / period * period : period;                                          \
-        for (long first = 0; first < whole; first += block) {                                                          \
-            const long end = first + block < whole ? first + block : whole;                                            \
-            for (long i = 0; i < period; i += COLUMNS * LANES) {                                                       \
-                enum { WIDTH = COLUMNS, n = LANES };                                                                   \
-                LOAD                                                                                                   \
-                for (long row = first + i; row < end; row += period)                                                   \
-                    for (int v = 0; v < WIDTH; v++) {                                                                  \
-                        const long at = row + v * LANES;                                                               \
-                        __VA_ARGS__                                                                                    \
-                    }                                                                                                  \
-                SAVE                                                                                                   \
+        for (long first = 0; first < whole; first += period)                                                           \
+            for (long i = 0; i < period; i += LANES) {                                                                 \
+                enum { n = LANES };                                                                                    \
+                const long at = first + i;                                                                             \
+                __VA_ARGS__                                                                                            \
             }                                                                                                          \
-        }                                                                                                              \
         for (long i = 0; whole + i < (count); i += LANES) {                                                            \
-            enum { WIDTH = 1, v = 0 };                                                                                 \
             const long at = whole + i, n = (count) - at < LANES ? (count) - at : LANES;                                \
-            LOAD __VA_ARGS__ SAVE                                                                                      \
+            __VA_ARGS__                                                                                                \
         }                                                                                                              \
     } while (0)
-#define TABLE(name, from)                                                                                              \
-    Vector name[WIDTH];                                                                                                \
-    for (int t = 0; t < WIDTH; t++) name[t] = load((from) + i + t * LANES);
-#define SAVED(name, to) for (int t = 0; t < WIDTH; t++) store((to) + i + t * LANES, name[t]);
 
 /* y: the next layer's input. */
 INLINE void normalize_as(const Elementwise *e, const float *x, float *y, long start, long count, const int before,
                          const int behind, const int drops) {
-    FOR_EACH_VECTOR(e, count, TABLE(a, e->scale) TABLE(b, e->offset), , {
+    const float *const scale = e->scale, *const offset = e->offset;
+    FOR_EACH_VECTOR(e, count, {
         const Vector u = activated(load_part(x + at, n), before);
-        const Vector value = activated(u * a[v] + b[v], behind);
+        const Vector value = activated(u * load(scale + i) + load(offset + i), behind);
         store_part(y + at, kept(e, value, (uint32_t)(start + at), drops), n);
     });
 }
 
+INLINE void add_to(float *sum, Vector v) { store(sum, load(sum) + v); }
+
 /* Adds the norm's input and its square, around the mean, to `sum` and `product`. */
 INLINE void add_moments_as(const Elementwise *e, const float *x, long count, const int before) {
-    FOR_EACH_VECTOR(e, count, TABLE(m, e->mean) TABLE(s, e->sum) TABLE(q, e->product),
-                    SAVED(s, e->sum) SAVED(q, e->product), {
-        Vector d = activated(load_part(x + at, n), before) - m[v];
+    const float *const mean = e->mean;
+    float *const sum = e->sum, *const product = e->product;
+    FOR_EACH_VECTOR(e, count, {
+        Vector d = activated(load_part(x + at, n), before) - load(mean + i);
         if (n < LANES) d = only((Mask)lane_numbers() < (int32_t)n, d);
-        s[v] += d;
-        q[v] += d * d;
+        add_to(sum + i, d);
+        add_to(product + i, d * d);
     });
 }
 
@@ -150,24 +138,26 @@ INLINE void add_moments_as(const Elementwise *e, const float *x, long count, con
  * input around its mean, to `sum` and `product`. */
 INLINE void pull_as(const Elementwise *e, const float *x, const float *dy, float *g, long start, long count,
                     const int before, const int behind, const int drops) {
-    FOR_EACH_VECTOR(e, count,
-        TABLE(a, e->scale) TABLE(b, e->offset) TABLE(m, e->mean) TABLE(s, e->sum) TABLE(q, e->product),
-        SAVED(s, e->sum) SAVED(q, e->product), {
+    const float *const scale = e->scale, *const offset = e->offset, *const mean = e->mean;
+    float *const sum = e->sum, *const product = e->product;
+    FOR_EACH_VECTOR(e, count, {
         const Vector u = activated(load_part(x + at, n), before);
         Vector d = kept(e, load_part(dy + at, n), (uint32_t)(start + at), drops);
-        d = times_slope(d, u * a[v] + b[v], behind);
+        d = times_slope(d, u * load(scale + i) + load(offset + i), behind);
         store_part(g + at, d, n);
-        s[v] += d;
-        q[v] += d * (u - m[v]);
+        add_to(sum + i, d);
+        add_to(product + i, d * (u - load(mean + i)));
     });
 }
 
 /* dx: the gradient at the convolution's output, of that at the norm's output. */
 INLINE void pull_norm_as(const Elementwise *e, const float *x, const float *g, float *dx, long count,
                          const int before) {
-    FOR_EACH_VECTOR(e, count, TABLE(a, e->scale) TABLE(k, e->slope) TABLE(c, e->constant), , {
+    const float *const scale = e->scale, *const slope = e->slope, *const constant = e->constant;
+    FOR_EACH_VECTOR(e, count, {
         const Vector value = load_part(x + at, n), u = activated(value, before);
-        store_part(dx + at, times_slope(a[v] * load_part(g + at, n) + k[v] * u + c[v], value, before), n);
+        const Vector d = load(scale + i) * load_part(g + at, n) + load(slope + i) * u + load(constant + i);
+        store_part(dx + at, times_slope(d, value, before), n);
     });
 }
 

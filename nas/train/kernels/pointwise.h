@@ -6,15 +6,16 @@
 #include "vectors.h"
 
 #define MOST_VECTORS 3 /* of a row of the output in registers at once */
+#define MOST_ROWS 8
 
 /* out[r][c] (+)= sum over k of a[r * a_row + k * a_step] * b[k][c], for `rows` rows and `vectors` vectors of columns. */
 INLINE void multiply_tile(const float *a, long a_row, long a_step, const float *b, long b_row, float *out,
                           long out_row, long depth, const int rows, const int vectors, const int adds) {
-    Vector sum[rows][vectors];
+    Vector sum[MOST_ROWS][MOST_VECTORS]; /* of constant size, or they would be no registers */
     for (int r = 0; r < rows; r++)
         for (int v = 0; v < vectors; v++) sum[r][v] = adds ? load(out + r * out_row + v * LANES) : (Vector){0};
     for (long k = 0; k < depth; k++) {
-        Vector right[vectors];
+        Vector right[MOST_VECTORS];
         for (int v = 0; v < vectors; v++) right[v] = load(b + k * b_row + v * LANES);
         for (int r = 0; r < rows; r++) {
             const Vector left = filled(a[r * a_row + k * a_step]);
@@ -28,7 +29,7 @@ INLINE void multiply_tile(const float *a, long a_row, long a_step, const float *
 INLINE void multiply_rows(const float *a, long a_row, long a_step, const float *b, long b_row, float *out,
                           long out_row, long rows, long depth, const int vectors, const int adds) {
     enum { SUMS = 12 }; /* at once: as many as registers hold and as hide the latency */
-    const int most = vectors == 1 ? 8 : SUMS / vectors;
+    const int most = vectors == 1 ? MOST_ROWS : SUMS / vectors;
     long r = 0;
     for (; r + most <= rows; r += most)
         multiply_tile(a + r * a_row, a_row, a_step, b, b_row, out + r * out_row, out_row, depth, most, vectors, adds);

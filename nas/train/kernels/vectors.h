@@ -35,7 +35,7 @@ INLINE void store_part(float *to, Vector v, long count) {
     else memcpy(to, &v, count * sizeof(float));
 }
 
-INLINE Vector filled(float value) { return (Vector){0} + value; }
+INLINE Vector filled(float value) { return value - (Vector){0}; }
 INLINE Vector only(Mask mask, Vector v) { return (Vector)(mask & (Mask)v); }
 INLINE Vector where(Mask mask, Vector a, Vector b) { return (Vector)((mask & (Mask)a) | (~mask & (Mask)b)); }
 
