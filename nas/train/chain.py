@@ -50,7 +50,7 @@ class Stage:
 
 
 class _Stage(ctypes.Structure):
-    """The Stage of kernels/chain.c."""
+    """The Stage of kernels/stage.h."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("convolution", "kernel", "padding")),

@@ -6,7 +6,7 @@
  * stay in cache; so a map is written once and read once forward, and read twice backward. Norms stand between passes,
  * since they must have seen all images.
  *
- * Maps are (images, height, width, channels). Compiled on first use by cpu_kernels.py, whose `_Stage` mirrors Stage.
+ * Maps are (images, height, width, channels). Compiled on first use by cpu_kernels.py, whose library chain.py calls.
  * Each function returns 0, or NO_MEMORY where it found none for its working space; its results are not to be used then. */
 
 #include <math.h>
@@ -15,43 +15,12 @@
 #include "elementwise.h"
 #include "pointwise.h"
 #include "pool.h"
+#include "stage.h"
 
 enum { NO_MEMORY = 1 };
-enum { NO_CONVOLUTION, DEPTHWISE, POINTWISE };
 
 #define GROUP 16384      /* numbers of the largest map of a group of images */
 #define LONGEST_SUM 512  /* numbers added up in float before they go to double */
-
-typedef struct {
-    int64_t convolution, kernel, padding;
-    int64_t in_channels, in_height, in_width;  /* of the convolution's input */
-    int64_t channels, height, width;           /* of its output; where there is none, of the chain's input */
-    int64_t has_norm, activation, activation_first, pools;
-    int64_t scalars;                           /* whether one number is the norm's weight, and one its bias */
-    int64_t drop_below, seed;                  /* of dropout: random words below the first drop their element */
-    double momentum, epsilon;
-    const float *taps;                         /* weight of the convolution: (channels, taps) or (channels, in_channels) */
-    const float *weight, *bias;                /* of the norm; NULL where it has none */
-    float *running_mean, *running_var;
-    int64_t *num_batches;
-    float *dtaps, *dweight, *dbias;            /* where gradients go */
-    float *map;                                /* what the convolution gives, and room for a vector */
-    float *mean, *inverse;                     /* of the norm's input: for each channel, its mean and 1 / deviation */
-} Stage;
-
-static long image_size(const Stage *s) { return s->height * s->width * s->channels; }
-static long input_size(const Stage *s) { return s->in_height * s->in_width * s->in_channels; }
-static long pooled_size(const Stage *s) {
-    return s->pools ? s->height / 2 * (s->width / 2) * s->channels : image_size(s);
-}
-/* What the stage's convolution gave, or the chain's input where its first stage has none. */
-static float *map_of(const Stage *s, const float *x) { return s->convolution ? s->map : (float *)x; }
-static long largest(long a, long b) { return a > b ? a : b; }
-static float weight_of(const Stage *s, long c) { return s->weight ? s->weight[s->scalars ? 0 : c] : 1.0f; }
-static float bias_of(const Stage *s, long c) { return s->bias ? s->bias[s->scalars ? 0 : c] : 0.0f; }
-
-/* Whether what the convolution gives is what the next layer reads. */
-static int is_plain(const Stage *s) { return !s->has_norm && !s->activation && !s->drop_below && !s->pools; }
 
 /* The images of a group. */
 static long group_of(const Stage *s, const Stage *before) {
