@@ -21,9 +21,9 @@ from torch.nn import functional
 from nas.arch import Recipe
 from nas.errors import OutOfMemoryError, TrainingError
 from nas.train.augment import augment
-from nas.train.cpu_kernels import fuse
 from nas.train.device_interface import Event
 from nas.train.epoch import Epoch
+from nas.train.fuse import fuse
 from nas.train.memory_errors import is_out_of_memory
 from nas.train.optimizer import learning_rate_at, make_optimizer
 from nas.train.prepared_data import PreparedData

@@ -291,7 +291,7 @@ def nas_version() -> str:
 
 
 def digest_files(root: Path) -> str:
-    """Return the SHA-256 of the files of a package, by their names: of kernels.c as of Python's."""
+    """Return the SHA-256 of the files of a package, by their names: of the kernels as of Python's."""
     content = hashlib.sha256()
     for path in sorted(root.rglob("*")):
         name = path.relative_to(root)

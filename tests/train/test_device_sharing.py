@@ -14,7 +14,7 @@ from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.errors import NasError, OutOfMemoryError, TrainingError
 from nas.model.build import build
-from nas.train import cpu_kernels
+from nas.train import chain
 from nas.train.cpu_kernels import load_kernels
 from nas.train.device_interface import Device
 from nas.train.device_sharing import MOST_TRAININGS, SharedDevice, count_fitting
@@ -129,18 +129,18 @@ def test_one_that_runs_out_of_memory_leaves_the_others_training(data: PreparedDa
 
 
 @pytest.mark.skipif(load_kernels() is None, reason="no CPU kernels here")
-@pytest.mark.parametrize("failing", ["norm_forward", "norm_backward"])
+@pytest.mark.parametrize("failing", ["chain_forward", "chain_backward"])
 def test_a_cpu_kernel_without_memory_is_out_of_memory(
     failing: str, data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = cpu_kernels._call
+    call = chain.call
 
     def call_or_fail(name: str, *arguments: object) -> None:
         if name == failing:
             raise MemoryError("no memory")
         call(name, *arguments)
 
-    monkeypatch.setattr(cpu_kernels, "_call", call_or_fail)
+    monkeypatch.setattr(chain, "call", call_or_fail)
     shared = SharedDevice(CPU)
     shared.add(Training([network(3)], RECIPE, data, [0]))
     assert [type(report.what) for report in shared.advance()] == [OutOfMemoryError]
