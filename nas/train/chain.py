@@ -97,9 +97,7 @@ class _Plan:
         """`size` is C, H, W of the input."""
         self.stages = stages
         self._described = (_Stage * len(stages))(*_describe_all(stages, size))
-        last = self._described[-1]
-        pooled = 2 if last.pools else 1
-        self.output_size = last.channels, last.height // pooled, last.width // pooled
+        self.output_size = _output_size(self._described[-1])
         self._map_sizes = [s.channels * s.height * s.width for s in self._described]  # of one image
         self.largest_map = max(self._map_sizes)
 
@@ -133,9 +131,14 @@ def _describe_all(stages: list[Stage], size: tuple[int, ...]) -> list[_Stage]:
     described = []
     for stage in stages:
         described.append(made := _describe(stage, *size))
-        pooled = 2 if made.pools else 1
-        size = made.channels, made.height // pooled, made.width // pooled
+        size = _output_size(made)
     return described
+
+
+def _output_size(stage: _Stage) -> tuple[int, int, int]:
+    """Return C, H, W behind a stage and its pool."""
+    pooled = 2 if stage.pools else 1
+    return stage.channels, stage.height // pooled, stage.width // pooled
 
 
 def _describe(stage: Stage, channels: int, height: int, width: int) -> _Stage:
