@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from nas.callbacks import Callback
     from nas.model.image_network import ImageNetwork
     from nas.study.mistakes import Mistakes
     from nas.study.records import ConfirmedFigure, TrialRecord
@@ -253,6 +254,7 @@ def search(
     data_dir: str | os.PathLike[str] | None = None,
     studies: str | os.PathLike[str] = "studies",
     storage: str | None = None,
+    callbacks: Sequence[Callback] = (),
     **renamed: Any,
 ) -> Study:
     """Find the smallest networks that do the job, within a hard budget of parameters; see `nas search --help`.
@@ -292,6 +294,7 @@ def search(
         data_dir: where data sets lie, in torchvision's layout, or a study's own images if they have moved.
         studies: the folder that holds the studies.
         storage: where the trials go, as `nas search --storage` takes it.
+        callbacks: what is told of each epoch, trial and confirmation: instances of `nas.callbacks.Callback`.
         renamed: arguments by the names that they had in version 0.1: trials, time, seeds, colour.
 
     Raises:
@@ -325,7 +328,7 @@ def search(
     machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)
     address = StorageAddress.parse(storage) if storage is not None else None
     with _unchanged_torch(), SearchView() as view:
-        outcome = run_search(folder, settings, machine, [view], address, began, sampler)
+        outcome = run_search(folder, settings, machine, [view], address, began, sampler, callbacks)
     if outcome.interrupted:
         raise KeyboardInterrupt(
             f"all that was found is kept: nas.search(name={folder.name!r}) goes on, nas.open_study({folder.name!r}) "

@@ -17,6 +17,8 @@ from nas.app.old_studies import upgrade
 from nas.app.study_data import dataset_to_search, images_of, study_dataset
 from nas.app.time_spent import TimeSpent
 from nas.arch import Input
+from nas.callbacks.callback import Callback
+from nas.callbacks.watcher import CallbackWatcher, require_callbacks
 from nas.coordinator.background import BackgroundWatcher
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
@@ -101,12 +103,13 @@ def search(
     storage: StorageAddress | None = None,
     began: float | None = None,
     sampler: object = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Outcome:
     """Run a new study, or resume the one of that name, until it ends or is interrupted (Ctrl-C, SIGTERM).
 
     Its trials are kept in `storage`: by default where it was created, and for a new one in a file of its folder.
     The time that `max_seconds` bounds is counted from `began` on, by the monotonic clock; by default from now on.
-    `sampler` is a sampler of Optuna, where the settings say that one is given.
+    `sampler` is a sampler of Optuna, where the settings say that one is given. `callbacks` are told what happens.
 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
@@ -114,6 +117,7 @@ def search(
     began = time.monotonic() if began is None else began
     machine.check()
     require_sampler(settings.sampler, sampler)
+    require_callbacks(callbacks)
     if folder.exists and storage and storage != address_of(folder):
         raise StudyError(
             f"study {folder.name!r} keeps its trials in {address_of(folder)}, not in {storage}; leave the storage out, "
@@ -140,19 +144,19 @@ def search(
             upgrade(folder, dataset)
         address = storage or address_of(folder)
         with address.coordinating(folder.stored_name) as opened:
-            lines = overview_of(parts).lines() if not folder.exists else []
-            for watcher, line in itertools.product(watchers, lines):
-                watcher.say(line)
+            say, lines = _say_to(watchers), overview_of(parts).lines() if not folder.exists else []
+            for line in (*lines, *(start.lines() if start else [])):
+                say(line)
             if start:
-                for watcher, line in itertools.product(watchers, start.lines()):
-                    watcher.say(line)
                 # Before the folder: a study that exists has them, and needs no look at where they are from.
                 with address.errors(folder.name):
                     start.enqueue(opened, folder.stored_name)
             folder.create(document, space_text)
             spent = TimeSpent(folder.time_file, began)
             task, all_watchers = Coordinator.run, [*watchers, spent]
-            return _coordinate(folder, document, space, parts, machine, all_watchers, task, opened, spent, sampler)
+            return _coordinate(
+                folder, document, space, parts, machine, all_watchers, task, opened, spent, sampler, callbacks
+            )
 
 
 def confirm(
@@ -232,6 +236,7 @@ def _coordinate(
     storage: Storage,
     spent: TimeSpent | None = None,
     given: object = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Outcome:
     settings, images = document.settings, document.images
     assert images is not None
@@ -240,7 +245,8 @@ def _coordinate(
     pruner = ParetoPruner(space, epochs, history=sampler.history)
     about = settings.target, settings.num_seeds, describe_software()
     store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, *about)
-    watchers = [*watchers, BackgroundWatcher(DashboardWatcher(store))]
+    told = [CallbackWatcher(callbacks, folder.name, settings, store.records, _say_to(watchers))] if callbacks else []
+    watchers = [*watchers, *told, BackgroundWatcher(DashboardWatcher(store))]
     interrupts = Interrupts()
     with interrupts.active():
         try:
@@ -277,16 +283,22 @@ def _keep_mistakes(folder: StudyFolder, settings: StudySettings, records: list[T
             mistakes_of(folder, best, parts=parts)
 
 
-@contextmanager
-def _workers(
-    machine: Machine, parts: Parts, interrupts: Interrupts, watchers: Sequence[Watcher]
-) -> Iterator[Sequence[Worker]]:
-    """Yield what trains; closed after the body."""
+def _say_to(watchers: Sequence[Watcher]) -> Callable[[str], None]:
+    """Return what shows a line by each of `watchers`."""
 
     def say(text: str) -> None:
         for watcher in watchers:
             watcher.say(text)
 
+    return say
+
+
+@contextmanager
+def _workers(
+    machine: Machine, parts: Parts, interrupts: Interrupts, watchers: Sequence[Watcher]
+) -> Iterator[Sequence[Worker]]:
+    """Yield what trains; closed after the body."""
+    say = _say_to(watchers)
     if machine.cluster is not None:
         where = (machine.cluster, machine.device, machine.workers, machine.trials_per_device)
         with cluster_workers(*where, parts, interrupts, say) as workers:
