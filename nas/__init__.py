@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nas import callbacks
     from nas.api import Study, open_study, search, studies
+    from nas.workers.own_training import Trial
 
-__all__ = ["Study", "callbacks", "open_study", "search", "studies"]
+__all__ = ["Study", "Trial", "callbacks", "open_study", "search", "studies"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,6 +23,8 @@ def __getattr__(name: str) -> Any:
     # Here, so that importing a module of the package does not bring all of them.
     if name == "callbacks":
         return import_module("nas.callbacks")
+    if name == "Trial":
+        return import_module("nas.workers.own_training").Trial
     from nas import api
 
     return getattr(api, name)

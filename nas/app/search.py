@@ -49,6 +49,7 @@ from nas.train.cpu_kernels import kernel_status, load_kernels
 from nas.train.device import find_device
 from nas.train.software import describe_software
 from nas.workers.interrupt import Interrupts
+from nas.workers.own_training import TrainFunction, require_own_training
 from nas.workers.pool import WorkerPool
 from nas.workers.process import local_workers
 from nas.workers.ray_actors import check_cluster, cluster_workers
@@ -74,14 +75,24 @@ class Machine:
     data_dir: Path | None = None
     trials_per_device: int | None = None  # each worker's trainings at once; None: by memory on a GPU, one on the CPU
     cluster: str | None = None  # a Ray cluster: HOST:PORT or 'auto'; None: this machine alone
+    train: TrainFunction | None = None  # a person's own, called in place of our training
 
-    def check(self) -> None:
+    def check(self, train: str | None) -> None:
         """Find what is wrong before any data are read.
+
+        Args:
+            train: the name of the function that trains the study, if it is one given in Python.
 
         Raises:
             DeviceError: there is no such device.
-            UsageError: the cluster cannot be asked for in this way.
+            UsageError: the cluster cannot be asked for in this way, or the function cannot be called as is asked.
         """
+        require_own_training(train, self.train, is_shared=(self.workers or 1) > 1)
+        if self.train is not None and (self.cluster is not None or (self.trials_per_device or 1) > 1):
+            raise UsageError(
+                "a `train` function of your own trains one network at a time on this machine; leave `cluster` and "
+                "`trials_per_device` out"
+            )
         if self.cluster is None:
             find_device(self.device)
         else:
@@ -115,7 +126,7 @@ def search(
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
     began = time.monotonic() if began is None else began
-    machine.check()
+    machine.check(settings.train)
     require_sampler(settings.sampler, sampler)
     require_callbacks(callbacks)
     if folder.exists and storage and storage != address_of(folder):
@@ -167,7 +178,7 @@ def confirm(
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
-    machine.check()
+    machine.check(settings.train)
     dataset = study_dataset(folder, machine.data_dir)
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
     parts, before = parts_of(dataset, settings.seed), folder.document()
@@ -301,16 +312,19 @@ def _workers(
     say = _say_to(watchers)
     if machine.cluster is not None:
         where = (machine.cluster, machine.device, machine.workers, machine.trials_per_device)
-        with cluster_workers(*where, parts, interrupts, say) as workers:
-            yield workers
+        with cluster_workers(*where, parts, interrupts, say) as on_cluster:
+            yield on_cluster
         return
-    devices = devices_of_workers(find_device(machine.device), machine.workers)
-    if devices[0].type == "cpu" and load_kernels() is None:
+    workers = machine.workers or (1 if machine.train else None)
+    devices = devices_of_workers(find_device(machine.device), workers)
+    if machine.train is None and devices[0].type == "cpu" and load_kernels() is None:
         say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
-    if devices[0].type == "cuda" and len(devices) > len(set(devices)):
+    if machine.train is None and devices[0].type == "cuda" and len(devices) > len(set(devices)):
         say(
             f"{len(devices)} workers share {len(set(devices))} GPU(s) and take turns there; a single worker trains "
             f"several networks at once on its GPU, which is faster"
         )
-    with local_workers(parts, devices, machine.trials_per_device, interrupts, say) as local:
+    if machine.train is not None:
+        say("a function of your own trains: accuracies are what it reports; that of the last epoch is measured again")
+    with local_workers(parts, devices, machine.trials_per_device, interrupts, say, machine.train) as local:
         yield local

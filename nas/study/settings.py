@@ -33,6 +33,7 @@ class StudySettings:
     epochs: Annotated[int, Bounds(1, 10_000)] | None = None  # of a training; None is what the space says
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
     sampler: str = "auto"  # of the networks to try: our own, or one of Optuna's
+    train: str | None = None  # the name of the function that trains, given in Python; None is our own training
     warm_start: tuple[str, ...] = ()  # studies, 'reference' or .toml files whose networks are the first trials
     target: Annotated[float, Bounds(0.0, 100.0)] | None = None  # percent of the test set
     stop_at_first: bool = False  # end at the first network that meets the target, not at the smallest to be found
