@@ -246,6 +246,7 @@ def search(
     max_seconds: float | str | None = None,
     epochs: int | None = None,
     num_seeds: int | None = None,
+    class_weights: str | None = None,
     seed: int | None = None,
     sampler: Any = None,
     max_macs: int | None = None,
@@ -286,6 +287,7 @@ def search(
         max_seconds: after which the search ends, counted over all its runs and with its confirmations; or '30m', '2h'.
         epochs: of a training.
         num_seeds: trainings of a confirmation.
+        class_weights: 'balanced' gives rare classes the same weight in training as frequent ones; by default 'none'.
         seed: of the study.
         sampler: of the networks to try: 'auto', 'tpe', 'gp', 'nsgaii', 'cmaes', 'random', or a sampler of Optuna
             (`optuna.samplers.BaseSampler`), which a resume has to be given again.

@@ -42,7 +42,7 @@ from nas.study.answer import best_record
 from nas.study.decision_log import DecisionLog
 from nas.study.folder import Fingerprints, StudyDocument, StudyFolder
 from nas.study.networks import kept_file
-from nas.study.recipe import study_epochs
+from nas.study.recipe import study_epochs, trial_recipe
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 from nas.train.cpu_kernels import kernel_status, load_kernels
@@ -155,7 +155,7 @@ def search(
             upgrade(folder, dataset)
         address = storage or address_of(folder)
         with address.coordinating(folder.stored_name) as opened:
-            say, lines = _say_to(watchers), overview_of(parts).lines() if not folder.exists else []
+            say, lines = _say_to(watchers), [] if folder.exists else _opening_lines(parts, space, settings)
             for line in (*lines, *(start.lines() if start else [])):
                 say(line)
             if start:
@@ -216,6 +216,14 @@ def _require_above_chance(settings: StudySettings, dataset: Dataset) -> None:
             f"`target` {settings.target:g} %: to answer {settings.dataset!r} with its most frequent class is right in "
             f"{chance:.1f} % already; give a higher one"
         )
+
+
+def _opening_lines(parts: Parts, space: Space, settings: StudySettings) -> list[str]:
+    """Return what to say of the images before a new search begins."""
+    overview = overview_of(parts)
+    has_weights = trial_recipe(space, settings, space.plain_genes).class_weights != "none"
+    advice = "" if has_weights or settings.class_weights or settings.train else overview.advice
+    return [*overview.lines(), *([advice] if advice else [])]
 
 
 def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:

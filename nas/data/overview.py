@@ -13,6 +13,9 @@ from nas.data.split import Parts
 
 LINEAR_IMAGES = 2000  # training images that the linear classifier is fitted on
 LINEAR_PIXELS = 32  # the side to which larger images are averaged for it
+UNEVEN = (
+    3  # times the images of the least frequent class that the most frequent has, from which on weights are suggested
+)
 RIDGE = 0.03  # of the mean square of the inputs, for each image
 
 
@@ -37,6 +40,17 @@ class Overview:
             f"of the images held out for validation, guessing gets {100 / len(self.counts):.3g} % right, always "
             f"{most!r} {self.most_frequent_accuracy:.1f} %, a linear classifier {self.linear_accuracy:.1f} %",
         ]
+
+    @property
+    def advice(self) -> str:
+        """Return what may help where the classes have very unequal numbers of images; empty where they do not."""
+        few, many = min(self.counts.values()), max(self.counts.values())
+        if many < UNEVEN * few:
+            return ""
+        return (
+            f"the classes are uneven, {many / max(few, 1):.0f} to 1: balanced class weights (--class-weights balanced) "
+            f"have networks learn rare ones better, and mostly cost some accuracy overall"
+        )
 
 
 def overview_of(parts: Parts) -> Overview:

@@ -36,6 +36,11 @@ def test_uneven_classes_and_what_the_lines_say() -> None:
         "of the images held out for validation, guessing gets 50 % right, always 'many' 75.0 %, a linear classifier "
         "100.0 %",
     ]
+    assert overview.advice == (
+        "the classes are uneven, 3 to 1: balanced class weights (--class-weights balanced) have networks learn "
+        "rare ones better, and mostly cost some accuracy overall"
+    )
+    assert overview_of(_parts(noise[:39], labels[:39])).advice == ""
 
 
 @pytest.mark.filterwarnings("error")

@@ -51,6 +51,7 @@ STUDIES = st.builds(
     color=st.none() | st.booleans(),
     space=TEXTS | TEXTS.map(lambda text: f"{text}.toml"),
     epochs=number(1, 10_000),
+    class_weights=st.sampled_from([None, "none", "balanced"]),
     seed=st.integers(0, 2**31 - 1),
     sampler=TEXTS,
     warm_start=st.lists(TEXTS | TEXTS.map(lambda text: f"{text}.toml"), max_size=3).map(tuple),

@@ -108,6 +108,7 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         True,
         "tiny_digits",
         3,
+        "balanced",
         4,
         "gp",
         "mixup",
