@@ -119,7 +119,7 @@ def _serve(
     parts: Parts | ImagesInFile,
     device: torch.device,
     trials_per_device: int | None,
-    function: TrainFunction | None,
+    function: TrainFunction | None = None,
 ) -> None:
     """Train what `connection` orders, until the coordinator is gone or the device can compute nothing more."""
     use_one_thread(device)
