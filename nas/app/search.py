@@ -26,7 +26,7 @@ from nas.coordinator.warm_start import warm_start
 from nas.dashboard.content import DashboardWatcher
 from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
-from nas.data.overview import overview_of
+from nas.data.overview import Overview, overview_of
 from nas.data.split import Parts, parts_of
 from nas.errors import NasError, StudyError, UsageError
 from nas.host import available_cores
@@ -41,6 +41,7 @@ from nas.strategy.optuna_sampler import distributions_of
 from nas.study.answer import best_record
 from nas.study.decision_log import DecisionLog
 from nas.study.folder import Fingerprints, StudyDocument, StudyFolder
+from nas.study.landmarks import references
 from nas.study.networks import kept_file
 from nas.study.recipe import study_epochs, trial_recipe
 from nas.study.records import TrialRecord
@@ -223,7 +224,25 @@ def _opening_lines(parts: Parts, space: Space, settings: StudySettings) -> list[
     overview = overview_of(parts)
     has_weights = trial_recipe(space, settings, space.plain_genes).class_weights != "none"
     advice = "" if has_weights or settings.class_weights or settings.train else overview.advice
-    return [*overview.lines(), *([advice] if advice else [])]
+    target = _target_to_begin_with(overview, settings) if settings.target is None else ""
+    return [*overview.lines(), *(line for line in (advice, target) if line)]
+
+
+def _target_to_begin_with(overview: Overview, settings: StudySettings) -> str:
+    """Return what a person who has given no target may ask for, and how little that is known by; empty for nothing."""
+    published = [r.best_test_accuracy for r in references(settings.dataset) if r.num_params <= settings.max_params]
+    if published:
+        known = f"published networks within the budget claim up to {max(published):.2f} %, at their best epoch"
+    elif overview.modest_target is not None:
+        known = (
+            f"{overview.modest_target:g} % halves the errors made without a network, a modest beginning and no promise"
+        )
+    else:
+        return ""
+    return (
+        f"no target is given, and the most accurate network will answer; --target, also on resume, asks for the "
+        f"smallest that is good enough: {known}"
+    )
 
 
 def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:
