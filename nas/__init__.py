@@ -6,17 +6,25 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nas import callbacks
     from nas.api import Study, open_study, search, studies
+    from nas.workers.own_training import Trial
 
-__all__ = ["Study", "open_study", "search", "studies"]
+__all__ = ["Study", "Trial", "callbacks", "open_study", "search", "studies"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from nas import api  # here, so that importing a module of the package does not bring all of them
+    # Here, so that importing a module of the package does not bring all of them.
+    if name == "callbacks":
+        return import_module("nas.callbacks")
+    if name == "Trial":
+        return import_module("nas.workers.own_training").Trial
+    from nas import api
 
     return getattr(api, name)

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
+    from nas.callbacks import Callback
     from nas.model.image_network import ImageNetwork
     from nas.study.mistakes import Mistakes
     from nas.study.records import ConfirmedFigure, TrialRecord
+    from nas.workers.own_training import TrainFunction
 
 
 class Study:
@@ -148,7 +150,13 @@ class Study:
         return predict(self.folder, self._trial(trial), images)
 
     def confirm(
-        self, trial: int | None = None, seeds: int | None = None, *, workers: int | None = None, device: str = "auto"
+        self,
+        trial: int | None = None,
+        seeds: int | None = None,
+        *,
+        workers: int | None = None,
+        device: str = "auto",
+        train: TrainFunction | None = None,
     ) -> ConfirmedFigure:
         """Train that network again from scratch, with fresh seeds on the whole training set, and read the test set.
 
@@ -157,6 +165,7 @@ class Study:
             seeds: trainings in all; by default those of the study. What is trained already is not trained again.
             workers: processes that train; by default one a core, or one a GPU.
             device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
+            train: the function that trains the study, if it is one of your own.
 
         Raises:
             NasError: something is wrong with the study, its data or the machine; nothing was trained.
@@ -167,7 +176,7 @@ class Study:
 
         number, settings = self._trial(trial).number, self.settings
         with _unchanged_torch(), SearchView() as view:
-            machine = Machine(device, workers, self._data_dir)
+            machine = Machine(device, workers, self._data_dir, train=train)
             settings = replace(settings, num_seeds=seeds or settings.num_seeds)
             outcome = confirm(self.folder, settings, number, machine, [view])
         if outcome.interrupted:
@@ -237,6 +246,7 @@ def search(
     max_seconds: float | str | None = None,
     epochs: int | None = None,
     num_seeds: int | None = None,
+    class_weights: str | None = None,
     seed: int | None = None,
     sampler: Any = None,
     max_macs: int | None = None,
@@ -253,6 +263,8 @@ def search(
     data_dir: str | os.PathLike[str] | None = None,
     studies: str | os.PathLike[str] = "studies",
     storage: str | None = None,
+    train: TrainFunction | None = None,
+    callbacks: Sequence[Callback] = (),
     **renamed: Any,
 ) -> Study:
     """Find the smallest networks that do the job, within a hard budget of parameters; see `nas search --help`.
@@ -275,6 +287,7 @@ def search(
         max_seconds: after which the search ends, counted over all its runs and with its confirmations; or '30m', '2h'.
         epochs: of a training.
         num_seeds: trainings of a confirmation.
+        class_weights: 'balanced' gives rare classes the same weight in training as frequent ones; by default 'none'.
         seed: of the study.
         sampler: of the networks to try: 'auto', 'tpe', 'gp', 'nsgaii', 'cmaes', 'random', or a sampler of Optuna
             (`optuna.samplers.BaseSampler`), which a resume has to be given again.
@@ -292,6 +305,9 @@ def search(
         data_dir: where data sets lie, in torchvision's layout, or a study's own images if they have moved.
         studies: the folder that holds the studies.
         storage: where the trials go, as `nas search --storage` takes it.
+        train: a function of your own that trains in place of nas, called as `train(network, recipe, trial)`; it reports
+            epochs by `trial.report(epoch, accuracy)`. A resume has to be given it again. The guide says more.
+        callbacks: what is told of each epoch, trial and confirmation: instances of `nas.callbacks.Callback`.
         renamed: arguments by the names that they had in version 0.1: trials, time, seeds, colour.
 
     Raises:
@@ -319,13 +335,21 @@ def search(
         dataset = keep_images(StudyFolder(root, name), dataset)
     if sampler is not None and not isinstance(sampler, str):
         arguments["sampler"] = name_given(sampler)
+    if train is not None:
+        from nas.workers.own_training import name_of
+
+        if not callable(train):
+            raise UsageError(f"`train` {train!r:.80}: give a function train(network, recipe, trial)")
+        arguments["train"] = name_of(train)
     arguments |= limits_of(board, max_flash, max_ram)
     changes = given_settings(arguments | {"dataset": dataset and str(dataset)} | with_present_names(renamed))
     folder, settings = resolve_settings(changes, root, name)
-    machine = Machine(device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster)
+    machine = Machine(
+        device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster, train
+    )
     address = StorageAddress.parse(storage) if storage is not None else None
     with _unchanged_torch(), SearchView() as view:
-        outcome = run_search(folder, settings, machine, [view], address, began, sampler)
+        outcome = run_search(folder, settings, machine, [view], address, began, sampler, callbacks)
     if outcome.interrupted:
         raise KeyboardInterrupt(
             f"all that was found is kept: nas.search(name={folder.name!r}) goes on, nas.open_study({folder.name!r}) "

@@ -117,4 +117,5 @@ def recipes() -> st.SearchStrategy[Recipe]:
         label_smoothing=st.sampled_from([0.0, 0.1]),
         averaging=st.sampled_from([0.0, 0.9]),
         augmentation=st.sampled_from([0.0, 0.5, 1.0]),
+        class_weights=st.sampled_from(["none", "balanced"]),
     )

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+import nas
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -23,3 +28,16 @@ def test_plain_optuna_script_prints_a_front_within_its_budget() -> None:
     assert points == sorted(set(points))
     assert [accuracy for _, accuracy in points] == sorted({accuracy for _, accuracy in points})
     assert points[-1][0] <= 300
+
+
+def test_own_training_is_confirmed_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["own_training.py", "--trials", "2", "--epochs", "2"])
+    runpy.run_path(str(EXAMPLES / "own_training.py"), run_name="__main__")
+    answer, trained_by = capsys.readouterr().out.splitlines()
+    assert answer.endswith("is the most accurate in validation within 1,000.")
+    assert trained_by == "train_with_mixup"
+    assert (tmp_path / "mixup.py").is_file()
+    assert nas.open_study("mixup").settings.train == "train_with_mixup"

@@ -17,6 +17,8 @@ from nas.app.old_studies import upgrade
 from nas.app.study_data import dataset_to_search, images_of, study_dataset
 from nas.app.time_spent import TimeSpent
 from nas.arch import Input
+from nas.callbacks.callback import Callback
+from nas.callbacks.watcher import CallbackWatcher, require_callbacks
 from nas.coordinator.background import BackgroundWatcher
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
@@ -24,7 +26,7 @@ from nas.coordinator.warm_start import warm_start
 from nas.dashboard.content import DashboardWatcher
 from nas.data.images import Dataset
 from nas.data.known import KNOWN_DATASETS
-from nas.data.overview import overview_of
+from nas.data.overview import Overview, overview_of
 from nas.data.split import Parts, parts_of
 from nas.errors import NasError, StudyError, UsageError
 from nas.host import available_cores
@@ -39,14 +41,16 @@ from nas.strategy.optuna_sampler import distributions_of
 from nas.study.answer import best_record
 from nas.study.decision_log import DecisionLog
 from nas.study.folder import Fingerprints, StudyDocument, StudyFolder
+from nas.study.landmarks import references
 from nas.study.networks import kept_file
-from nas.study.recipe import study_epochs
+from nas.study.recipe import study_epochs, trial_recipe
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 from nas.train.cpu_kernels import kernel_status, load_kernels
 from nas.train.device import find_device
 from nas.train.software import describe_software
 from nas.workers.interrupt import Interrupts
+from nas.workers.own_training import TrainFunction, require_own_training
 from nas.workers.pool import WorkerPool
 from nas.workers.process import local_workers
 from nas.workers.ray_actors import check_cluster, cluster_workers
@@ -72,14 +76,24 @@ class Machine:
     data_dir: Path | None = None
     trials_per_device: int | None = None  # each worker's trainings at once; None: by memory on a GPU, one on the CPU
     cluster: str | None = None  # a Ray cluster: HOST:PORT or 'auto'; None: this machine alone
+    train: TrainFunction | None = None  # a person's own, called in place of our training
 
-    def check(self) -> None:
+    def check(self, train: str | None) -> None:
         """Find what is wrong before any data are read.
+
+        Args:
+            train: the name of the function that trains the study, if it is one given in Python.
 
         Raises:
             DeviceError: there is no such device.
-            UsageError: the cluster cannot be asked for in this way.
+            UsageError: the cluster cannot be asked for in this way, or the function cannot be called as is asked.
         """
+        require_own_training(train, self.train, is_shared=(self.workers or 1) > 1)
+        if self.train is not None and (self.cluster is not None or (self.trials_per_device or 1) > 1):
+            raise UsageError(
+                "a `train` function of your own trains one network at a time on this machine; leave `cluster` and "
+                "`trials_per_device` out"
+            )
         if self.cluster is None:
             find_device(self.device)
         else:
@@ -101,19 +115,21 @@ def search(
     storage: StorageAddress | None = None,
     began: float | None = None,
     sampler: object = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Outcome:
     """Run a new study, or resume the one of that name, until it ends or is interrupted (Ctrl-C, SIGTERM).
 
     Its trials are kept in `storage`: by default where it was created, and for a new one in a file of its folder.
     The time that `max_seconds` bounds is counted from `began` on, by the monotonic clock; by default from now on.
-    `sampler` is a sampler of Optuna, where the settings say that one is given.
+    `sampler` is a sampler of Optuna, where the settings say that one is given. `callbacks` are told what happens.
 
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
     began = time.monotonic() if began is None else began
-    machine.check()
+    machine.check(settings.train)
     require_sampler(settings.sampler, sampler)
+    require_callbacks(callbacks)
     if folder.exists and storage and storage != address_of(folder):
         raise StudyError(
             f"study {folder.name!r} keeps its trials in {address_of(folder)}, not in {storage}; leave the storage out, "
@@ -140,19 +156,19 @@ def search(
             upgrade(folder, dataset)
         address = storage or address_of(folder)
         with address.coordinating(folder.stored_name) as opened:
-            lines = overview_of(parts).lines() if not folder.exists else []
-            for watcher, line in itertools.product(watchers, lines):
-                watcher.say(line)
+            say, lines = _say_to(watchers), [] if folder.exists else _opening_lines(parts, space, settings)
+            for line in (*lines, *(start.lines() if start else [])):
+                say(line)
             if start:
-                for watcher, line in itertools.product(watchers, start.lines()):
-                    watcher.say(line)
                 # Before the folder: a study that exists has them, and needs no look at where they are from.
                 with address.errors(folder.name):
                     start.enqueue(opened, folder.stored_name)
             folder.create(document, space_text)
             spent = TimeSpent(folder.time_file, began)
             task, all_watchers = Coordinator.run, [*watchers, spent]
-            return _coordinate(folder, document, space, parts, machine, all_watchers, task, opened, spent, sampler)
+            return _coordinate(
+                folder, document, space, parts, machine, all_watchers, task, opened, spent, sampler, callbacks
+            )
 
 
 def confirm(
@@ -163,7 +179,7 @@ def confirm(
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
-    machine.check()
+    machine.check(settings.train)
     dataset = study_dataset(folder, machine.data_dir)
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
     parts, before = parts_of(dataset, settings.seed), folder.document()
@@ -203,6 +219,32 @@ def _require_above_chance(settings: StudySettings, dataset: Dataset) -> None:
         )
 
 
+def _opening_lines(parts: Parts, space: Space, settings: StudySettings) -> list[str]:
+    """Return what to say of the images before a new search begins."""
+    overview = overview_of(parts)
+    has_weights = trial_recipe(space, settings, space.plain_genes).class_weights != "none"
+    advice = "" if has_weights or settings.class_weights or settings.train else overview.advice
+    target = _target_to_begin_with(overview, settings) if settings.target is None else ""
+    return [*overview.lines(), *(line for line in (advice, target) if line)]
+
+
+def _target_to_begin_with(overview: Overview, settings: StudySettings) -> str:
+    """Return what a person who has given no target may ask for, and how little that is known by; empty for nothing."""
+    published = [r.best_test_accuracy for r in references(settings.dataset) if r.num_params <= settings.max_params]
+    if published:
+        known = f"published networks within the budget claim up to {max(published):.2f} %, at their best epoch"
+    elif overview.modest_target is not None:
+        known = (
+            f"{overview.modest_target:g} % halves the errors made without a network, a modest beginning and no promise"
+        )
+    else:
+        return ""
+    return (
+        f"no target is given, and the most accurate network will answer; --target, also on resume, asks for the "
+        f"smallest that is good enough: {known}"
+    )
+
+
 def _open_space(folder: StudyFolder, settings: StudySettings, images: Input, classes: int) -> tuple[Space, str]:
     """Return the space and its text.
 
@@ -232,6 +274,7 @@ def _coordinate(
     storage: Storage,
     spent: TimeSpent | None = None,
     given: object = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Outcome:
     settings, images = document.settings, document.images
     assert images is not None
@@ -240,7 +283,8 @@ def _coordinate(
     pruner = ParetoPruner(space, epochs, history=sampler.history)
     about = settings.target, settings.num_seeds, describe_software()
     store = SearchStore(folder, distributions_of(space), sampler, pruner, storage, note, *about)
-    watchers = [*watchers, BackgroundWatcher(DashboardWatcher(store))]
+    told = [CallbackWatcher(callbacks, folder.name, settings, store.records, _say_to(watchers))] if callbacks else []
+    watchers = [*watchers, *told, BackgroundWatcher(DashboardWatcher(store))]
     interrupts = Interrupts()
     with interrupts.active():
         try:
@@ -277,28 +321,37 @@ def _keep_mistakes(folder: StudyFolder, settings: StudySettings, records: list[T
             mistakes_of(folder, best, parts=parts)
 
 
-@contextmanager
-def _workers(
-    machine: Machine, parts: Parts, interrupts: Interrupts, watchers: Sequence[Watcher]
-) -> Iterator[Sequence[Worker]]:
-    """Yield what trains; closed after the body."""
+def _say_to(watchers: Sequence[Watcher]) -> Callable[[str], None]:
+    """Return what shows a line by each of `watchers`."""
 
     def say(text: str) -> None:
         for watcher in watchers:
             watcher.say(text)
 
+    return say
+
+
+@contextmanager
+def _workers(
+    machine: Machine, parts: Parts, interrupts: Interrupts, watchers: Sequence[Watcher]
+) -> Iterator[Sequence[Worker]]:
+    """Yield what trains; closed after the body."""
+    say = _say_to(watchers)
     if machine.cluster is not None:
         where = (machine.cluster, machine.device, machine.workers, machine.trials_per_device)
-        with cluster_workers(*where, parts, interrupts, say) as workers:
-            yield workers
+        with cluster_workers(*where, parts, interrupts, say) as on_cluster:
+            yield on_cluster
         return
-    devices = devices_of_workers(find_device(machine.device), machine.workers)
-    if devices[0].type == "cpu" and load_kernels() is None:
+    workers = machine.workers or (1 if machine.train else None)
+    devices = devices_of_workers(find_device(machine.device), workers)
+    if machine.train is None and devices[0].type == "cpu" and load_kernels() is None:
         say(f"the CPU kernels are {kernel_status()}; torch trains without them, slower")
-    if devices[0].type == "cuda" and len(devices) > len(set(devices)):
+    if machine.train is None and devices[0].type == "cuda" and len(devices) > len(set(devices)):
         say(
             f"{len(devices)} workers share {len(set(devices))} GPU(s) and take turns there; a single worker trains "
             f"several networks at once on its GPU, which is faster"
         )
-    with local_workers(parts, devices, machine.trials_per_device, interrupts, say) as local:
+    if machine.train is not None:
+        say("a function of your own trains: accuracies are what it reports; that of the last epoch is measured again")
+    with local_workers(parts, devices, machine.trials_per_device, interrupts, say, machine.train) as local:
         yield local

@@ -11,6 +11,7 @@ from nas.decode import Bounds, encode
 
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "one_cycle", "cosine"]
+ClassWeights = Literal["none", "balanced"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,8 @@ class Recipe:
     averaging: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.0
     label_smoothing: Annotated[float, Bounds(0.0, 1.0, open_high=True)] = 0.0
     augmentation: Annotated[float, Bounds(0.0, 4.0)] = 0.0  # strength: 0 is none, 1 the data set's own full policy
+    # What the loss of an image is multiplied by: balanced gives every class the same weight in sum, few images or many.
+    class_weights: ClassWeights = "none"
 
 
 def recipe_digest(recipe: Recipe) -> str:

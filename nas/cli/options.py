@@ -82,6 +82,11 @@ def complete_sampler(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cmaes", "gp", "nsgaii", "random", "tpe") if name.startswith(incomplete)]
 
 
+def complete_class_weights(incomplete: str) -> list[str]:
+    """The ways to weigh classes."""
+    return [name for name in ("balanced", "none") if name.startswith(incomplete)]
+
+
 def complete_warm_start(ctx: typer.Context, incomplete: str) -> list[str]:
     """The studies, the reference networks, and TOML files."""
     names = [*complete_study(ctx, incomplete), *(["reference"] if "reference".startswith(incomplete) else [])]

@@ -25,6 +25,7 @@ from nas.cli.options import (
     StudyName,
     TrialNumber,
     TrialsPerDevice,
+    complete_class_weights,
     complete_dataset,
     complete_sampler,
     complete_space,
@@ -118,6 +119,14 @@ def search(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of a training.  [default: the space's]")] = None,
+    class_weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="In training, balanced gives rare classes the same weight as frequent ones.  [default: none]",
+            autocompletion=complete_class_weights,
+        ),
+    ] = None,
     num_seeds: Annotated[
         int | None, typer.Option("--seeds", min=1, help="Trainings of a confirmation.  [default: 3]")
     ] = None,

@@ -68,6 +68,7 @@ class Coordinator:
             settings, images, self._epochs, self._most_confirmed, num_workers, clock, seconds_before
         )
         self._running: dict[JobKey, RunningJob] = {}
+        self._ended: list[RunningJob] = []  # since the last snapshot
         self._again: deque[RunningJob] = deque()  # their workers died, or ran out of memory
         self._trials = Trials(store, sampler, settings, self._say)
         self._confirmations = Confirmations(self.space, settings)
@@ -147,6 +148,7 @@ class Coordinator:
             self._noted.add(note)
             self._say(note)
         snapshot = self.snapshot()
+        self._ended.clear()
         for watcher in self.watchers:
             watcher.update(snapshot)
         return self._only_confirms or not self._target_ends_search()
@@ -182,6 +184,7 @@ class Coordinator:
         return Snapshot(
             records=self._records,
             running=list(self._running.values()),
+            ended=tuple(self._ended),
             settings=self.settings,
             seconds=self._time.seconds,
             seconds_before=self._time.seconds_before,
@@ -333,17 +336,17 @@ class Coordinator:
             self._images += event.what.images
             if seed is None and self.store.report(number, event.what.number, event.what.accuracy):
                 worker.stop(event.key)
-                del self._running[event.key]
+                self._ended.append(self._running.pop(event.key))
                 self.store.finish(number, "stopped", running.seconds)
             elif seed is not None and self._is_hopeless(running, number):
                 worker.stop(event.key)
-                del self._running[event.key]
+                self._ended.append(self._running.pop(event.key))
                 self._confirmations.give_up(number)
                 self._say(f"confirmation of trial {number} stopped: it would not meet the target")
             return
         if event.what.network:
             keep_network(self.store.folder, number, seed, event.what.network)
-        del self._running[event.key]
+        self._ended.append(self._running.pop(event.key))
         if event.what.reason and self._retry(running, event.what):
             return
         if seed is None:

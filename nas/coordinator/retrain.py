@@ -58,6 +58,11 @@ def retrain(folder: StudyFolder, number: int, dataset: Dataset) -> Retrained:
     if not record.validation_curve:
         raise StudyError(f"trial {number} ({record.fate}) was never trained")
     settings = folder.settings()
+    if settings.train is not None:
+        raise StudyError(
+            f"trial {number} was trained by the function {settings.train}, given in Python, which alone can do it "
+            f"again; without a trial, the draws are derived again"
+        )
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
     found = candidate(space, record.genes)
     if found is None or found.digest != record.digest:

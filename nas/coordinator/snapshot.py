@@ -43,6 +43,7 @@ class Snapshot:
     images: int  # trained on since then
     trials_at_start: int  # finished before this run
     over_budget: int  # networks that the second gate refused
+    ended: tuple[RunningJob, ...] = ()  # jobs that have ended since the snapshot before, in this order
     most_on_a_device: int = 1  # trainings that have shared one
     seconds_before: float = 0.0  # of the time that `max_seconds` bounds, used by earlier runs
 

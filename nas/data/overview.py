@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,10 @@ from nas.data.split import Parts
 
 LINEAR_IMAGES = 2000  # training images that the linear classifier is fitted on
 LINEAR_PIXELS = 32  # the side to which larger images are averaged for it
+UNEVEN = (
+    3  # times the images of the least frequent class that the most frequent has, from which on weights are suggested
+)
+MOST_TARGET = 99.9  # percent; beyond, hardly a test set tells networks apart
 RIDGE = 0.03  # of the mean square of the inputs, for each image
 
 
@@ -37,6 +42,27 @@ class Overview:
             f"of the images held out for validation, guessing gets {100 / len(self.counts):.3g} % right, always "
             f"{most!r} {self.most_frequent_accuracy:.1f} %, a linear classifier {self.linear_accuracy:.1f} %",
         ]
+
+    @property
+    def modest_target(self) -> float | None:
+        """Return the accuracy, percent, that halves the errors made without a network; None where those are few.
+
+        Nothing is known by it of what networks reach on these images: small convolutional ones mostly do better.
+        """
+        without = max(self.linear_accuracy, self.most_frequent_accuracy)
+        target = math.floor(10 * (100 + without) / 2) / 10
+        return target if target < MOST_TARGET else None
+
+    @property
+    def advice(self) -> str:
+        """Return what may help where the classes have very unequal numbers of images; empty where they do not."""
+        few, many = min(self.counts.values()), max(self.counts.values())
+        if many < UNEVEN * few:
+            return ""
+        return (
+            f"the classes are uneven, {many / max(few, 1):.0f} to 1: balanced class weights (--class-weights balanced) "
+            f"have networks learn rare ones better, and mostly cost some accuracy overall"
+        )
 
 
 def overview_of(parts: Parts) -> Overview:

@@ -106,7 +106,9 @@ KEYS: dict[str, Key] = {
     "head.kernel": Key(_HEAD["kernel"], 1, "pixels; conv_gap only"),
     "head.padding": Key(_HEAD["padding"], "valid", "conv_gap only"),
     **{
-        f"recipe.{f.name}": Key(_RECIPE[f.name], f.default, "see nas.arch.recipe.Recipe")
+        f"recipe.{f.name}": Key(
+            _RECIPE[f.name], f.default, "see nas.arch.recipe.Recipe", is_later=f.name == "class_weights"
+        )
         for f in fields(Recipe)
         if isinstance(f.default, (int, float, str, bool))
     },

@@ -35,6 +35,7 @@ def claims(study: str, document: StudyDocument, record: TrialRecord) -> dict[str
         "peak_activation_bytes": record.peak_activation_bytes,
         "digest": record.digest,
         **data_claims(settings.dataset, document.fingerprints.data, settings.image_size, settings.color),
+        **({} if settings.train is None else {"trained_by": settings.train}),
         "validation_accuracy": round(record.validation_accuracy, 4) if record.validation_curve else None,
     }
     if figure := record.confirmed:
@@ -56,6 +57,11 @@ def provenance(study: str, settings: StudySettings, record: TrialRecord) -> str:
     """Return where a trial's network comes from: paragraphs of prose."""
     figure = record.confirmed
     text = f"Trial {record.number} of the nas study '{study}' on {PurePath(settings.dataset).name}."
+    if settings.train is not None:
+        text += (
+            f" It was trained by the function {settings.train}, which has said its accuracy after each epoch; nas has "
+            f"measured that of the last one again."
+        )
     if figure is None:
         return text + "\n\nNot confirmed: its accuracy is known from the validation images alone."
     epochs = last_epochs_text(figure.num_epochs)

@@ -25,12 +25,16 @@ def format_search_command(
 ) -> str:
     """Return the line that runs a study with exactly these settings; what has its default is left out.
 
+    A study that is trained by a function given in Python has none but a comment.
+
     Args:
         name: of the study.
         settings: what the study is asked for.
         studies: the folder of studies.
         storage: the address of its trials, without a password; None for SQLite in the study's folder.
     """
+    if settings.train is not None:
+        return f"# in Python: nas.search(name={name!r}, train={settings.train})"
     words = ["nas", "search", "--name", name]
     for field in fields(settings):
         value = getattr(settings, field.name)

@@ -11,9 +11,10 @@ from nas.study.settings import StudySettings
 
 
 def trial_recipe(space: Space, settings: StudySettings, genes: Genes) -> Recipe:
-    """Return the recipe that `genes` describe, with the study's own number of epochs where it has one."""
+    """Return the recipe that `genes` describe, with the study's own epochs and class weights where it has such."""
     recipe = recipe_of(space, genes)
-    return replace(recipe, epochs=settings.epochs) if settings.epochs else recipe
+    own = {"epochs": settings.epochs, "class_weights": settings.class_weights}
+    return replace(recipe, **{name: value for name, value in own.items() if value is not None})  # type: ignore[arg-type]
 
 
 def study_epochs(space: Space, settings: StudySettings) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from nas.arch import Budget
+from nas.arch.recipe import ClassWeights
 from nas.decode import Bounds, decode, read_toml
 from nas.errors import UsageError
 
@@ -31,8 +32,10 @@ class StudySettings:
     color: bool | None = None  # folders only; None is what the images are
     space: str = "general"  # a shipped space, or a .toml file
     epochs: Annotated[int, Bounds(1, 10_000)] | None = None  # of a training; None is what the space says
+    class_weights: ClassWeights | None = None  # in the loss of a training; None is what the space says
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
     sampler: str = "auto"  # of the networks to try: our own, or one of Optuna's
+    train: str | None = None  # the name of the function that trains, given in Python; None is our own training
     warm_start: tuple[str, ...] = ()  # studies, 'reference' or .toml files whose networks are the first trials
     target: Annotated[float, Bounds(0.0, 100.0)] | None = None  # percent of the test set
     stop_at_first: bool = False  # end at the first network that meets the target, not at the smallest to be found

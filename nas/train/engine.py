@@ -179,6 +179,7 @@ class _TrainingState:
         floats = [(current, average) for current, average in pairs if current.is_floating_point()]
         self._current, self._averages = [current for current, _ in floats], [average for _, average in floats]
         self.losses = torch.zeros(len(seeds), device=where)
+        self._class_weights = _balanced_weights(data) if recipe.class_weights == "balanced" else None
         self.correct = torch.zeros(len(seeds), dtype=torch.int64, device=where)
 
     def start_epoch(self) -> Tensor:
@@ -205,6 +206,8 @@ class _TrainingState:
         losses = functional.cross_entropy(
             logits, labels.flatten(), reduction="none", label_smoothing=self.recipe.label_smoothing
         )
+        if self._class_weights is not None:
+            losses = losses * self._class_weights[labels.flatten()]
         losses = losses.view(labels.shape).mean(dim=0)
         self._optimizer.zero_grad(set_to_none=True)
         losses.sum().backward()  # type: ignore[no-untyped-call]
@@ -234,6 +237,15 @@ class _TrainingState:
         """Leave the networks as `evaluate` does."""
         for network in self._networks:
             network.eval()
+
+
+def _balanced_weights(data: PreparedData) -> Tensor:
+    """Return a weight for each class (K,), whose mean over the training images is 1 and whose sum is equal by class.
+
+    That is N / (K n) for a class of n of the N images (King and Zeng 2001), of K classes that have any.
+    """
+    counts = data.train.labels.bincount().double()
+    return (len(data.train) / ((counts > 0).sum() * counts.clamp(min=1))).to(data.mean.dtype)
 
 
 def _fuse(network: nn.Module) -> nn.Module:

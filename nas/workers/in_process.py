@@ -8,13 +8,16 @@ from typing import Self
 from nas.workers.device_trainer import Trainer
 from nas.workers.interrupt import Interrupts
 from nas.workers.messages import News, Orders
+from nas.workers.own_training import FunctionTrainer
 from nas.workers.worker import Worker
 
 
 class InProcessWorker(Worker):
     """Trains in this process, while it is asked for news."""
 
-    def __init__(self, trainer: Trainer, trials_per_device: int | None, interrupts: Interrupts) -> None:
+    def __init__(
+        self, trainer: Trainer | FunctionTrainer, trials_per_device: int | None, interrupts: Interrupts
+    ) -> None:
         super().__init__(trials_per_device, joins_seeds=False)
         self._trainer = trainer
         self._interrupts = interrupts
@@ -26,7 +29,9 @@ class InProcessWorker(Worker):
         return workers
 
     def close(self) -> None:
-        """Do nothing: nothing runs unless it is asked for news."""
+        """Stop a person's function where it waits; nothing else runs unless it is asked for news."""
+        if isinstance(self._trainer, FunctionTrainer):
+            self._trainer.close()
 
     def _send(self, orders: Orders) -> None:
         self._unread = self._unread.then(orders)

@@ -19,6 +19,7 @@ from nas.workers.device_trainer import Trainer
 from nas.workers.in_process import InProcessWorker
 from nas.workers.interrupt import Interrupts, signals_to_handle
 from nas.workers.messages import News, Orders
+from nas.workers.own_training import FunctionTrainer, TrainFunction
 from nas.workers.shared_images import ImagesInFile, share
 from nas.workers.worker import Worker, WorkerDied
 
@@ -26,9 +27,15 @@ from nas.workers.worker import Worker, WorkerDied
 class ProcessWorker(Worker):
     """Trains in a process of its own, which goes on without waiting for answers."""
 
-    def __init__(self, parts: Parts | ImagesInFile, device: torch.device, trials_per_device: int | None) -> None:
+    def __init__(
+        self,
+        parts: Parts | ImagesInFile,
+        device: torch.device,
+        trials_per_device: int | None,
+        function: TrainFunction | None = None,
+    ) -> None:
         super().__init__(trials_per_device, joins_seeds=False)
-        self._arguments = (parts, device, trials_per_device)
+        self._arguments = (parts, device, trials_per_device, function)
         self._start()
 
     @classmethod
@@ -101,18 +108,28 @@ def _main_module_hidden() -> Iterator[None]:
         sys.modules["__main__"] = program
 
 
+def _trainer(
+    parts: Parts, device: torch.device, trials_per_device: int | None, function: TrainFunction | None
+) -> Trainer | FunctionTrainer:
+    return Trainer(parts, device, trials_per_device) if function is None else FunctionTrainer(function, parts, device)
+
+
 def _serve(
-    connection: Connection, parts: Parts | ImagesInFile, device: torch.device, trials_per_device: int | None
+    connection: Connection,
+    parts: Parts | ImagesInFile,
+    device: torch.device,
+    trials_per_device: int | None,
+    function: TrainFunction | None = None,
 ) -> None:
     """Train what `connection` orders, until the coordinator is gone or the device can compute nothing more."""
     use_one_thread(device)
     parts = parts.open() if isinstance(parts, ImagesInFile) else parts
-    trainer: Trainer | None = None
+    trainer: Trainer | FunctionTrainer | None = None
     with contextlib.suppress(EOFError, OSError):  # the coordinator is gone
         while True:
             orders = connection.recv() if trainer is None or trainer.is_idle or connection.poll() else Orders()
             try:
-                trainer = trainer or Trainer(parts, device, trials_per_device)
+                trainer = trainer or _trainer(parts, device, trials_per_device, function)
                 news = trainer.exchange(orders)
             except (RuntimeError, MemoryError) as error:
                 connection.send(WorkerDied(f"{device} gave up: {str(error)[:200].partition(chr(10))[0]}"))
@@ -128,20 +145,24 @@ def local_workers(
     trials_per_device: int | None,
     interrupts: Interrupts,
     say: Callable[[str], None] = lambda _: None,
+    function: TrainFunction | None = None,
 ) -> Iterator[Sequence[Worker]]:
-    """Yield a worker for each of `devices`, which may name one several times.
+    """Yield a worker for each of `devices`, which may name one several times; `function` trains, if there is one.
 
-    A single CPU worker trains in this process. All others get a process each. They share one copy of the images. A GPU
-    then goes on computing while the coordinator decides, and gets a new process after an error that ends one.
+    A single CPU worker trains in this process, and so does a function on a single device. All others get a process
+    each. They share one copy of the images. A GPU then goes on computing while the coordinator decides, and gets a new
+    process after an error that ends one.
     """
-    if [device.type for device in devices] == ["cpu"]:
-        use_one_thread(devices[0])
-        yield [InProcessWorker(Trainer(parts, devices[0], trials_per_device), trials_per_device, interrupts)]
+    if len(devices) == 1 and (function is not None or devices[0].type == "cpu"):
+        if function is None:  # one of a person's own may use all cores
+            use_one_thread(devices[0])
+        trainer = _trainer(parts, devices[0], trials_per_device, function)
+        yield [InProcessWorker(trainer, trials_per_device, interrupts)]
         return
     shared, workers = share(parts, say), list[Worker]()
     try:
         for device in devices:
-            workers.append(ProcessWorker(shared, device, trials_per_device))
+            workers.append(ProcessWorker(shared, device, trials_per_device, function))
         yield workers
     finally:
         for worker in workers:

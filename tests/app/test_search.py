@@ -10,13 +10,16 @@ from pathlib import Path
 
 import optuna
 import pytest
+import torch
 from watching import Watching
 
 from nas.app import search as search_module
-from nas.app.search import Machine, Outcome, confirm, search
-from nas.arch import Recipe
+from nas.app.search import Machine, Outcome, _opening_lines, confirm, search
+from nas.arch import Input, Recipe
 from nas.coordinator.coordinator import Snapshot
 from nas.data.known import KNOWN_DATASETS
+from nas.data.load import load_dataset
+from nas.data.split import parts_of
 from nas.errors import BudgetError, StudyError, UsageError
 from nas.space import candidate, least_network, load_space, most_network
 from nas.storage.address import address_of
@@ -338,3 +341,22 @@ def test_a_target_that_guessing_meets_is_refused(target: float, tmp_path: Path) 
     with pytest.raises(UsageError, match=rf"`target` {target:g} %: to answer 'digits' .* is right in 10\.\d % already"):
         _search(folder, replace(SETTINGS, target=target))
     assert not folder.exists
+
+
+def test_what_is_said_of_images_before_a_search() -> None:
+    parts, space = parts_of(load_dataset("digits"), 0), load_space("tiny_digits", Input(1, 8, 8), 10)
+    asked = StudySettings(8000, dataset="digits", target=95.0)
+    counts, baselines = _opening_lines(parts, space, asked)
+    assert counts.startswith("1,438 training images of 10 classes")
+    assert "a linear classifier 93.3 %" in baselines
+    target = _opening_lines(parts, space, replace(asked, target=None))[2]
+    assert target.endswith(": 96.6 % halves the errors made without a network, a modest beginning and no promise")
+    target = _opening_lines(parts, space, replace(asked, target=None, dataset="mnist"))[2]
+    assert target.endswith("published networks within the budget claim up to 99.45 %, at their best epoch")
+
+    labels = parts.whole_train.labels
+    kept = torch.nonzero((labels != 8) | (torch.arange(len(labels)) < 200)).flatten()
+    rare = replace(parts, whole_train=parts.whole_train.subset(kept))
+    assert _opening_lines(rare, space, asked)[2].startswith("the classes are uneven, ")
+    assert len(_opening_lines(rare, space, replace(asked, class_weights="balanced"))) == 2
+    assert len(_opening_lines(rare, space, replace(asked, class_weights="none"))) == 2

@@ -258,4 +258,5 @@ RECIPE_CHANGES: list[dict[str, Any]] = [
     {"label_smoothing": 0.1},
     {"averaging": 0.9},
     {"augmentation": 1.0},
+    {"class_weights": "balanced"},
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -36,6 +38,14 @@ def test_uneven_classes_and_what_the_lines_say() -> None:
         "of the images held out for validation, guessing gets 50 % right, always 'many' 75.0 %, a linear classifier "
         "100.0 %",
     ]
+    assert overview.modest_target is None  # the linear classifier makes no errors to halve
+    assert replace(overview, linear_accuracy=70.13).modest_target == 87.5  # always 'many' is better: 75 %
+    assert replace(overview, linear_accuracy=93.33).modest_target == 96.6
+    assert overview.advice == (
+        "the classes are uneven, 3 to 1: balanced class weights (--class-weights balanced) have networks learn "
+        "rare ones better, and mostly cost some accuracy overall"
+    )
+    assert overview_of(_parts(noise[:39], labels[:39])).advice == ""
 
 
 @pytest.mark.filterwarnings("error")

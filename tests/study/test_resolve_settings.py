@@ -98,7 +98,26 @@ def test_a_budget_is_needed(tmp_path: Path) -> None:
 
 def test_every_setting_is_kept(tmp_path: Path) -> None:
     settings = StudySettings(
-        900, 10, 20, 30, 40, "digits", 8, True, "tiny_digits", 3, 4, "gp", ("reference",), 90.0, True, 5, 6.5, 7
+        900,
+        10,
+        20,
+        30,
+        40,
+        "digits",
+        8,
+        True,
+        "tiny_digits",
+        3,
+        "balanced",
+        4,
+        "gp",
+        "mixup",
+        ("reference",),
+        90.0,
+        True,
+        5,
+        6.5,
+        7,
     )
     assert all(value != getattr(StudySettings(1), name) for name, value in asdict(settings).items())
     folder = StudyFolder(tmp_path, "a")

@@ -104,7 +104,7 @@ def test_each_seed_of_a_batch_follows_the_seed_alone(name: str, averaging: float
     architecture = ARCHITECTURES[name]
     data = images(architecture.input.channels)
     recipe = Recipe(epochs=2, batch_size=16, augmentation=1.0, averaging=averaging, label_smoothing=0.1)
-    recipe = replace(recipe, optimizer="sgd", weight_decay=1e-3)
+    recipe = replace(recipe, optimizer="sgd", weight_decay=1e-3, class_weights="balanced")
     batched = networks(architecture)
     fused = list(Training(batched, recipe, data, SEEDS).epochs())
     for index, (seed, alone) in enumerate(zip(SEEDS, networks(architecture), strict=True)):

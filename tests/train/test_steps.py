@@ -47,9 +47,14 @@ def plain_training(
         for indices in torch.randperm(len(data.train), generator=order).split(recipe.batch_size):
             images = (data.train.images[indices].double() / 255 - mean) / std
             logits = network(images.contiguous(memory_format=torch.channels_last))
-            loss = nn.functional.cross_entropy(
-                logits, data.train.labels[indices], label_smoothing=recipe.label_smoothing
+            labels = data.train.labels[indices]
+            losses = nn.functional.cross_entropy(
+                logits, labels, label_smoothing=recipe.label_smoothing, reduction="none"
             )
+            if recipe.class_weights == "balanced":
+                counts = data.train.labels.bincount()
+                losses = losses * len(data.train) / (len(counts) * counts[labels])
+            loss = losses.mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -191,3 +196,32 @@ def test_averaging_is_its_definition() -> None:
     assert len(steps) == 16  # the memory is at its length after 10
     for name, tensor in average.items():
         torch.testing.assert_close(network.state_dict()[name], tensor, rtol=1e-6, atol=1e-8)
+
+
+def test_steps_with_class_weights() -> None:
+    recipe = replace(STEP, epochs=2, batch_size=8, class_weights="balanced")
+    data = prepared(1, 32, torch.float64)
+    uneven = torch.tensor([0] * 20 + [1] * 8 + [2] * 3 + [3])
+    data = replace(data, train=ImageSet(data.train.images, uneven))
+    network, twin = twins(one(Block(4), Pool(), Block(5)), torch.float64)
+    list(train(network, recipe, data, SEED))
+    plain_training(twin, recipe, data, torch.optim.SGD(twin.parameters(), lr=0.1, momentum=0.9, nesterov=True))
+    assert_equal(network, twin, rtol=1e-7, atol=1e-9)
+
+
+def test_a_rare_class_is_found_more_often_with_class_weights() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = (torch.arange(800) % 20 == 0).long()  # one in twenty is of the rare class, and only a little brighter
+    images = torch.randint(0, 256, (800, 1, 12, 12), generator=generator) + 14 * labels.view(-1, 1, 1, 1)
+    part = ImageSet(images.clamp(max=255).to(torch.uint8), labels)
+    data = prepare(part, part, AugmentationPolicy(), torch.device("cpu"))
+    recalls = []
+    for weights in ("none", "balanced"):
+        torch.manual_seed(0)
+        network = build(Architecture(Input(1, 12, 12), 2, (Block(4, norm_act=NormAct(norm="none", bias=True)),)))
+        list(train(network, Recipe(epochs=4, batch_size=32, class_weights=weights), data, SEED))  # type: ignore[arg-type]
+        with torch.no_grad():
+            found = network(data.normalize(data.scale(part.images))).argmax(1)
+        recalls.append(float((found[labels == 1] == 1).float().mean()))
+    assert recalls[0] < 0.3
+    assert recalls[1] > 0.6

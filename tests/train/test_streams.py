@@ -22,7 +22,7 @@ from nas.train.engine import MOST_TURNS_QUEUED, Training
 from nas.train.prepared_data import PreparedData, prepare
 from nas.train.streams import GraphedFunction, TrainingStream
 
-RECIPE = Recipe(epochs=5, batch_size=16, augmentation=1.0, averaging=0.9)
+RECIPE = Recipe(epochs=5, batch_size=16, augmentation=1.0, averaging=0.9, class_weights="balanced")
 # 80 images: two whole chunks of two batches, and one of one batch, which is a graph of its own.
 IMAGES, CHUNK = 80, 32
 

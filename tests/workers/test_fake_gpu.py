@@ -56,7 +56,7 @@ class FakeGpuWorker(ProcessWorker):
     def _start(self) -> None:
         context = torch.multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        parts, _, trials_per_device = self._arguments
+        parts, _, trials_per_device, _ = self._arguments
 
         def serve() -> None:
             with theirs:

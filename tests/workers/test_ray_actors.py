@@ -135,7 +135,7 @@ def test_an_interrupt_leaves_nothing_behind(nas: Nas, cluster: str) -> None:
     ended = nas.finish(process)
     assert ended.rc == 130, ended.err
     assert re.fullmatch(
-        r"new study .*\n.* training images .*\n.* linear classifier .*\n2 Ray workers, 1 CPU each\n"
+        r"new study .*\n.* training images .*\n.* linear classifier .*\nno target .*\n2 Ray workers, 1 CPU each\n"
         r"(first trials .*\n|trial.*\n|\d.*\n)*interrupted; .*\n",
         ended.err,
     )
