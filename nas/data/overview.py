@@ -14,9 +14,7 @@ from nas.data.split import Parts
 
 LINEAR_IMAGES = 2000  # training images that the linear classifier is fitted on
 LINEAR_PIXELS = 32  # the side to which larger images are averaged for it
-UNEVEN = (
-    3  # times the images of the least frequent class that the most frequent has, from which on weights are suggested
-)
+UNEVEN = 3  # times as many images of the most frequent class as of the least, from which on weights are suggested
 MOST_TARGET = 99.9  # percent; beyond, hardly a test set tells networks apart
 RIDGE = 0.03  # of the mean square of the inputs, for each image
 
