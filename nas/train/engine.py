@@ -167,13 +167,13 @@ class _TrainingState:
             network.to(where, memory_format=device.layout)  # type: ignore[call-overload]
         self._networks = networks
         self._network = networks[0] if len(networks) == 1 else join_networks(networks, dropout, device)
-        memo = {id(generator): generator for generator in dropout}
+        shared = {id(generator): generator for generator in dropout}
         # The network that is evaluated and kept: the moving average, or the trained one itself.
-        self._result = copy.deepcopy(self._network, memo) if recipe.averaging else self._network
+        self._result = _copy(self._network, shared) if recipe.averaging else self._network
         if device.uses_kernels:
             self._fast_network, self._fast_result = _fuse(self._network), _fuse(self._result)
         else:
-            self._fast_network, self._fast_result = (complete_norms(n, memo) for n in (self._network, self._result))
+            self._fast_network, self._fast_result = (complete_norms(n, shared) for n in (self._network, self._result))
         self._optimizer = make_optimizer(self._network.parameters(), recipe)
         pairs = zip(self._network.state_dict().values(), self._result.state_dict().values(), strict=True)
         floats = [(current, average) for current, average in pairs if current.is_floating_point()]
@@ -254,14 +254,19 @@ def _fuse(network: nn.Module) -> nn.Module:
     return fuse(network) if tensor is not None and tensor.dtype is torch.float32 else network
 
 
-def complete_norms(network: nn.Module, memo: Mapping[int, object]) -> nn.Module:
+def _copy(network: nn.Module, shared: Mapping[int, object]) -> nn.Module:
+    """Return a copy of `network` that has what is in `shared`, by id, in common with it."""
+    return copy.deepcopy(network, dict(shared))  # which deepcopy fills with what it has copied
+
+
+def complete_norms(network: nn.Module, shared: Mapping[int, object]) -> nn.Module:
     """Return a network with the same tensors in which every norm that has a bias has a weight too, of ones.
 
     On a GPU torch finds no gradient for a norm with a bias and no weight (torch 2.11: "tensor does not have a device").
-    `memo` holds what else the two networks share, by id.
+    `shared` holds what else the two networks have in common, by id.
     """
     tensors = [*network.parameters(), *network.buffers()]
-    completed = copy.deepcopy(network, {**memo, **{id(tensor): tensor for tensor in tensors}})
+    completed = _copy(network, {**shared, **{id(tensor): tensor for tensor in tensors}})
     for norm in completed.modules():
         if isinstance(norm, nn.BatchNorm2d) and norm.weight is None and norm.bias is not None:
             del norm.weight

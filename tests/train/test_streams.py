@@ -48,8 +48,10 @@ def outcome(epochs: Sequence[Any], net: nn.Module) -> tuple[list[tuple[float, ..
     )
 
 
-def train_alone(device: Device, recipe: Recipe = RECIPE, seed: int = 3, graphs: bool = True) -> Any:
-    net = network(seed)
+def train_alone(
+    device: Device, recipe: Recipe = RECIPE, seed: int = 3, graphs: bool = True, dropout: float = 0.3
+) -> Any:
+    net = network(seed, dropout)
     epochs = [epoch for (epoch,) in Training([net], recipe, images_on(device), [seed], graphs).epochs()]
     return outcome(epochs, net)
 
@@ -82,6 +84,14 @@ def test_queued_work_without_graphs_gives_it_too(eager: Any) -> None:
 def test_other_recipes(changes: dict[str, Any]) -> None:
     recipe = replace(RECIPE, **changes)
     assert train_alone(FakeDevice(), recipe) == train_alone(EagerDevice(), recipe)
+
+
+@pytest.mark.parametrize("averaging", [0.0, 0.9])
+def test_torchs_layers_train_as_the_kernels_for_the_cpu_do(averaging: float) -> None:
+    """What a GPU computes, against what is tried most: eager and captured trainings would agree on never learning."""
+    recipe = replace(RECIPE, augmentation=0.0, averaging=averaging)
+    curve, on_cpu = (train_alone(d, recipe, dropout=0.0)[0] for d in (EagerDevice(), Device(torch.device("cpu"))))
+    assert [loss for _, loss, _ in curve] == pytest.approx([loss for _, loss, _ in on_cpu], rel=1e-3)
 
 
 @pytest.mark.parametrize("order", range(2))
