@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from nas.strategy.accuracy_model import Array
 
@@ -72,7 +72,8 @@ def hypervolume_gain(front: Sequence[Point], sizes: Array, means: Array, deviati
     for first, level, last in zip(front_sizes, levels, ends, strict=True):
         hypervolume += math.log(last / first) * (_share(level) - _share(levels[0]))
         z = (means - level) / deviations
-        rise = deviations * (norm.pdf(z) + z * norm.cdf(z))  # expected improvement (Jones et al. 1998)
+        density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+        rise = deviations * (density + z * ndtr(z))  # expected improvement (Jones et al. 1998)
         slope = _share(level) * (1 - _share(level))  # from log-odds to shares
         width = np.maximum(np.log(last / np.maximum(first, sizes_on)), 0.0)
         gain += width * rise * slope

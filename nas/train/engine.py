@@ -25,7 +25,7 @@ from nas.train.device_interface import Event
 from nas.train.epoch import Epoch
 from nas.train.fuse import fuse
 from nas.train.memory_errors import is_out_of_memory
-from nas.train.optimizer import learning_rate_at, make_optimizer
+from nas.train.optimizer import Optimizer, learning_rate_at
 from nas.train.prepared_data import PreparedData
 from nas.train.seed_batch import join_networks, write_back
 from nas.train.streams import TrainingStream
@@ -174,7 +174,7 @@ class _TrainingState:
             self._fast_network, self._fast_result = _fuse(self._network), _fuse(self._result)
         else:
             self._fast_network, self._fast_result = (complete_norms(n, shared) for n in (self._network, self._result))
-        self._optimizer = make_optimizer(self._network.parameters(), recipe)
+        self._optimizer = Optimizer(self._network.parameters(), recipe)
         pairs = zip(self._network.state_dict().values(), self._result.state_dict().values(), strict=True)
         floats = [(current, average) for current, average in pairs if current.is_floating_point()]
         self._current, self._averages = [current for current, _ in floats], [average for _, average in floats]
@@ -200,8 +200,7 @@ class _TrainingState:
 
     def step(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> None:
         """Take one step on (N, S*C, H, W) and (N, S) with a row of `_rates_of_steps`."""
-        for group in self._optimizer.param_groups:
-            group["lr"].copy_(rates[0])
+        self._optimizer.learning_rate.copy_(rates[0])
         logits = self._fast_network(inputs).reshape(labels.numel(), -1)
         losses = functional.cross_entropy(
             logits, labels.flatten(), reduction="none", label_smoothing=self.recipe.label_smoothing
@@ -209,7 +208,7 @@ class _TrainingState:
         if self._class_weights is not None:
             losses = losses * self._class_weights[labels.flatten()]
         losses = losses.view(labels.shape).mean(dim=0)
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         self.losses += losses.detach()
@@ -227,7 +226,7 @@ class _TrainingState:
 
     def finish(self) -> None:
         """Give the networks their final weights."""
-        self._optimizer.zero_grad(set_to_none=True)
+        self._optimizer.zero_grad()
         if self.recipe.averaging and len(self._networks) == 1:
             self._network.load_state_dict(self._result.state_dict())
         elif len(self._networks) > 1:

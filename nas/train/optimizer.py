@@ -6,31 +6,74 @@ import math
 from collections.abc import Iterable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
 
 from nas.arch import Recipe
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer over `parameters`.
+class Optimizer:
+    """The recipe's optimizer: one fused kernel over all parameters, as torch.optim's classes have with `fused=True`.
 
-    Its learning rate is a tensor on their device. It is set in place before every step, to `learning_rate_at`, so that
-    a step can be part of a CUDA graph.
+    Those classes import torch's compiler on first use, which takes each worker as long as importing torch itself.
     """
-    parameters = list(parameters)
-    learning_rate = torch.tensor(recipe.learning_rate, device=parameters[0].device)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters,
-            lr=learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov and recipe.momentum > 0,
-            weight_decay=recipe.weight_decay,
+
+    def __init__(self, parameters: Iterable[nn.Parameter], recipe: Recipe) -> None:
+        """Optimize `parameters`, which lie on one device."""
+        self._parameters: list[Tensor] = list(parameters)
+        self._recipe = recipe
+        # Set in place before every step, to `learning_rate_at`, so that a step can be part of a CUDA graph.
+        self.learning_rate = torch.tensor(recipe.learning_rate, device=self._parameters[0].device)
+        self._means = self._zeros() if recipe.optimizer != "sgd" or recipe.momentum else []
+        self._squares = self._zeros() if recipe.optimizer != "sgd" else []
+        self._steps = [torch.zeros((), device=p.device) for p in self._parameters] if self._squares else []
+
+    def _zeros(self) -> list[Tensor]:
+        return [torch.zeros_like(p, requires_grad=False) for p in self._parameters]
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Change the parameters by their gradients. Settings that a recipe lacks are torch's defaults."""
+        recipe, rate, decay = self._recipe, self.learning_rate, self._recipe.weight_decay
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if recipe.optimizer == "sgd":
+            nesterov = recipe.nesterov and recipe.momentum > 0
+            sgd(
+                self._parameters,
+                gradients,
+                list(self._means) or [None] * len(gradients),
+                fused=True,
+                lr=rate,
+                weight_decay=decay,
+                momentum=recipe.momentum,
+                dampening=0.0,
+                nesterov=nesterov,
+                maximize=False,
+            )
+            return
+        adam(
+            self._parameters,
+            gradients,
+            self._means,
+            self._squares,
+            [],
+            self._steps,
             fused=True,
+            decoupled_weight_decay=recipe.optimizer == "adamw",
+            lr=rate,
+            weight_decay=decay,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
         )
-    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    capturable = learning_rate.is_cuda
-    return kind(parameters, lr=learning_rate, weight_decay=recipe.weight_decay, fused=True, capturable=capturable)
 
 
 def learning_rate_at(recipe: Recipe, step: int, steps_per_epoch: int) -> float:

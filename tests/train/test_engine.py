@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -13,10 +15,11 @@ from nas.data.images import Dataset, ImageSet
 from nas.data.load import load_dataset
 from nas.data.policy import AugmentationPolicy
 from nas.data.split import split
+from nas.decode import decode
 from nas.errors import DeviceError, TrainingError
 from nas.train.device import find_device
 from nas.train.engine import evaluate, train
-from nas.train.optimizer import learning_rate_at, make_optimizer
+from nas.train.optimizer import Optimizer, learning_rate_at
 from nas.train.prepared_data import PreparedData, compute_normalization, prepare
 
 CPU = torch.device("cpu")
@@ -191,10 +194,50 @@ def test_schedules_end_where_they_should() -> None:
     assert learning_rate_at(cosine, 1500, 100) == pytest.approx(0.0)
 
 
-def test_nesterov_needs_momentum() -> None:
-    parameters = [nn.Parameter(torch.zeros(1))]
-    assert make_optimizer(parameters, Recipe(optimizer="sgd", momentum=0.9)).defaults["nesterov"]
-    assert not make_optimizer(parameters, Recipe(optimizer="sgd", momentum=0.0)).defaults["nesterov"]
+@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("sgd", 0.0), ("adam", 0.9), ("adamw", 0.9)])
+def test_steps_are_those_of_torchs_optimizers_to_the_bit(optimizer: str, momentum: float) -> None:
+    recipe = decode(Recipe, {"optimizer": optimizer, "momentum": momentum, "weight_decay": 1e-3}, "recipe")
+    assert recipe.nesterov  # which torch refuses without momentum
+    shapes = [(3, 2), (5,)]
+    ours, theirs = ([nn.Parameter(torch.ones(shape)) for shape in shapes] for _ in range(2))
+    kinds = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    settings = {"momentum": momentum, "nesterov": momentum > 0} if optimizer == "sgd" else {}
+    mine = Optimizer(ours, recipe)
+    torchs = kinds[optimizer](theirs, lr=torch.tensor(0.01), weight_decay=1e-3, fused=True, **settings)
+    for _ in range(3):
+        mine.learning_rate.fill_(0.01)
+        for parameter, other in zip(ours, theirs, strict=True):
+            parameter.grad = torch.randn(parameter.shape)
+            other.grad = parameter.grad.clone()
+        mine.step()
+        torchs.step()
+        for parameter, other in zip(ours, theirs, strict=True):
+            assert torch.equal(parameter, other)
+    mine.zero_grad()
+    assert ours[0].grad is None
+
+
+def test_training_imports_nothing_of_torchs_compiler() -> None:
+    """It takes each worker as long as torch itself."""
+    program = """
+import sys
+
+import torch
+
+from nas.arch import Recipe
+from nas.data.images import ImageSet
+from nas.data.policy import AugmentationPolicy
+from nas.train.engine import train
+from nas.train.prepared_data import prepare
+
+images = ImageSet(torch.zeros(8, 1, 4, 4, dtype=torch.uint8), torch.arange(8) % 2)
+network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2), torch.nn.ReLU(), torch.nn.Flatten())
+network.append(torch.nn.Linear(8, 2))
+data = prepare(images, images, AugmentationPolicy(), torch.device("cpu"))
+assert len(list(train(network, Recipe(epochs=1, batch_size=4), data, 0))) == 1
+assert "torch._dynamo" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_normalization_is_exact() -> None:
