@@ -71,14 +71,14 @@ def assert_none_alive(session: int) -> None:
     assert alive_in_session(session) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_to_the_group_leaves_a_study_that_resumes(number: signal.Signals, nas: Nas) -> None:
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGHUP, 1)])
+def test_a_signal_to_the_group_leaves_a_study_that_resumes(number: signal.Signals, workers: int, nas: Nas) -> None:
     (nas.cwd / "slow.toml").write_text(SLOW)
     study = nas.cwd / "somewhere else/cut"
     arguments = ("--dataset", "digits", "--space", "slow.toml", "--max-params", 12000, "--studies", "somewhere else")
     settings = ("--trials", TRIALS, "--seeds", 1, "--name", "cut")
     before = signal.signal(number, signal.SIG_DFL)  # under nohup, a command would inherit that SIGHUP is ignored
-    process = nas.start("search", *arguments, *settings, "--workers", 2, "--json")
+    process = nas.start("search", *arguments, *settings, "--workers", workers, "--json")
     signal.signal(number, before)
     deadline = time.monotonic() + 90
     while not query(study, "select 'epochs', count(*) from trial_intermediate_values having count(*) > 0"):
@@ -122,7 +122,7 @@ def test_a_signal_before_the_first_epoch_ends_it_too(number: signal.Signals, wor
     assert_none_alive(process.pid)
 
 
-@pytest.mark.parametrize("delay", [0.3, 0.7, 1.0, 4.0])
+@pytest.mark.parametrize("delay", [0.3, 1.0, 4.0])
 def test_ctrl_c_twice_at_once_ends_it_without_a_traceback(delay: float, nas: Nas) -> None:
     """In the first second, while it still imports, or later: what there is then goes on with the same command."""
     command = ("search", "--dataset", "digits", "--space", "tiny_digits", "--max-params", 2000, "--name", "twice")

@@ -64,12 +64,12 @@ def test_draws_fit_the_budget_and_are_of_every_size(name: str, budget: int) -> N
     space = shipped(name)
     least = least_network(space).costs.num_params
     assert least < budget
-    draws = drawn(space, Budget(budget), 300)
+    draws = drawn(space, Budget(budget), 150)
     sizes = [draw.candidate.costs.num_params for draw in draws]
     assert least <= min(sizes)
     assert max(sizes) <= budget
-    assert len({draw.candidate.digest for draw in draws}) >= 0.95 * 300
-    assert sum(size > 0.8 * budget for size in sizes) >= 0.1 * 300
+    assert len({draw.candidate.digest for draw in draws}) >= 0.95 * 150
+    assert sum(size > 0.8 * budget for size in sizes) >= 0.1 * 150
     deciles = {min(int(10 * (size - least) / (budget - least)), 9) for size in sizes}
     assert deciles == set(range(10))
     # What is said of a candidate is what its genes describe, and every gene is of its domain.
@@ -103,9 +103,9 @@ def test_every_limit_of_a_budget_holds(name: str) -> None:
         max_activation_bytes=int(statistics.median(c.peak_activation_bytes for c in loose)),
     )
     assert sum(budget.admits(costs) for costs in loose) < 30  # the limits bite
-    draws = drawn(space, budget, 150)
+    draws = drawn(space, budget, 60)
     assert all(budget.admits(draw.candidate.costs) for draw in draws)
-    assert len({draw.candidate.digest for draw in draws}) > 135
+    assert len({draw.candidate.digest for draw in draws}) > 54
 
 
 def test_same_seed_same_draws() -> None:
