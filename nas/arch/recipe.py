@@ -38,5 +38,11 @@ class Recipe:
 
 
 def recipe_digest(recipe: Recipe) -> str:
-    """Return 16 hexadecimal digits, equal for equal recipes."""
-    return hashlib.sha256(json.dumps(encode(recipe), sort_keys=True).encode()).hexdigest()[:16]
+    """Return 16 hexadecimal digits, equal for equal recipes.
+
+    They stay what they were before recipes had class weights: tables of trainings are keyed by them.
+    """
+    plain = encode(recipe)
+    if recipe.class_weights == "none":
+        del plain["class_weights"]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
