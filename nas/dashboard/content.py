@@ -1,6 +1,7 @@
 """What a dashboard shows of a study: the front as a figure, the answer as its note, what was confirmed as artifacts.
 
-All of it is kept in the study's storage, and so any optuna-dashboard shows it; a search keeps it fresh while it runs.
+Beside it lies a study of two values, for the dashboard's Pareto page. All of it is kept in the study's storage, and so
+any optuna-dashboard shows it; a search keeps it fresh while it runs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from nas.dashboard.artifacts import save_artifacts
+from nas.dashboard.two_values import save_two_values
 from nas.errors import NasError
 from nas.report.front_plotly import front_figure
 from nas.storage.address import address_of
@@ -29,7 +31,7 @@ _HEADING = "### What nas found\n"  # tells our note from a person's, which is le
 
 
 def refresh(store: Store) -> None:
-    """Put the front as a figure, the answer as a note and the artifacts into the study, for any optuna-dashboard.
+    """Put the front as a figure, the answer as a note and the artifacts into the study, and its two values beside it.
 
     Raises:
         StudyError: the storage or the files of the artifacts cannot be read or written, or another process does so.
@@ -55,6 +57,7 @@ def _refresh(store: Store) -> None:
     if note != before and (not before or before.startswith(_HEADING)):
         optuna_dashboard.save_note(store.study, note)
     save_artifacts(store)
+    save_two_values(store)
 
 
 def _save_figure(store: Store, figure: str) -> None:

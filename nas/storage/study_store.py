@@ -58,7 +58,11 @@ class Store:
             StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
         """
         with address_of(self.folder).errors(self.folder.name):
-            return records_of(read_trials(self.study), confirmations_of(self.study.user_attrs))
+            return records_of(self.trials(), confirmations_of(self.study.user_attrs))
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return Optuna's own trials, by number; raises InvalidError for one that makes no sense."""
+        return read_trials(self.study)
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial.
@@ -177,6 +181,10 @@ class SearchStore(Store):
     def records(self) -> list[TrialRecord]:
         """Return every trial that was described, by number, as it is now."""
         return self._records.copy()
+
+    def trials(self) -> list[FrozenTrial]:
+        """Return Optuna's own trials, by number, as they are now."""
+        return self.copy.get_trials(deepcopy=False)
 
     def record(self, number: int) -> TrialRecord:
         """Return one trial.

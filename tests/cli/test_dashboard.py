@@ -107,7 +107,8 @@ def test_the_dashboard_changes_nothing(method: str, path: str, body: bytes, serv
     assert refused.value.code == 405
     assert "nas dashboard only shows a study" in json.loads(refused.value.read())["reason"]
     assert json.loads(read(f"{served}/api/studies/1")) == before
-    assert [study["study_name"] for study in json.loads(read(f"{served}/api/studies"))["study_summaries"]] == ["small"]
+    names = [study["study_name"] for study in json.loads(read(f"{served}/api/studies"))["study_summaries"]]
+    assert names == ["small", "small (parameters, accuracy)"]
 
 
 @contextlib.contextmanager
@@ -162,6 +163,21 @@ def test_any_dashboard_shows_what_was_found(address: str, digits_study: Study) -
     drawing = kept[f"trial_{max(confirmed)}.png"]
     assert drawing["mimetype"] == "image/png"
     assert read(f"{address}/artifacts/1/{drawing['artifact_id']}").startswith(b"\x89PNG")
+
+
+def test_any_dashboard_has_a_pareto_page_of_what_was_completed(address: str) -> None:
+    own, study = (json.loads(read(f"{address}/api/studies/{number}")) for number in (1, 2))
+    assert study["directions"] == ["minimize", "maximize"]
+    assert study["objective_names"] == ["parameters", "validation accuracy (%)"]
+    completed = {trial["number"]: trial for trial in own["trials"] if trial["state"] == "Complete"}
+    assert len(completed) == len(study["trials"])
+    for trial in study["trials"]:
+        original = completed[int(attribute(trial, "trial"))]
+        assert trial["values"] == [int(attribute(original, "num_params")), pytest.approx(original["values"][0])]
+        assert trial["params"] == original["params"]
+    best = sorted(tuple(trial["values"]) for trial in study["best_trials"])
+    assert [accuracy for _, accuracy in best] == sorted({accuracy for _, accuracy in best})
+    assert max(accuracy for _, accuracy in best) == max(trial["values"][1] for trial in study["trials"])
 
 
 def attribute(trial: Any, name: str) -> str:
