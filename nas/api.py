@@ -201,10 +201,10 @@ class Study:
         """
         from nas.report.files import write_report
 
-        return write_report(self.folder, self._records(), Path(output) if output is not None else self.folder.path)[0]
+        return write_report(self.folder, self._records(), Path(output) if output is not None else None)[0]
 
     def _records(self) -> list[TrialRecord]:
-        from nas.app.look import read_records
+        from nas.storage.study_store import read_records
 
         return read_records(self.folder)
 

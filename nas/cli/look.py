@@ -25,8 +25,9 @@ from nas.cli.results import command_line, open_study, print_result, suggest_next
 
 def list_studies(studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) -> None:
     """The studies in the folder, the latest last, with what each was asked for and what it has found."""
-    from nas.app.look import no_study_text, read_records, study_folders
+    from nas.app.look import no_study_text, study_folders
     from nas.report.document import summary_row
+    from nas.storage.study_store import read_records
     from nas.study.tables import studies_text
 
     rows = [summary_row(f.name, f.settings(), read_records(f)) for f in study_folders(studies)]
@@ -80,7 +81,7 @@ def report(
         from nas.app.mistakes import mistakes_of
 
         found = mistakes_of(folder, find_trial(folder, None), data_dir)
-    paths = [str(path) for path in write_report(folder, records, output or folder.path, found)]
+    paths = [str(path) for path in write_report(folder, records, output, found)]
     if as_json:
         print_json({"written": paths})
     else:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def open_study(name: str, studies: Path) -> tuple[StudyFolder, StudySettings, list[TrialRecord]]:
     """Return a study, what it was asked for, and its trials."""
-    from nas.app.look import open_folder, read_records
+    from nas.app.look import open_folder
+    from nas.storage.study_store import read_records
 
     folder = open_folder(studies, name)
     return folder, folder.settings(), read_records(folder)
@@ -64,8 +65,8 @@ def print_result(folder: StudyFolder, settings: StudySettings, records: list[Tri
     print(f"trials: {trials or 'none'}")
     if spent:
         print(f"training time: {spent}")
-    if records:
-        print(f"candidates: {candidates(records)}")
+    if drawn := candidates(records):
+        print(f"candidates: {drawn}")
     if known := warm_started(records, front_records(records), best):
         print(f"warm start: {known}")
     if costs:

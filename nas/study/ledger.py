@@ -15,7 +15,7 @@ def fates(records: Sequence[TrialRecord]) -> dict[str, int]:
 
 
 def seconds_by_fate(records: Sequence[TrialRecord]) -> dict[str, float]:
-    """Seconds of training that went into each fate, and into confirmations."""
+    """Seconds of training that went into each fate, and into confirmations, unless those were not kept."""
     seconds: Counter[str] = Counter()
     for record in records:
         seconds[record.fate] += record.train_seconds  # type: ignore[assignment]
@@ -41,8 +41,10 @@ class Candidates(NamedTuple):
         )
 
 
-def candidates(records: Sequence[TrialRecord]) -> Candidates:
-    """The draws of all trials, counted."""
+def candidates(records: Sequence[TrialRecord]) -> Candidates | None:
+    """The draws of all trials, counted; None where there are no trials, or that was not kept of them."""
+    if not records or any(r.summary for r in records):
+        return None
     return Candidates(
         redrawn=sum(r.redrawn for r in records),
         over_budget=sum(r.over_budget for r in records),
