@@ -77,9 +77,13 @@ class Study:
         """How the network that answers the study was trained, or that of `trial`: a row for each epoch, in percent.
 
         Column `part` is 'validation' for the trial and 'test' for the seeds of its confirmation.
+
+        Raises:
+            StudyError: only the results of the study are kept.
         """
         from nas.study.tables import curves_table
 
+        self.folder.require_resumable()
         return curves_table(self._trial(trial))
 
     def figure(self) -> go.Figure:
@@ -210,10 +214,10 @@ class Study:
         """
         from nas.report.files import write_report
 
-        return write_report(self.folder, self._records(), Path(output) if output is not None else self.folder.path)[0]
+        return write_report(self.folder, self._records(), Path(output) if output is not None else None)[0]
 
     def _records(self) -> list[TrialRecord]:
-        from nas.app.look import read_records
+        from nas.storage.study_store import read_records
 
         return read_records(self.folder)
 

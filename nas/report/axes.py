@@ -85,7 +85,7 @@ def front_axes(records: Sequence[TrialRecord], settings: StudySettings) -> Front
 
     They are chosen by the study's own networks, and widened for published ones that are near those.
     """
-    trained = [r for r in records if r.fate in ("completed", "stopped") and r.validation_curve]
+    trained = [r for r in records if r.fate in ("completed", "stopped") and r.num_epochs]
     figures = [r.confirmed for r in records if r.confirmed]
     shown = [*(r.validation_accuracy for r in validation_front(records)), *(f.mean for f in figures)]
     published = references(settings.dataset)

@@ -22,7 +22,7 @@ def front_figure(records: Sequence[TrialRecord], settings: StudySettings) -> go.
 
     It opens on what is near the fronts; a double click shows everything.
     """
-    stopped = [r for r in records if r.fate == "stopped" and r.validation_curve]
+    stopped = [r for r in records if r.fate == "stopped" and r.num_epochs]
     completed = [r for r in records if r.fate == "completed"]
     cross = {"symbol": "x-thin", "size": 5, "opacity": 0.45, "line": {"width": 1, "color": palette.TRIAL}}
     dot = {"size": 6, "opacity": 0.45, "color": palette.TRIAL}
@@ -116,7 +116,7 @@ def _confirmed(records: Sequence[TrialRecord]) -> list[go.Scatter]:
 def _hover_text(record: TrialRecord) -> str:
     """Return what is shown of a trial where one hovers. Plotly reads a few tags in it, so its network is escaped."""
     lines = [f"<b>trial {record.number}</b>, {record.num_params:,} parameters", escape(record.network)]
-    if record.validation_curve:
+    if record.num_epochs:
         lines.append(f"validation {record.validation_accuracy:.2f} %")
     return "<br>".join(line for line in lines if line)
 

@@ -53,7 +53,7 @@ class StudyFacts:
     name: str
     document: StudyDocument
     space_text: str  # the frozen space, TOML
-    command: str  # the line that runs the study again
+    command: str  # the line that runs the study again; empty where only its results are kept
 
 
 def report_html(
@@ -86,7 +86,7 @@ def report_html(
         answer=answer_text(records, settings),
         best=best,
         costs=costs_of(layers) if layers else None,
-        last_epochs=last_epochs_text(max((len(r.validation_curve) for r in records), default=LAST_EPOCHS)),
+        last_epochs=last_epochs_text(max((r.num_epochs for r in records), default=LAST_EPOCHS)),
         records=records,
         num_finished=sum(r.fate in ("completed", "stopped", "failed") for r in records),
         num_completed=sum(r.fate == "completed" for r in records),
@@ -120,6 +120,7 @@ def report_html(
         trials_json=_script_json(_trials_json(records, best)),
         front_json=_script_json(front_figure(records, settings).to_json()),
         genes_json=_script_json(genes_figure(records, effects).to_json()) if effects else "",
+        has_curves=any(r.validation_curve for r in records),
         curves_json=_script_json(curves_figure(records).to_json()),
     )
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from nas.arch import costs_of, lower, read_architecture
+from nas.study.folder import SHIPPED_STUDIES
 
-# Beside the package in a checkout, inside it in a wheel.
-REFERENCES = next(
-    (f for p in Path(__file__).resolve().parents[1:3] if (f := p / "studies" / "reference").is_dir()), Path()
-)
+REFERENCES = SHIPPED_STUDIES / "reference"
 
 
 @dataclass(frozen=True, slots=True)
