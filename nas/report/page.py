@@ -29,6 +29,7 @@ from nas.report.front_plotly import front_figure
 from nas.report.gene_effects import MIN_TRIALS, gene_effects
 from nas.report.genes_plotly import genes_figure
 from nas.report.network_drawing import architecture_svg
+from nas.report.progress_plotly import progress_figure
 from nas.report.rank_correlation import rank_correlations
 from nas.study.answer import answer_text, best_record
 from nas.study.duration import format_duration
@@ -121,6 +122,7 @@ def report_html(
         front_json=_script_json(front_figure(records, settings).to_json()),
         genes_json=_script_json(genes_figure(records, effects).to_json()) if effects else "",
         has_curves=any(r.validation_curve for r in records),
+        progress_json=_script_json(progress_figure(records, settings).to_json()),
         curves_json=_script_json(curves_figure(records).to_json()),
     )
 

@@ -18,6 +18,8 @@ class Reference:
     name: str
     num_params: int
     best_test_accuracy: float  # percent, the best epoch: what its document reports
+    num_macs: int
+    peak_activation_bytes: int
 
 
 def references(dataset: str) -> list[Reference]:
@@ -30,7 +32,7 @@ def _published() -> list[tuple[str, Reference]]:
     """Return every published network whose accuracy is known, each with its data set."""
     files = [read_architecture(path) for path in sorted(REFERENCES.glob("*.toml"))]
     return [
-        (f.dataset, Reference(f.name, costs_of(lower(f.architecture)).num_params, f.published_best_test_accuracy))
+        (f.dataset, Reference(f.name, best_test_accuracy=best, **costs_of(lower(f.architecture)).counts()))
         for f in files
-        if f.published_best_test_accuracy is not None
+        if (best := f.published_best_test_accuracy) is not None
     ]

@@ -54,6 +54,7 @@ def test_it_opens_with_the_figures_that_were_kept(elsewhere: Path, path: Path) -
     assert {key: shown[key] for key in same} == {key: kept[key] for key in same}
     assert shown["candidates"] is None  # that is not kept
     assert run("report", name, "-o", "out").exit_code == 0
+    assert "Which classes it confuses is not kept" not in Path("out/report.html").read_text()
     for row, before in zip(_rows(Path("out/trials.csv")), _rows(path.parent / "trials.csv"), strict=True):
         assert row == before
 
