@@ -176,10 +176,10 @@ class Study:
             KeyboardInterrupt: it was interrupted; the same call goes on from there.
         """
         from nas.app.search import Machine, confirm
-        from nas.terminal.live_view import SearchView
+        from nas.terminal.notebook_view import search_view
 
         number, settings = self._trial(trial).number, self.settings
-        with _unchanged_torch(), SearchView() as view:
+        with _unchanged_torch(), search_view() as view:
             machine = Machine(device, workers, self._data_dir, train=train)
             settings = replace(settings, num_seeds=seeds or settings.num_seeds)
             outcome = confirm(self.folder, settings, number, machine, [view])
@@ -325,7 +325,7 @@ def search(
     from nas.storage.address import StorageAddress
     from nas.strategy.fitted_sampler import name_given
     from nas.study.resolve_settings import given_settings, resolve_settings
-    from nas.terminal.live_view import SearchView
+    from nas.terminal.notebook_view import search_view
 
     if unknown := renamed.keys() - RENAMED.keys():
         raise TypeError(f"search() got an unexpected keyword argument {min(unknown)!r}")
@@ -352,7 +352,7 @@ def search(
         device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster, train
     )
     address = StorageAddress.parse(storage) if storage is not None else None
-    with _unchanged_torch(), SearchView() as view:
+    with _unchanged_torch(), search_view() as view:
         outcome = run_search(folder, settings, machine, [view], address, began, sampler, callbacks)
     if outcome.interrupted:
         raise KeyboardInterrupt(
