@@ -23,7 +23,7 @@ from plotly.offline import get_plotlyjs
 from nas.arch import Architecture, costs_of, explain_outlines, layer_rows, lower
 from nas.host import versions
 from nas.report import page_values
-from nas.report.curves_plotly import curves_figure
+from nas.report.curves_plotly import curves_figure, losses_figure
 from nas.report.document import rungs_reached
 from nas.report.front_plotly import front_figure
 from nas.report.gene_effects import MIN_TRIALS, gene_effects
@@ -123,8 +123,13 @@ def report_html(
         genes_json=_script_json(genes_figure(records, effects).to_json()) if effects else "",
         has_curves=any(r.validation_curve for r in records),
         progress_json=_script_json(progress_figure(records, settings).to_json()),
+        losses_json=_script_json(losses_figure(best).to_json()) if best and _has_losses(best) else "",
         curves_json=_script_json(curves_figure(records).to_json()),
     )
+
+
+def _has_losses(record: TrialRecord) -> bool:
+    return any(confirmation.train_loss for confirmation in record.confirmations)
 
 
 @cache

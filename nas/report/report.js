@@ -184,6 +184,7 @@
   draw("front-plot")
     .then(() => draw("progress-plot"))
     .then(() => draw("curves-plot"))
+    .then(() => draw("losses-plot"))
     .then(() => draw("genes-plot"))
     .then(() => document.documentElement.setAttribute("data-ready", String(Math.round(performance.now()))));
 })();

@@ -25,6 +25,7 @@ class Confirmation:
     test_accuracy: tuple[Percent, ...]  # one an epoch
     train_seconds: Annotated[float, Bounds(0.0)]
     place: Annotated[int, Bounds(0)] = 0  # of its seed in the order in which those of the confirmation are trained
+    train_loss: tuple[float, ...] = ()  # one an epoch; empty where one is not known, as in studies of earlier versions
 
     @property
     def figure(self) -> float:
