@@ -77,9 +77,13 @@ class Study:
         """How the network that answers the study was trained, or that of `trial`: a row for each epoch, in percent.
 
         Column `part` is 'validation' for the trial and 'test' for the seeds of its confirmation.
+
+        Raises:
+            StudyError: only the results of the study are kept.
         """
         from nas.study.tables import curves_table
 
+        self.folder.require_resumable()
         return curves_table(self._trial(trial))
 
     def figure(self) -> go.Figure:
@@ -172,10 +176,10 @@ class Study:
             KeyboardInterrupt: it was interrupted; the same call goes on from there.
         """
         from nas.app.search import Machine, confirm
-        from nas.terminal.live_view import SearchView
+        from nas.terminal.notebook_view import search_view
 
         number, settings = self._trial(trial).number, self.settings
-        with _unchanged_torch(), SearchView() as view:
+        with _unchanged_torch(), search_view() as view:
             machine = Machine(device, workers, self._data_dir, train=train)
             settings = replace(settings, num_seeds=seeds or settings.num_seeds)
             outcome = confirm(self.folder, settings, number, machine, [view])
@@ -210,10 +214,10 @@ class Study:
         """
         from nas.report.files import write_report
 
-        return write_report(self.folder, self._records(), Path(output) if output is not None else self.folder.path)[0]
+        return write_report(self.folder, self._records(), Path(output) if output is not None else None)[0]
 
     def _records(self) -> list[TrialRecord]:
-        from nas.app.look import read_records
+        from nas.storage.study_store import read_records
 
         return read_records(self.folder)
 
@@ -321,7 +325,7 @@ def search(
     from nas.storage.address import StorageAddress
     from nas.strategy.fitted_sampler import name_given
     from nas.study.resolve_settings import given_settings, resolve_settings
-    from nas.terminal.live_view import SearchView
+    from nas.terminal.notebook_view import search_view
 
     if unknown := renamed.keys() - RENAMED.keys():
         raise TypeError(f"search() got an unexpected keyword argument {min(unknown)!r}")
@@ -348,7 +352,7 @@ def search(
         device, workers, Path(data_dir) if data_dir is not None else None, trials_per_device, cluster, train
     )
     address = StorageAddress.parse(storage) if storage is not None else None
-    with _unchanged_torch(), SearchView() as view:
+    with _unchanged_torch(), search_view() as view:
         outcome = run_search(folder, settings, machine, [view], address, began, sampler, callbacks)
     if outcome.interrupted:
         raise KeyboardInterrupt(

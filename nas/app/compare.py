@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.app.look import open_folder, read_records
+from nas.app.look import open_folder
 from nas.errors import StudyError, UsageError
 from nas.report.comparison_plotly import comparison_figure
+from nas.storage.study_store import read_records
 from nas.study.comparison import ComparedNetwork, ComparedStudy, compared_networks
 from nas.study.folder import StudyFolder
 

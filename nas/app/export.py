@@ -158,7 +158,7 @@ def _quantize_anew(
         dataset = study_dataset(folder, data_dir)
     except DataError as error:
         raise DataError(f"an 8-bit format is calibrated on the images of the study, and they fail: {error}") from None
-    seed, is_confirmed = folder.settings().seed, bool(record.confirmations)
+    seed, is_confirmed = folder.settings().seed, record.confirmed is not None
     parts = parts_of(dataset, seed)
     trained_on, judged_on = (parts.whole_train, parts.test) if is_confirmed else (parts.train, parts.validation)
     report("quantizing the network")

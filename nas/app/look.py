@@ -6,32 +6,34 @@ import contextlib
 from pathlib import Path
 
 from nas.errors import StudyError
-from nas.storage.study_store import Store
+from nas.storage.study_store import read_records
 from nas.study.answer import best_record
-from nas.study.folder import StudyFolder
+from nas.study.folder import SHIPPED_STUDIES, StudyFolder, find_study, study_names
 from nas.study.records import TrialRecord
 
 
 def open_folder(studies: Path, name: str) -> StudyFolder:
-    """Return the folder of a study.
+    """Return the folder of a study, be it one that comes with nas.
 
     Raises:
         StudyError: there is no study of that name.
     """
-    folder = StudyFolder(studies, name)
+    folder = find_study(studies, name)
     folder.require()
     return folder
 
 
 def study_folders(studies: Path) -> list[StudyFolder]:
     """Return the studies in a folder, by the time when they last changed, the latest last."""
-    found = [StudyFolder(studies, path.parents[1].name) for path in studies.glob("*/run/settings.json")]
+    found = [StudyFolder(studies, name) for name in study_names(studies)]
     return sorted(found, key=lambda folder: (_changed(folder), folder.name))
 
 
 def no_study_text(studies: Path) -> str:
     """Return what is said of a folder without studies."""
-    return f"no study in {studies} yet; make one with: nas search --max-params 8000 --target 99.4"
+    shipped = study_names(SHIPPED_STUDIES)
+    look = f" (or look at one that comes with nas: nas status {shipped[0]})" if shipped else ""
+    return f"no study in {studies} yet; make one with: nas search --max-params 8000 --target 99.4{look}"
 
 
 def latest_folder(studies: Path) -> StudyFolder:
@@ -49,18 +51,9 @@ def latest_folder(studies: Path) -> StudyFolder:
 def _changed(folder: StudyFolder) -> float:
     """Return when a search last wrote to the study, in seconds; 0 where that cannot be read."""
     with contextlib.suppress(OSError):
-        files = (folder.settings_file, folder.log_file, folder.database_file)
+        files = (folder.settings_file, folder.log_file, folder.database_file, folder.kept_file)
         return max(file.stat().st_mtime for file in files if file.exists())
     return 0.0
-
-
-def read_records(folder: StudyFolder) -> list[TrialRecord]:
-    """Return every trial of a study, by number; also while it is searched.
-
-    Raises:
-        StudyError: its storage cannot be read.
-    """
-    return Store(folder).records()
 
 
 def find_trial(folder: StudyFolder, number: int | None) -> TrialRecord:
@@ -69,11 +62,13 @@ def find_trial(folder: StudyFolder, number: int | None) -> TrialRecord:
     Raises:
         StudyError: there is no such trial, or none has completed.
     """
-    store = Store(folder)
+    records, name = read_records(folder), folder.name
     if number is not None:
-        return store.record(number)
-    best = best_record(store.records(), folder.settings())
+        found = next((record for record in records if record.number == number), None)
+        if found is None:
+            raise StudyError(f"study {name!r} has no trial {number}; nas status {name} lists them")
+        return found
+    best = best_record(records, folder.settings())
     if best is None:
-        name = folder.name
         raise StudyError(f"study {name!r} has no completed trial to export; go on with: nas search --name {name} …")
     return best

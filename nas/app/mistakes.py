@@ -43,7 +43,7 @@ def mistakes_of(
     if kept := kept_mistakes(folder, record, made_from):
         return kept
     parts = parts or parts_of(study_dataset(folder, data_dir), folder.settings().seed)
-    judged_on = parts.test if record.confirmations else parts.validation
+    judged_on = parts.test if record.confirmed else parts.validation
     network = image_network(trained)
     with torch.inference_mode():
         probabilities = run_in_batches(lambda images: network(images).softmax(1), judged_on.images)
@@ -53,7 +53,7 @@ def mistakes_of(
     wrong = (predicted != judged_on.labels).nonzero().flatten()
     worst = wrong[confidence[wrong].argsort(descending=True, stable=True)][:KEPT_ERRORS]
     mistakes = Mistakes(
-        part="test" if record.confirmations else "validation",
+        part="test" if record.confirmed else "validation",
         made_from=made_from,
         class_names=parts.class_names,
         confusion=tuple(tuple(row) for row in pairs.reshape(num_classes, num_classes).tolist()),

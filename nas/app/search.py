@@ -127,6 +127,7 @@ def search(
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
     began = time.monotonic() if began is None else began
+    folder.require_resumable()
     machine.check(settings.train)
     require_sampler(settings.sampler, sampler)
     require_callbacks(callbacks)
@@ -179,6 +180,7 @@ def confirm(
     Raises:
         NasError: something is wrong with the request, the data or the machine; nothing was trained.
     """
+    folder.require_resumable()
     machine.check(settings.train)
     dataset = study_dataset(folder, machine.data_dir)
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)

@@ -25,8 +25,9 @@ from nas.cli.results import command_line, open_study, print_result, suggest_next
 
 def list_studies(studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) -> None:
     """The studies in the folder, the latest last, with what each was asked for and what it has found."""
-    from nas.app.look import no_study_text, read_records, study_folders
+    from nas.app.look import no_study_text, study_folders
     from nas.report.document import summary_row
+    from nas.storage.study_store import read_records
     from nas.study.tables import studies_text
 
     rows = [summary_row(f.name, f.settings(), read_records(f)) for f in study_folders(studies)]
@@ -43,7 +44,7 @@ def status(name: LatestStudy = None, studies: Studies = DEFAULT_STUDIES, as_json
     name = name or _latest(studies)
     folder, settings, records = open_study(name, studies)
     print_result(folder, settings, records, as_json)
-    suggest_next(name, studies, records)
+    suggest_next(folder, studies, records)
 
 
 def _latest(studies: Path) -> str:
@@ -80,15 +81,13 @@ def report(
         from nas.app.mistakes import mistakes_of
 
         found = mistakes_of(folder, find_trial(folder, None), data_dir)
-    paths = [str(path) for path in write_report(folder, records, output or folder.path, found)]
+    paths = [str(path) for path in write_report(folder, records, output, found)]
     if as_json:
         print_json({"written": paths})
     else:
         print("\n".join(f"wrote {path}" for path in paths))
-        print(
-            f"open {paths[0]} in a browser, or browse with: {command_line('dashboard', name, studies=studies)}",
-            file=sys.stderr,
-        )
+        browse = "" if folder.is_kept else f", or browse with: {command_line('dashboard', name, studies=studies)}"
+        print(f"open {paths[0]} in a browser{browse}", file=sys.stderr)
 
 
 def dashboard(

@@ -14,6 +14,7 @@ import typer
 
 from nas.study.command import DEFAULT_STUDIES as DEFAULT_STUDIES
 from nas.study.command import option_of
+from nas.study.folder import SHIPPED_STUDIES, study_names
 from nas.study.settings import StudySettings
 
 # What an error text may name in backticks: the settings, and the arguments that are not kept with a study.
@@ -50,9 +51,9 @@ def parse_bytes(text: str | int) -> int:
 
 
 def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
-    """The studies in the folder that the command line names so far."""
-    studies = Path(ctx.params.get("studies") or DEFAULT_STUDIES)
-    names = sorted(path.parents[1].name for path in studies.glob("*/run/settings.json"))
+    """The studies in the folder that the command line names so far, and those that come with nas."""
+    own = study_names(Path(ctx.params.get("studies") or DEFAULT_STUDIES))
+    names = sorted({*own, *study_names(SHIPPED_STUDIES)})
     return [name for name in names if name.startswith(incomplete)]
 
 

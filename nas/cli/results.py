@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 def open_study(name: str, studies: Path) -> tuple[StudyFolder, StudySettings, list[TrialRecord]]:
     """Return a study, what it was asked for, and its trials."""
-    from nas.app.look import open_folder, read_records
+    from nas.app.look import open_folder
+    from nas.storage.study_store import read_records
 
     folder = open_folder(studies, name)
     return folder, folder.settings(), read_records(folder)
@@ -29,9 +30,10 @@ def command_line(*words: str, studies: Path) -> str:
     return shlex.join(("nas", *words, *elsewhere))
 
 
-def suggest_next(name: str, studies: Path, records: list[TrialRecord]) -> None:
+def suggest_next(folder: StudyFolder, studies: Path, records: list[TrialRecord]) -> None:
     """What to type next, on standard error: how to look at the study, and to take what it has found."""
-    looks = [command_line(what, name, studies=studies) for what in ("report", "dashboard")]
+    name, pages = folder.name, ("report",) if folder.is_kept else ("report", "dashboard")
+    looks = [command_line(page, name, studies=studies) for page in pages]
     print(f"look at it with: {'  or  '.join(looks)}", file=sys.stderr)
     if any(r.fate == "completed" for r in records):
         print(f"take the best with: {command_line('export', name, '-o', 'net.py', studies=studies)}", file=sys.stderr)
@@ -64,8 +66,8 @@ def print_result(folder: StudyFolder, settings: StudySettings, records: list[Tri
     print(f"trials: {trials or 'none'}")
     if spent:
         print(f"training time: {spent}")
-    if records:
-        print(f"candidates: {candidates(records)}")
+    if drawn := candidates(records):
+        print(f"candidates: {drawn}")
     if known := warm_started(records, front_records(records), best):
         print(f"warm start: {known}")
     if costs:

@@ -185,6 +185,7 @@ def search(
     address = StorageAddress.parse(storage) if storage is not None else None
     limits = limits_of(board, max_flash, max_ram)
     folder, settings = resolve_settings(given_settings(arguments | limits), studies, name, study)
+    folder.require_resumable()
     name = folder.name
     verb = "resuming" if folder.exists else "new"
     print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)
@@ -196,7 +197,7 @@ def search(
         print(f"interrupted; resume with: {command_line('search', '--name', name, studies=studies)}", file=sys.stderr)
         raise typer.Exit(INTERRUPTED)
     _require_completed(outcome.records)
-    suggest_next(name, studies, outcome.records)
+    suggest_next(folder, studies, outcome.records)
     if not is_target_met(outcome.records, settings):
         raise typer.Exit(TARGET_NOT_CONFIRMED)
 

@@ -388,7 +388,8 @@ class Coordinator:
             self._say(f"confirmation of trial {number} failed: {end.reason}")
             return
         place = confirmation_seeds(s, number).index(seed)
-        self.store.add_confirmation(number, Confirmation(seed, running.accuracies, running.seconds, place))
+        confirmation = Confirmation(seed, running.accuracies, running.seconds, place, running.losses)
+        self.store.add_confirmation(number, confirmation)
         record = self.store.record(number)
         figure = record.confirmed
         assert figure is not None

@@ -86,6 +86,7 @@ def replay(folder: StudyFolder, storage: Storage | None = None) -> Replay:
         raise StudyError(
             f"study {folder.name!r} does not say which images it is for; resume it once, which puts that right"
         )
+    folder.require_resumable()
     space = load_space(str(folder.space_file), images.shape, images.num_classes)
     runs = read_log(folder.log_file)
     store = Store(folder, storage)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,6 +26,12 @@ class RunningJob:
     def accuracies(self) -> tuple[float, ...]:
         """Return the accuracies of the epochs so far, percent."""
         return tuple(epoch.accuracy for epoch in self.epochs)
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Return the training losses of the epochs so far; none where one is not known."""
+        found = tuple(epoch.train_loss for epoch in self.epochs)
+        return found if all(map(math.isfinite, found)) else ()
 
     @property
     def seconds(self) -> float:

@@ -12,11 +12,13 @@ from nas.errors import SpaceError, StudyError, UsageError
 from nas.space import Genes, Space, Value, genes_of, recipe_of
 from nas.storage.address import Storage
 from nas.storage.enqueued_trials import enqueue_trials
-from nas.storage.study_store import Store
-from nas.study.folder import StudyFolder
+from nas.storage.study_store import read_records
+from nas.study.folder import find_study
 from nas.study.front import front_records
+from nas.study.kept import kept_space, known_candidate
 from nas.study.landmarks import REFERENCES
 from nas.study.networks import kept_network
+from nas.study.recipe import trial_recipe
 from nas.study.settings import StudySettings
 
 REFERENCE = "reference"  # the name of the published networks
@@ -115,12 +117,16 @@ def _known(name: str, studies: Path) -> Iterator[_Known]:
 
 def _front_of(name: str, studies: Path) -> Iterator[_Known]:
     try:
-        folder = StudyFolder(studies, name)
+        folder = find_study(studies, name)
         folder.require()
     except (UsageError, StudyError) as error:
         raise UsageError(
             f"`warm_start` {name}: {error}; or give {REFERENCE!r}, or an architecture file that ends in .toml"
         ) from None
-    for record in front_records(Store(folder).records()):
+    settings, space = folder.settings(), kept_space(folder) if folder.is_kept else None
+    for record in front_records(read_records(folder)):
+        origin = f"trial {record.number} of {name}"
         if network := kept_network(folder, record):
-            yield _Known(f"trial {record.number} of {name}", network.architecture, network.recipe)
+            yield _Known(origin, network.architecture, network.recipe)
+        elif space and (found := known_candidate(space, record)):
+            yield _Known(origin, found.architecture, trial_recipe(space, settings, record.genes))

@@ -32,6 +32,33 @@ _ARROWS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Measure:
+    """A size of networks that a picture of the front may show from left to right."""
+
+    name: str  # of the attribute
+    label: str  # in a word
+    title: str
+    limit: str  # the setting that bounds it
+
+    def of(self, network: TrialRecord | Reference) -> int:
+        """Return the size of a network."""
+        return int(getattr(network, self.name))
+
+    def most(self, settings: StudySettings) -> int | None:
+        """Return the study's limit of it, or None."""
+        limit: int | None = getattr(settings, self.limit)
+        return limit
+
+
+PARAMETERS = Measure("num_params", "parameters", "parameters", "max_params")
+MEASURES = (
+    PARAMETERS,
+    Measure("num_macs", "MACs", "multiply-accumulates for one image", "max_macs"),
+    Measure("peak_activation_bytes", "activations", "peak activations, bytes of float32", "max_activation_bytes"),
+)
+
+
+@dataclass(frozen=True, slots=True)
 class LogRange:
     """What an axis shows, on a log scale."""
 
@@ -54,7 +81,7 @@ class LogRange:
 
 @dataclass(frozen=True, slots=True)
 class FrontAxes:
-    """What a picture of the front shows: parameters from left to right, errors from the top to the bottom."""
+    """What a picture of the front shows: sizes from left to right, errors from the top to the bottom."""
 
     sizes: LogRange
     errors: LogRange
@@ -80,12 +107,12 @@ class FrontAxes:
         return [100 - error for error in self.errors.within(error_ticks(self.errors))]
 
 
-def front_axes(records: Sequence[TrialRecord], settings: StudySettings) -> FrontAxes:
+def front_axes(records: Sequence[TrialRecord], settings: StudySettings, measure: Measure = PARAMETERS) -> FrontAxes:
     """Return axes that show what is near the fronts: a few weak trials must not flatten everything else.
 
     They are chosen by the study's own networks, and widened for published ones that are near those.
     """
-    trained = [r for r in records if r.fate in ("completed", "stopped") and r.validation_curve]
+    trained = [r for r in records if r.fate in ("completed", "stopped") and r.num_epochs]
     figures = [r.confirmed for r in records if r.confirmed]
     shown = [*(r.validation_accuracy for r in validation_front(records)), *(f.mean for f in figures)]
     published = references(settings.dataset)
@@ -99,21 +126,28 @@ def front_axes(records: Sequence[TrialRecord], settings: StudySettings) -> Front
         spread = figure.spread or 0.0
         shown += [figure.mean - spread, min(figure.mean + spread, 100 - error_of(figure.mean) / 3)]
     errors = [error_of(accuracy) for accuracy in shown if accuracy >= floor] or [1.0, 10.0]
-    sizes: list[float] = [settings.max_params, *(r.num_params for r in trained)]
+    # What was stopped far below the picture must not make it wider.
+    worst = _AROUND * max(errors)
+    trained = [r for r in trained if r.fate == "completed" or error_of(r.validation_accuracy) <= worst]
+    limit = measure.most(settings)
+    sizes: list[float] = [*([limit] if limit is not None else []), *(measure.of(r) for r in trained)]
+    sizes = sizes or [measure.of(reference) for reference in published] or [1000]
     near = LogRange(min(sizes) / _AROUND, max(sizes) * _AROUND), LogRange(min(errors) / _AROUND, max(errors) * _AROUND)
     for reference in published:
         error = error_of(reference.best_test_accuracy)
-        if not has_own or (near[0].within([reference.num_params]) and near[1].within([error])):
-            sizes.append(reference.num_params)
+        if not has_own or (near[0].within([measure.of(reference)]) and near[1].within([error])):
+            sizes.append(measure.of(reference))
             errors.append(error)
     return FrontAxes(LogRange(0.85 * min(sizes), 1.15 * max(sizes)), LogRange(0.8 * min(errors), 1.2 * max(errors)))
 
 
-def far_references(axes: FrontAxes, settings: StudySettings) -> list[tuple[Reference, str]]:
+def far_references(
+    axes: FrontAxes, settings: StudySettings, measure: Measure = PARAMETERS
+) -> list[tuple[Reference, str]]:
     """Return the published networks that lie outside the picture, and for each an arrow towards it."""
     found = []
     for reference in references(settings.dataset):
-        x, y = axes.x(reference.num_params), axes.y(reference.best_test_accuracy)
+        x, y = axes.x(measure.of(reference)), axes.y(reference.best_test_accuracy)
         if arrow := _ARROWS[(y > 1) - (y < 0), (x > 1) - (x < 0)]:
             found.append((reference, arrow))
     return found

@@ -8,7 +8,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from nas.report import palette
-from nas.report.axes import error_of, front_axes
+from nas.report.axes import PARAMETERS, error_of, front_axes
 from nas.report.plotly_axes import empty_figure, show_errors, show_sizes
 from nas.study.comparison import ComparedStudy
 from nas.study.front import confirmed_front, validation_front
@@ -34,7 +34,7 @@ def comparison_figure(studies: Sequence[ComparedStudy]) -> go.Figure:
         figure.add_trace(_stairs(confirmed, tests, name, line=line, marker={"size": 9, "color": color}, **shown))
     largest = max((study.settings for study in studies), key=lambda settings: settings.max_params)
     axes = front_axes([record for study in studies for record in study.records], largest)
-    show_sizes(figure, axes.sizes)
+    show_sizes(figure, axes.sizes, PARAMETERS.title)
     show_errors(figure, axes.errors)
     # A page of its own, unlike a figure of the report, has no colors of its own around it.
     return figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", font_color="#333a40")

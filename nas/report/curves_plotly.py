@@ -67,3 +67,23 @@ def _ends(stopped: Sequence[TrialRecord]) -> go.Scatter:
         text=texts,
         hovertemplate="%{text}<extra></extra>",
     )
+
+
+def losses_figure(record: TrialRecord) -> go.Figure:
+    """Return the training loss and the test accuracy by epoch of a trial's confirmation, a line each for a seed."""
+    figure = empty_figure("test accuracy, %")
+    accuracies = [error_of(a) for c in record.confirmations for a in c.test_accuracy] or [1.0, 10.0]
+    show_errors(figure, LogRange(0.85 * min(accuracies), 1.1 * max(accuracies)))
+    for name, color, axis in (("test accuracy", palette.CONFIRMED, "y"), ("training loss", palette.REFERENCE, "y2")):
+        x: list[int | None] = []
+        y: list[float | None] = []
+        for c in record.confirmations:
+            values = c.train_loss if axis == "y2" else map(error_of, c.test_accuracy)
+            epochs = len(c.train_loss if axis == "y2" else c.test_accuracy)
+            x += [*range(1, epochs + 1), None]
+            y += [*values, None]
+        line = {"color": color, "width": 2}
+        figure.add_trace(go.Scatter(x=x, y=y, name=name, mode="lines", line=line, yaxis=axis, hoverinfo="x+name"))
+    right = {"title": "training loss", "overlaying": "y", "side": "right", "showgrid": False, "automargin": True}
+    figure.update_layout(yaxis2={**right, "rangemode": "tozero", "tickmode": "auto", "nticks": 6})
+    return figure.update_xaxes(title="epoch", rangemode="tozero", nticks=12, tickformat="d")

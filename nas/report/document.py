@@ -29,7 +29,7 @@ def study_document(name: str, settings: StudySettings, records: Sequence[TrialRe
         "target_confirmed": is_target_met(records, settings) if settings.target is not None else None,
         "trials": ledger.fates(records),
         "train_seconds": ledger.seconds_by_fate(records),
-        "candidates": ledger.candidates(records)._asdict(),
+        "candidates": drawn._asdict() if (drawn := ledger.candidates(records)) else None,
         "warm_start": known._asdict() if known else None,
         "rank_correlations": [c._asdict() for c in rank_correlations(records, rungs_reached(records))],
         "front": tables.front_rows(records, settings.target),

@@ -22,15 +22,17 @@ from nas.study.tables import trials_table
 
 
 def write_report(
-    folder: StudyFolder, records: Sequence[TrialRecord], output: Path, mistakes: Mistakes | None = None
+    folder: StudyFolder, records: Sequence[TrialRecord], output: Path | None = None, mistakes: Mistakes | None = None
 ) -> list[Path]:
     """Write report.html, front.json, trials.csv, front.svg and front.png to `output`; return their paths.
 
+    By default that is the study's folder, or a new one in it where only the results are kept: those stay as they are.
     `mistakes` are those of the network that answers the study, by default what the study keeps of them.
 
     Raises:
         StudyError: the study's folder cannot be read, or `output` cannot be written.
     """
+    output = output or (folder.path / "report" if folder.is_kept else folder.path)
     document = folder.document()
     settings = document.settings
     shown = {r.number: r for r in [*front_records(records), *(r for r in records if r.confirmed)]}
@@ -39,7 +41,9 @@ def write_report(
         name=folder.name,
         document=document,
         space_text=folder.space_file.read_text("utf-8"),
-        command=format_search_command(folder.name, settings, folder.path.parent, document.storage),
+        command=""
+        if folder.is_kept
+        else format_search_command(folder.name, settings, folder.path.parent, document.storage),
     )
     best = best_record(records, settings)
     if mistakes is None and best is not None and best.number in networks:

@@ -9,8 +9,8 @@ from math import log10
 import plotly.graph_objects as go
 
 from nas.report import palette
-from nas.report.axes import LEAST_ERROR, error_of, far_references, front_axes
-from nas.report.plotly_axes import empty_figure, show_errors, show_sizes
+from nas.report.axes import LEAST_ERROR, MEASURES, PARAMETERS, Measure, error_of, far_references, front_axes
+from nas.report.plotly_axes import CLEAR, GRID, empty_figure, show_errors, show_sizes
 from nas.study.front import confirmed_front, validation_front
 from nas.study.landmarks import Reference, references
 from nas.study.records import TrialRecord
@@ -20,26 +20,60 @@ from nas.study.settings import StudySettings
 def front_figure(records: Sequence[TrialRecord], settings: StudySettings) -> go.Figure:
     """Return parameters against accuracy: every trial, both fronts, budget, target and the reference networks.
 
-    It opens on what is near the fronts; a double click shows everything.
+    It opens on what is near the fronts; a double click shows everything. Buttons below it show other sizes from left to
+    right, each with its own fronts.
     """
-    stopped = [r for r in records if r.fate == "stopped" and r.validation_curve]
+    figures = {measure: _figure(records, settings, measure) for measure in MEASURES}
+    buttons = [{"label": m.label, "method": "update", "args": _changes(f)} for m, f in figures.items()]
+    figure = figures[PARAMETERS]
+    figure.update_layout(
+        updatemenus=[
+            {
+                **{"type": "buttons", "direction": "right", "buttons": buttons, "showactive": True},
+                **{"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": 56}},
+                **{"bgcolor": CLEAR, "bordercolor": GRID, "font": {"color": palette.BUTTON, "size": 11}},
+            }
+        ]
+    )
+    return figure
+
+
+def _changes(figure: go.Figure) -> list[dict[str, object]]:
+    """Return what a button changes to show `figure`: only places, as hovered and clicked points stay what they are."""
+    axis, layout = figure.layout.xaxis, figure.layout
+    return [
+        {"x": [trace.x for trace in figure.data], "y": [trace.y for trace in figure.data]},
+        {
+            "xaxis.title.text": axis.title.text,
+            "xaxis.range": axis.range,
+            "xaxis.tickvals": axis.tickvals,
+            "shapes": [shape.to_plotly_json() for shape in layout.shapes],
+            "annotations": [annotation.to_plotly_json() for annotation in layout.annotations],
+        },
+    ]
+
+
+def _figure(records: Sequence[TrialRecord], settings: StudySettings, measure: Measure) -> go.Figure:
+    """Return the figure with one size from left to right."""
+    stopped = [r for r in records if r.fate == "stopped" and r.num_epochs]
     completed = [r for r in records if r.fate == "completed"]
     cross = {"symbol": "x-thin", "size": 5, "opacity": 0.45, "line": {"width": 1, "color": palette.TRIAL}}
     dot = {"size": 6, "opacity": 0.45, "color": palette.TRIAL}
-    front_dot = {"size": 6, "color": palette.VALIDATION_FRONT}
-    stairs = {"color": palette.VALIDATION_FRONT, "width": 1.5, "dash": "dot", "shape": "hv"}
     figure = empty_figure("accuracy, %")
-    figure.add_trace(_trials(stopped, "stopped early, validation", cross))
-    figure.add_trace(_trials(completed, "trials, validation", dot))
-    figure.add_trace(_trials(validation_front(records), "front by validation", front_dot, stairs))
-    figure.add_trace(_published(references(settings.dataset)))
-    figure.add_traces(_confirmed(records))
-    _add_limits(figure, settings)
-    axes = front_axes(records, settings)
-    show_sizes(figure, axes.sizes)
+    figure.add_trace(_trials(stopped, measure, "stopped early, validation", cross))
+    figure.add_trace(_trials(completed, measure, "trials, validation", dot))
+    figure.add_trace(_validation_front(records, measure))
+    figure.add_trace(_published(references(settings.dataset), measure))
+    figure.add_traces(_confirmed(records, measure))
+    _add_limits(figure, settings, measure)
+    axes = front_axes(records, settings, measure)
+    show_sizes(figure, axes.sizes, measure.title)
     show_errors(figure, axes.errors)
-    if far := far_references(axes, settings):
-        lines = [f"{escape(n.name)}: {n.num_params:,} parameters, {n.best_test_accuracy:.2f} % {a}" for n, a in far]
+    if far := far_references(axes, settings, measure):
+        sizes = [f"{measure.of(n):,} {measure.label}" for n, _ in far]
+        lines = [
+            f"{escape(n.name)}: {s}, {n.best_test_accuracy:.2f} % {a}" for s, (n, a) in zip(sizes, far, strict=True)
+        ]
         figure.add_annotation(
             text="<br>".join(lines),
             **{"xref": "paper", "x": 1, "xanchor": "right", "yref": "paper", "y": 1, "yanchor": "top"},
@@ -50,15 +84,12 @@ def front_figure(records: Sequence[TrialRecord], settings: StudySettings) -> go.
     return figure
 
 
-def _trials(
-    records: Sequence[TrialRecord], name: str, marker: dict[str, object], line: dict[str, object] | None = None
-) -> go.Scatter:
+def _trials(records: Sequence[TrialRecord], measure: Measure, name: str, marker: dict[str, object]) -> go.Scatter:
     return go.Scatter(
-        x=[r.num_params for r in records],
+        x=[measure.of(r) for r in records],
         y=[error_of(r.validation_accuracy) for r in records],
         name=name,
-        mode="lines+markers" if line else "markers",
-        line=line,
+        mode="markers",
         marker=marker,
         customdata=[r.number for r in records],
         text=[_hover_text(r) for r in records],
@@ -66,9 +97,23 @@ def _trials(
     )
 
 
-def _published(networks: Sequence[Reference]) -> go.Scatter:
+def _validation_front(records: Sequence[TrialRecord], measure: Measure) -> go.Scatter:
+    """Return the front by validation as stairs. Its points lie on those of trials, which are hovered."""
+    front = validation_front(records, measure.of)
     return go.Scatter(
-        x=[network.num_params for network in networks],
+        x=[measure.of(r) for r in front],
+        y=[error_of(r.validation_accuracy) for r in front],
+        name="front by validation",
+        mode="lines+markers",
+        line={"color": palette.VALIDATION_FRONT, "width": 1.5, "dash": "dot", "shape": "hv"},
+        marker={"size": 6, "color": palette.VALIDATION_FRONT},
+        hoverinfo="skip",
+    )
+
+
+def _published(networks: Sequence[Reference], measure: Measure) -> go.Scatter:
+    return go.Scatter(
+        x=[measure.of(network) for network in networks],
         y=[error_of(network.best_test_accuracy) for network in networks],
         name="reference networks, best epoch",
         mode="markers",
@@ -82,12 +127,12 @@ def _published(networks: Sequence[Reference]) -> go.Scatter:
     )
 
 
-def _confirmed(records: Sequence[TrialRecord]) -> list[go.Scatter]:
+def _confirmed(records: Sequence[TrialRecord], measure: Measure) -> list[go.Scatter]:
     """Return the confirmed front as stairs, and every confirmed network with a bar of its spread over seeds."""
-    front = [(r, r.confirmed) for r in confirmed_front(records) if r.confirmed]
+    front = [(r, r.confirmed) for r in confirmed_front(records, measure.of) if r.confirmed]
     confirmed = [(r, r.confirmed) for r in records if r.confirmed]
     stairs = go.Scatter(
-        x=[r.num_params for r, _ in front],
+        x=[measure.of(r) for r, _ in front],
         y=[error_of(figure.mean) for _, figure in front],
         mode="lines",
         line={"color": palette.CONFIRMED, "width": 2, "shape": "hv"},
@@ -99,7 +144,7 @@ def _confirmed(records: Sequence[TrialRecord]) -> list[go.Scatter]:
     upward = [round(min(figure.spread or 0.0, error_of(figure.mean) - LEAST_ERROR), 3) for _, figure in confirmed]
     downward = [round(figure.spread or 0.0, 3) for _, figure in confirmed]
     points = go.Scatter(
-        x=[r.num_params for r, _ in confirmed],
+        x=[measure.of(r) for r, _ in confirmed],
         y=[error_of(figure.mean) for _, figure in confirmed],
         error_y={"array": downward, "arrayminus": upward, "color": palette.CONFIRMED, "width": 4},
         name="confirmed on the test set",
@@ -116,18 +161,19 @@ def _confirmed(records: Sequence[TrialRecord]) -> list[go.Scatter]:
 def _hover_text(record: TrialRecord) -> str:
     """Return what is shown of a trial where one hovers. Plotly reads a few tags in it, so its network is escaped."""
     lines = [f"<b>trial {record.number}</b>, {record.num_params:,} parameters", escape(record.network)]
-    if record.validation_curve:
+    if record.num_epochs:
         lines.append(f"validation {record.validation_accuracy:.2f} %")
     return "<br>".join(line for line in lines if line)
 
 
-def _add_limits(figure: go.Figure, settings: StudySettings) -> None:
-    """Add the budget as an upright line, and the target as a level one."""
+def _add_limits(figure: go.Figure, settings: StudySettings, measure: Measure) -> None:
+    """Add the limit of the size, if it has one, as an upright line, and the target as a level one."""
     line = {"color": palette.LIMIT, "width": 1.2, "dash": "dot"}
     text = {"showarrow": False, "font": {"color": palette.LIMIT}, "yanchor": "bottom"}
-    size = settings.max_params
-    figure.add_shape(type="line", x0=size, x1=size, yref="paper", y0=0, y1=1, line=line)
-    figure.add_annotation(x=log10(size), yref="paper", y=0, xanchor="right", text=f"budget {size:,}", **text)
+    size = measure.most(settings)
+    if size is not None:
+        figure.add_shape(type="line", x0=size, x1=size, yref="paper", y0=0, y1=1, line=line)
+        figure.add_annotation(x=log10(size), yref="paper", y=0, xanchor="right", text=f"budget {size:,}", **text)
     if settings.target is not None:
         error, label = error_of(settings.target), f"target {settings.target:g} %"
         figure.add_shape(type="line", xref="paper", x0=0, x1=1, y0=error, y1=error, line=line)

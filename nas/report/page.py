@@ -23,12 +23,13 @@ from plotly.offline import get_plotlyjs
 from nas.arch import Architecture, costs_of, explain_outlines, layer_rows, lower
 from nas.host import versions
 from nas.report import page_values
-from nas.report.curves_plotly import curves_figure
+from nas.report.curves_plotly import curves_figure, losses_figure
 from nas.report.document import rungs_reached
 from nas.report.front_plotly import front_figure
 from nas.report.gene_effects import MIN_TRIALS, gene_effects
 from nas.report.genes_plotly import genes_figure
 from nas.report.network_drawing import architecture_svg
+from nas.report.progress_plotly import progress_figure
 from nas.report.rank_correlation import rank_correlations
 from nas.study.answer import answer_text, best_record
 from nas.study.duration import format_duration
@@ -53,7 +54,7 @@ class StudyFacts:
     name: str
     document: StudyDocument
     space_text: str  # the frozen space, TOML
-    command: str  # the line that runs the study again
+    command: str  # the line that runs the study again; empty where only its results are kept
 
 
 def report_html(
@@ -86,7 +87,7 @@ def report_html(
         answer=answer_text(records, settings),
         best=best,
         costs=costs_of(layers) if layers else None,
-        last_epochs=last_epochs_text(max((len(r.validation_curve) for r in records), default=LAST_EPOCHS)),
+        last_epochs=last_epochs_text(max((r.num_epochs for r in records), default=LAST_EPOCHS)),
         records=records,
         num_finished=sum(r.fate in ("completed", "stopped", "failed") for r in records),
         num_completed=sum(r.fate == "completed" for r in records),
@@ -120,8 +121,15 @@ def report_html(
         trials_json=_script_json(_trials_json(records, best)),
         front_json=_script_json(front_figure(records, settings).to_json()),
         genes_json=_script_json(genes_figure(records, effects).to_json()) if effects else "",
+        has_curves=any(r.validation_curve for r in records),
+        progress_json=_script_json(progress_figure(records, settings).to_json()),
+        losses_json=_script_json(losses_figure(best).to_json()) if best and _has_losses(best) else "",
         curves_json=_script_json(curves_figure(records).to_json()),
     )
+
+
+def _has_losses(record: TrialRecord) -> bool:
+    return any(confirmation.train_loss for confirmation in record.confirmations)
 
 
 @cache

@@ -22,6 +22,9 @@ _FATES = {
 }
 
 
+_READINGS = "trainings after which the test set was read"
+
+
 class Stops(NamedTuple):
     """The trials that were stopped after one epoch."""
 
@@ -44,15 +47,15 @@ class EarlyStopping:
 
 def early_stopping(records: Sequence[TrialRecord]) -> EarlyStopping:
     """Return how many trials were stopped early, and after which epochs."""
-    stopped = [r.validation_curve for r in records if r.fate == "stopped"]
-    completed = [len(r.validation_curve) for r in records if r.fate == "completed"]
-    lengths = [*completed, *map(len, stopped)]
+    stopped = [r for r in records if r.fate == "stopped"]
+    completed = [r.num_epochs for r in records if r.fate == "completed"]
+    lengths = [*completed, *(r.num_epochs for r in stopped)]
     by_epoch = []
-    for epoch, count in sorted(Counter(map(len, stopped)).items()):
-        best = max(curve[-1] for curve in stopped if len(curve) == epoch) if epoch else None
+    for epoch, count in sorted(Counter(r.num_epochs for r in stopped).items()):
+        best = max((r.validation_curve[-1] for r in stopped if len(r.validation_curve) == epoch > 0), default=None)
         by_epoch.append(Stops(epoch, count, sum(length >= epoch for length in lengths), best))
     full_epochs = max(completed, default=0) * len(stopped)
-    return EarlyStopping(len(stopped), len(completed), sum(map(len, stopped)), full_epochs, by_epoch)
+    return EarlyStopping(len(stopped), len(completed), sum(r.num_epochs for r in stopped), full_epochs, by_epoch)
 
 
 class Spending(NamedTuple):
@@ -82,15 +85,17 @@ def failures(records: Sequence[TrialRecord]) -> list[tuple[str, int]]:
 
 
 def draws(records: Sequence[TrialRecord]) -> dict[str, int]:
-    """Return what it took to propose and to judge the candidates."""
-    drawn = candidates(records)
+    """Return what it took to propose and to judge the candidates, as far as it is known."""
+    drawn, readings = candidates(records), test_readings(list(records))
+    if drawn is None:
+        return {_READINGS: readings} if readings else {}
     return {
         "draws that exceeded the budget": drawn.over_budget,
         "draws that were thrown away, as they missed the size aimed at": drawn.redrawn,
         "networks whose widths were changed to fit": drawn.repaired,
         "networks passed over, as they had been tried before": drawn.repeated,
         "trials that took the result of another with the same network and recipe": drawn.duplicates,
-        "trainings after which the test set was read": test_readings(list(records)),
+        _READINGS: readings,
     }
 
 

@@ -16,3 +16,4 @@ VALIDATION_FRONT = TEAL
 REFERENCE = ORANGE
 LIMIT = RED  # the budget and the target
 STOPPED = PURPLE
+BUTTON = "#6e7781"  # words of plotly's buttons: the chosen one is pale in the dark too

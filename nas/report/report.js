@@ -158,11 +158,9 @@
     if (!plot) return;
     const figure = read(`${id}-figure`);
     const layout = themed(figure.layout);
-    const ticks = layout.xaxis.ticktext;
-    if (ticks && plot.clientWidth < 500) layout.xaxis.ticktext = ticks.map((text) => text.replace(/,000$/, "k"));
     if (touch) layout.dragmode = false; // a finger scrolls the page
     await Plotly.newPlot(plot, figure.data, layout, {
-      responsive: true, displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: touch ? false : "hover",
+      responsive: true, displaylogo: false, doubleClick: layout.updatemenus ? "autosize" : "reset+autosize", modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: touch ? false : "hover",
     });
     legend(plot, figure.data);
     plot.on("plotly_click", (event) => {
@@ -184,7 +182,9 @@
   });
   if (shown !== null) show(shown, false);
   draw("front-plot")
+    .then(() => draw("progress-plot"))
     .then(() => draw("curves-plot"))
+    .then(() => draw("losses-plot"))
     .then(() => draw("genes-plot"))
     .then(() => document.documentElement.setAttribute("data-ready", String(Math.round(performance.now()))));
 })();

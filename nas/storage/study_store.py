@@ -28,6 +28,7 @@ from nas.storage.locks import StorageError
 from nas.storage.optuna_records import CONFIRMATION, FATES, NO_END, confirmations_of, read_trials, records_of
 from nas.study.decision_log import Asked, Began, Confirmed, Ended, Interrupted, Note, Reported, Waiting
 from nas.study.folder import StudyFolder
+from nas.study.kept import kept_records
 from nas.study.networks import has_networks
 from nas.study.records import Confirmation, Fate, TrialRecord
 
@@ -41,8 +42,9 @@ class Store:
         """Open an existing study, in `storage` where one is given, else where its folder says.
 
         Raises:
-            StudyError: its storage cannot be opened, or does not hold it.
+            StudyError: its storage cannot be opened, or does not hold it; or only its results are kept.
         """
+        folder.require_resumable()
         self.folder = folder
         address = address_of(folder)
         self.storage = storage or address.open(folder.name)
@@ -74,6 +76,15 @@ class Store:
             if record.number == number:
                 return record
         raise StudyError(f"study {self.folder.name!r} has no trial {number}; nas status {self.folder.name} lists them")
+
+
+def read_records(folder: StudyFolder) -> list[TrialRecord]:
+    """Return every trial of a study, by number; also while it is searched, or where only its results are kept.
+
+    Raises:
+        StudyError: its storage or its files cannot be read, or make no sense.
+    """
+    return kept_records(folder) if folder.is_kept else Store(folder).records()
 
 
 @dataclass

@@ -36,15 +36,16 @@ def claims(study: str, document: StudyDocument, record: TrialRecord) -> dict[str
         "digest": record.digest,
         **data_claims(settings.dataset, document.fingerprints.data, settings.image_size, settings.color),
         **({} if settings.train is None else {"trained_by": settings.train}),
-        "validation_accuracy": round(record.validation_accuracy, 4) if record.validation_curve else None,
+        "validation_accuracy": round(record.validation_accuracy, 4) if record.num_epochs else None,
     }
     if figure := record.confirmed:
         found |= {
             "test_accuracy": round(figure.mean, 4),
             "test_spread": None if figure.spread is None else round(figure.spread, 4),
             "seeds": figure.num_seeds,
-            "weights_test_accuracy": round(figure.confirmations[0].test_accuracy[-1], 4),
         }
+        if figure.weights_accuracy is not None:
+            found["weights_test_accuracy"] = round(figure.weights_accuracy, 4)
     return found
 
 

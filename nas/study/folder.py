@@ -52,6 +52,28 @@ class StudyDocument:
     stored_name: str = ""  # of the study in its storage: that of its folder when it was created; empty in version 0.1
 
 
+# Those that come with nas: beside the package in a checkout, inside it in a wheel.
+SHIPPED_STUDIES = next(
+    (p / "studies" for p in Path(__file__).resolve().parents[1:3] if (p / "studies").is_dir()), Path()
+)
+
+
+def study_names(studies: Path) -> list[str]:
+    """Return the names of the studies in a folder."""
+    return sorted({*(p.parents[1].name for p in studies.glob("*/run/settings.json")),
+                   *(p.parent.name for p in studies.glob("*/study.json"))})  # fmt: skip
+
+
+def find_study(studies: Path, name: str) -> StudyFolder:
+    """Return a study of a folder or, where that has none of the name, the one of that name that comes with nas.
+
+    Raises:
+        UsageError: the name cannot be one.
+    """
+    folder, shipped = StudyFolder(studies, name), StudyFolder(SHIPPED_STUDIES, name)
+    return shipped if not folder.exists and shipped.is_kept else folder
+
+
 class StudyFolder:
     """`studies/NAME`: what a run writes lies under `run/`, what a person asks for (a report) beside it."""
 
@@ -76,9 +98,37 @@ class StudyFolder:
         return self.run / "settings.json"
 
     @property
+    def kept_file(self) -> Path:
+        """The document of a study of which only what a person wanted to keep is left: see `nas.study.kept`."""
+        return self.path / "study.json"
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether that is all there is: the study can be looked at and begun with, and not gone on with."""
+        return self.kept_file.is_file() and not self.settings_file.is_file()
+
+    def require_resumable(self) -> None:
+        """Refuse what takes the trainings of a study, such as going on with it, where only that is left.
+
+        Raises:
+            StudyError: it is one.
+        """
+        if self.is_kept:
+            raise StudyError(
+                f"of study {self.name!r} only the results are kept, not the database; look at it with: nas report "
+                f"{self.name}, or begin another study with its networks: nas search --warm-start {self.name} --name "
+                f"ANOTHER …"
+            )
+
+    @property
+    def networks(self) -> Path:
+        """The folder of its trained networks."""
+        return (self.path if self.is_kept else self.run) / "networks"
+
+    @property
     def space_file(self) -> Path:
         """The frozen copy of the space's file."""
-        return self.run / "space.toml"
+        return (self.path if self.is_kept else self.run) / "space.toml"
 
     @property
     def lock_file(self) -> Path:
@@ -103,7 +153,7 @@ class StudyFolder:
     @property
     def exists(self) -> bool:
         """Whether the study was created."""
-        return self.settings_file.is_file()
+        return self.settings_file.is_file() or self.kept_file.is_file()
 
     @property
     def stored_name(self) -> str:
@@ -118,7 +168,7 @@ class StudyFolder:
         """
         if not self.exists:
             studies = self.path.parent
-            known = sorted(p.parent.parent.name for p in studies.glob("*/run/settings.json"))
+            known = study_names(studies)
             there = f"studies in {studies}: {', '.join(known)}" if known else f"there is none in {studies} yet"
             raise StudyError(f"no study {self.name!r}; {there}; make one with: nas search --name {self.name} …")
 
@@ -132,17 +182,18 @@ class StudyFolder:
         Raises:
             StudyError: the file is missing or damaged.
         """
+        path = self.kept_file if self.is_kept else self.settings_file
         try:
-            with self.settings_file.open("rb") as file:
+            with path.open("rb") as file:
                 plain = json.loads(file.read(MAX_FILE_BYTES))
             if isinstance(plain, dict) and isinstance(plain.get("settings"), dict):
                 plain["settings"] = with_present_names(plain["settings"])
-            return decode(StudyDocument, plain, str(self.settings_file))
+            return decode(StudyDocument, plain, str(path))
         except InvalidError as error:
             problem = "; ".join(error.problems)
         except (OSError, ValueError, RecursionError, NasError) as error:
             problem = str(error)
-        raise StudyError(f"{self.settings_file} is damaged: {problem}; restore it, or remove {self.path} to start anew")
+        raise StudyError(f"{path} is damaged: {problem}; restore it, or remove {self.path} to start anew")
 
     def create(self, document: StudyDocument, space_text: str) -> None:
         """Write the document and the frozen space; of an existing study, what a resume may change.
@@ -150,6 +201,7 @@ class StudyFolder:
         Raises:
             StudyError: the folder cannot be written, or the study exists with other settings, space or data.
         """
+        self.require_resumable()
         self.compare(document.settings, document.fingerprints)
         document = replace(document, identity=uuid.uuid4().hex, stored_name=self.stored_name)
         if self.exists:

@@ -19,16 +19,23 @@ def pareto_front(items: Iterable[T], size: Callable[[T], float], accuracy: Calla
     return front
 
 
-def validation_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The front of parameters against validation accuracy, over completed trials."""
-    completed = [r for r in records if r.fate == "completed"]
-    return pareto_front(completed, lambda r: r.num_params, lambda r: r.validation_accuracy)
+def _num_params(record: TrialRecord) -> float:
+    return record.num_params
 
 
-def confirmed_front(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The front of parameters against confirmed test accuracy, over confirmed trials."""
+def validation_front(
+    records: Iterable[TrialRecord], size: Callable[[TrialRecord], float] = _num_params
+) -> list[TrialRecord]:
+    """The front of parameters, or of another size, against validation accuracy, over completed trials."""
+    return pareto_front((r for r in records if r.fate == "completed"), size, lambda r: r.validation_accuracy)
+
+
+def confirmed_front(
+    records: Iterable[TrialRecord], size: Callable[[TrialRecord], float] = _num_params
+) -> list[TrialRecord]:
+    """The front of parameters, or of another size, against confirmed test accuracy, over confirmed trials."""
     confirmed = [(r, r.confirmed.mean) for r in records if r.confirmed]
-    return [r for r, _ in pareto_front(confirmed, lambda pair: pair[0].num_params, lambda pair: pair[1])]
+    return [r for r, _ in pareto_front(confirmed, lambda pair: size(pair[0]), lambda pair: pair[1])]
 
 
 def front_records(records: Sequence[TrialRecord]) -> list[TrialRecord]:

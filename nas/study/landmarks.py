@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from nas.arch import costs_of, lower, read_architecture
+from nas.study.folder import SHIPPED_STUDIES
 
-# Beside the package in a checkout, inside it in a wheel.
-REFERENCES = next(
-    (f for p in Path(__file__).resolve().parents[1:3] if (f := p / "studies" / "reference").is_dir()), Path()
-)
+REFERENCES = SHIPPED_STUDIES / "reference"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +18,8 @@ class Reference:
     name: str
     num_params: int
     best_test_accuracy: float  # percent, the best epoch: what its document reports
+    num_macs: int
+    peak_activation_bytes: int
 
 
 def references(dataset: str) -> list[Reference]:
@@ -33,7 +32,7 @@ def _published() -> list[tuple[str, Reference]]:
     """Return every published network whose accuracy is known, each with its data set."""
     files = [read_architecture(path) for path in sorted(REFERENCES.glob("*.toml"))]
     return [
-        (f.dataset, Reference(f.name, costs_of(lower(f.architecture)).num_params, f.published_best_test_accuracy))
+        (f.dataset, Reference(f.name, best_test_accuracy=best, **costs_of(lower(f.architecture)).counts()))
         for f in files
-        if f.published_best_test_accuracy is not None
+        if (best := f.published_best_test_accuracy) is not None
     ]

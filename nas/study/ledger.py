@@ -21,6 +21,8 @@ def seconds_by_fate(records: Sequence[TrialRecord]) -> dict[str, float]:
         seconds[record.fate] += record.train_seconds  # type: ignore[assignment]
         for confirmation in record.confirmations:
             seconds["confirmed"] += confirmation.train_seconds  # type: ignore[assignment]
+        if record.summary:
+            seconds["confirmed"] += record.summary.confirm_seconds  # type: ignore[assignment]
     return {fate: round(value, 1) for fate, value in seconds.items() if value}
 
 
@@ -41,8 +43,10 @@ class Candidates(NamedTuple):
         )
 
 
-def candidates(records: Sequence[TrialRecord]) -> Candidates:
-    """The draws of all trials, counted."""
+def candidates(records: Sequence[TrialRecord]) -> Candidates | None:
+    """The draws of all trials, counted; None where there are no trials, or that was not kept of them."""
+    if not records or any(r.summary for r in records):
+        return None
     return Candidates(
         redrawn=sum(r.redrawn for r in records),
         over_budget=sum(r.over_budget for r in records),

@@ -17,7 +17,7 @@ from nas.study.settings import StudySettings
 def network_file(folder: StudyFolder, trial: int, seed: int | None = None) -> Path:
     """Return where a trial's network lies, or that of one seed of its confirmation."""
     suffix = "" if seed is None else f"_confirmed_{seed}"
-    return folder.run / "networks" / f"trial_{trial}{suffix}.safetensors"
+    return folder.networks / f"trial_{trial}{suffix}.safetensors"
 
 
 def keep_network(folder: StudyFolder, trial: int, seed: int | None, content: bytes) -> None:
@@ -100,9 +100,8 @@ def require_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork:
     """
     network = kept_network(folder, record)
     if network is None:
-        again = f"train it again with: nas confirm {folder.name} --trial {record.number}"
-        raise StudyError(
-            f"trial {record.number} ({record.fate}) has no network in {folder.run / 'networks'}; "
-            f"{again if record.validation_curve else 'export another trial'}"
-        )
+        again = "export another trial"
+        if record.num_epochs and not folder.is_kept:
+            again = f"train it again with: nas confirm {folder.name} --trial {record.number}"
+        raise StudyError(f"trial {record.number} ({record.fate}) has no network in {folder.networks}; {again}")
     return network

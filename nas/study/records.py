@@ -25,11 +25,22 @@ class Confirmation:
     test_accuracy: tuple[Percent, ...]  # one an epoch
     train_seconds: Annotated[float, Bounds(0.0)]
     place: Annotated[int, Bounds(0)] = 0  # of its seed in the order in which those of the confirmation are trained
+    train_loss: tuple[float, ...] = ()  # one an epoch; empty where one is not known, as in studies of earlier versions
 
     @property
     def figure(self) -> float:
         """Mean of the last epochs' test accuracy, percent."""
         return last_epochs_mean(self.test_accuracy)
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What is known of a trial whose epochs were not kept one by one (`nas.study.kept`)."""
+
+    num_epochs: int
+    validation_accuracy: Percent | None  # the mean of the last epochs; None where it was not trained
+    confirmed: ConfirmedFigure | None
+    confirm_seconds: float = 0.0  # its trainings' share of the time that the study spent on confirmations
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,38 +65,57 @@ class TrialRecord:
     origin: str = ""  # where a warm start has it from; empty for what the search proposed
     network: str = ""  # its architecture in one line, for people; empty in studies of version 0.1
     confirmations: tuple[Confirmation, ...] = ()
+    summary: Summary | None = None  # in place of curves and confirmations, where these were not kept
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that were trained."""
+        return self.summary.num_epochs if self.summary else len(self.validation_curve)
 
     @property
     def validation_accuracy(self) -> float:
         """Mean of the last epochs' validation accuracy, percent: what candidates are chosen by."""
+        if self.summary and self.summary.validation_accuracy is not None:
+            return self.summary.validation_accuracy
         return last_epochs_mean(self.validation_curve)
 
     @property
     def confirmed(self) -> ConfirmedFigure | None:
         """The figure over seeds, or None before any confirmation."""
-        return ConfirmedFigure(self.confirmations) if self.confirmations else None
+        if self.summary:
+            return self.summary.confirmed
+        return ConfirmedFigure.of(self.confirmations) if self.confirmations else None
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedFigure:
-    """The honest number: over seeds, the mean of each seed's mean over its last epochs."""
+    """The honest number: over seeds, the mean of each seed's mean over its last epochs. Accuracies in percent."""
 
-    confirmations: tuple[Confirmation, ...]
+    num_seeds: int  # trainings that it is the mean of
+    mean: float
+    spread: (
+        float | None
+    )  # standard deviation over seeds (n - 1), in points; None for one seed, which says nothing of it
+    num_epochs: int  # of each training
+    # None in what follows: it was not kept.
+    best_epoch: float | None  # of any seed: shown because the literature reports it, decides nothing
+    lowest: float | None  # of the last `LAST_EPOCHS` epochs of all seeds
+    weights_accuracy: float | None  # of the first seed after its last epoch, whose weights are exported
+    was_consistent: bool | None = None  # what is known in place of `lowest`, with regard to the study's target
 
-    @property
-    def num_seeds(self) -> int:
-        """How many trainings it is the mean of."""
-        return len(self.confirmations)
-
-    @property
-    def mean(self) -> float:
-        """Percent."""
-        return statistics.fmean(c.figure for c in self.confirmations)
-
-    @property
-    def spread(self) -> float | None:
-        """Standard deviation over seeds (n - 1), in points; None for a single seed, which says nothing of it."""
-        return statistics.stdev(c.figure for c in self.confirmations) if self.num_seeds > 1 else None
+    @classmethod
+    def of(cls, confirmations: tuple[Confirmation, ...]) -> ConfirmedFigure:
+        """Return the figure of one confirmation or more."""
+        figures = [c.figure for c in confirmations]
+        return cls(
+            num_seeds=len(figures),
+            mean=statistics.fmean(figures),
+            spread=statistics.stdev(figures) if len(figures) > 1 else None,
+            num_epochs=len(confirmations[0].test_accuracy),
+            best_epoch=max(max(c.test_accuracy) for c in confirmations),
+            lowest=min(min(c.test_accuracy[-LAST_EPOCHS:]) for c in confirmations),
+            weights_accuracy=confirmations[0].test_accuracy[-1],
+        )
 
     @property
     def spread_text(self) -> str:
@@ -97,23 +127,13 @@ class ConfirmedFigure:
         """'3 seeds', or '1 seed'."""
         return f"{self.num_seeds} seed{'s' * (self.num_seeds != 1)}"
 
-    @property
-    def num_epochs(self) -> int:
-        """How many epochs its trainings have."""
-        return len(self.confirmations[0].test_accuracy)
-
     def __str__(self) -> str:
         """'99.48 % ± 0.03'."""
         return f"{self.mean:.2f} %{self.spread_text}"
 
-    @property
-    def best_epoch(self) -> float:
-        """The best test accuracy of any epoch of any seed: shown because the literature reports it, decides nothing."""
-        return max(max(c.test_accuracy) for c in self.confirmations)
-
-    def consistent(self, target: float) -> bool:
-        """Return whether each of the last `LAST_EPOCHS` epochs of every seed reaches `target`."""
-        return all(min(c.test_accuracy[-LAST_EPOCHS:]) >= target for c in self.confirmations)
+    def consistent(self, target: float) -> bool | None:
+        """Return whether each of the last `LAST_EPOCHS` epochs of every seed reaches `target`; None if not kept."""
+        return self.was_consistent if self.lowest is None else self.lowest >= target
 
 
 def last_epochs_mean(curve: tuple[float, ...]) -> float:
@@ -135,4 +155,4 @@ def standard_error(accuracy: float, num_images: int) -> float:
 
 def test_readings(records: list[TrialRecord]) -> int:
     """Return how many trainings have read the test set."""
-    return sum(len(record.confirmations) for record in records)
+    return sum(record.confirmed.num_seeds for record in records if record.confirmed)

@@ -59,7 +59,8 @@ def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
         row["test_accuracy"] = round(figure.mean, 4)
         row["test_spread"] = _rounded(figure.spread)
         row["consistent"] = figure.consistent(target) if target is not None else None
-        row["best_epoch"] = round(figure.best_epoch, 4)
+        row["best_epoch"] = _rounded(figure.best_epoch)
+        row["weights_test_accuracy"] = _rounded(figure.weights_accuracy)
     return row
 
 
@@ -72,8 +73,10 @@ def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: 
     for record in front_records(records):
         figure = record.confirmed
         test = "not confirmed" if figure is None else f"{figure.mean:.2f}{figure.spread_text}"
-        every = "" if figure is None or target is None else ("yes" if figure.consistent(target) else "no")
-        best = f"{figure.best_epoch:.2f}" if figure else ""
+        every = {True: "yes", False: "no", None: ""}[
+            figure.consistent(target) if figure and target is not None else None
+        ]
+        best = f"{figure.best_epoch:.2f}" if figure and figure.best_epoch is not None else ""
         seeds = str(figure.num_seeds) if figure else ""
         lines.append(
             f"{record.num_params:>10,}  {test:>15}  {seeds:>5}  {every:>11}  {record.validation_accuracy:>12.2f}  "
@@ -131,8 +134,8 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
                 "num_params": r.num_params,
                 "num_macs": r.num_macs,
                 "peak_activation_bytes": r.peak_activation_bytes,
-                "epochs": len(r.validation_curve),
-                "validation_accuracy": round(r.validation_accuracy, 4) if r.validation_curve else None,
+                "epochs": r.num_epochs,
+                "validation_accuracy": round(r.validation_accuracy, 4) if r.num_epochs else None,
                 "test_accuracy": round(r.confirmed.mean, 4) if r.confirmed else None,
                 "test_spread": _rounded(r.confirmed.spread) if r.confirmed else None,
                 "seeds": r.confirmed.num_seeds if r.confirmed else 0,

@@ -115,11 +115,12 @@ def _front(snapshot: Snapshot) -> Table:
     for column in ("parameters", "validation %", "test %", "seeds", "trial"):
         table.add_column(column, justify="right")
     for record in front_records(snapshot.records)[-FRONT_ROWS:]:
-        table.add_row(*_front_row(record))
+        table.add_row(*front_row(record))
     return table
 
 
-def _front_row(record: TrialRecord) -> tuple[str, ...]:
+def front_row(record: TrialRecord) -> tuple[str, ...]:
+    """Return a trial of the front: parameters, validation, test, seeds and number."""
     figure = record.confirmed
     test = str(figure) if figure else ""
     seeds = str(figure.num_seeds) if figure else ""
@@ -130,9 +131,14 @@ def _running(running: list[RunningJob]) -> Table:
     table = Table(title="running", title_justify="left", box=None, pad_edge=False)
     for column in ("trial", "parameters", "epoch", "accuracy %", ""):
         table.add_column(column, justify="right")
-    for r in running:
-        accuracy = f"{r.accuracies[-1]:.2f}" if r.epochs else ""
-        what = "confirming, test" if r.job.confirms else ""
-        epochs = f"{len(r.epochs)}/{r.job.recipe.epochs}"
-        table.add_row(str(r.job.key[0]), f"{r.num_params:,}", epochs, accuracy, what)
+    for job in running:
+        table.add_row(*running_row(job))
     return table
+
+
+def running_row(running: RunningJob) -> tuple[str, ...]:
+    """Return a training: trial, parameters, epochs so far, accuracy and whether it confirms."""
+    accuracy = f"{running.accuracies[-1]:.2f}" if running.epochs else ""
+    what = "confirming, test" if running.job.confirms else ""
+    epochs = f"{len(running.epochs)}/{running.job.recipe.epochs}"
+    return str(running.job.key[0]), f"{running.num_params:,}", epochs, accuracy, what

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from conftest import Study
 
 READY = "document.documentElement?.dataset.ready"
-SECTIONS = ["front", "network", "mistakes", "curves", "genes", "every-trial", "ledger", "test-set", "again"]
+SECTIONS = ["front", "network", "mistakes", "progress", "curves", "genes", "every-trial", "ledger", "test-set", "again"]
 RECORDS = made_up_records(1000)
 FRONT = front_records(RECORDS)
 BEST = best_record(RECORDS, SETTINGS)

@@ -1,14 +1,28 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
-from made_up_studies import EPOCHS, made_up_records
+from made_up_studies import EPOCHS, FACTS, made_up_records
 
-from nas.report.curves_plotly import curves_figure
+from nas.report.curves_plotly import curves_figure, losses_figure
+from nas.report.page import report_html
 from nas.study.front import front_records
+from nas.study.records import Confirmation
 
 RECORDS = made_up_records(300)
+
+
+def test_a_confirmation_shows_its_losses_where_they_are_kept() -> None:
+    seeds = tuple(Confirmation(s, (90.0, 95.0), 1.0, train_loss=(0.5, 0.25 + s)) for s in (0, 1))
+    record = replace(next(r for r in made_up_records(100) if r.fate == "completed"), confirmations=seeds)
+    test, train = losses_figure(record).data
+    assert list(test.y) == [10.0, 5.0, None] * 2
+    assert (list(train.x), list(train.y)) == ([1, 2, None] * 2, [0.5, 0.25, None, 0.5, 1.25, None])
+    older = replace(record, confirmations=tuple(replace(c, train_loss=()) for c in seeds))
+    assert "losses-plot" in report_html(FACTS, [record], {}).partition("<script>")[0]
+    assert "losses-plot" not in report_html(FACTS, [older], {}).partition("<script>")[0]
 
 
 def test_a_thousand_curves_are_a_few_lines_with_gaps() -> None:

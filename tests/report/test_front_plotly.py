@@ -8,6 +8,7 @@ from made_up_studies import SETTINGS, made_up_records
 
 from nas.report.curves_plotly import curves_figure
 from nas.report.front_plotly import front_figure
+from nas.report.progress_plotly import progress_figure
 from nas.study.front import validation_front
 from nas.study.records import Confirmation, TrialRecord
 from nas.study.settings import StudySettings
@@ -28,7 +29,7 @@ def test_every_trial_is_a_point_and_the_fronts_stand_out() -> None:
     assert points["x"] == [r.num_params for r in completed]
     assert points["y"] == pytest.approx([100 - r.validation_accuracy for r in completed], abs=1e-3)
     assert len(found["stopped early, validation"]["x"]) == sum(r.fate == "stopped" for r in RECORDS)
-    assert found["front by validation"]["customdata"] == [r.number for r in validation_front(RECORDS)]
+    assert found["front by validation"]["x"] == [r.num_params for r in validation_front(RECORDS)]
     confirmed = [r for r in RECORDS if r.confirmed]
     assert confirmed
     assert found["confirmed on the test set"]["customdata"] == [r.number for r in confirmed]
@@ -42,7 +43,7 @@ def test_the_axes_hold_the_fronts_the_budget_and_the_target() -> None:
     most_error, least_error = (10**e for e in layout["yaxis"]["range"])
     assert least_error < 0.55 < 0.6 < most_error  # the best reference network of this size, and the target
     low, high = (10**e for e in layout["xaxis"]["range"])
-    assert low < min(r.num_params for r in RECORDS)
+    assert low < min(r.num_params for r in RECORDS if r.fate == "completed")
     assert 9_914 < high < 19_122
     assert {shape["x0"] for shape in layout["shapes"]} == {8000, 0}
     budget, target, far = (annotation["text"] for annotation in layout["annotations"])
@@ -50,6 +51,40 @@ def test_the_axes_hold_the_fronts_the_budget_and_the_target() -> None:
     assert far.splitlines() == [  # what is too large for this picture
         "004: 19,122 parameters, 99.55 % →<br>002: 26,314 parameters, 98.83 % →"
     ]
+
+
+def test_a_button_shows_another_size_with_its_own_fronts() -> None:
+    records = [replace(r, num_macs=10_000_000 // r.num_params, peak_activation_bytes=4 * r.num_params) for r in RECORDS]
+    figure = json.loads(front_figure(records, replace(SETTINGS, max_macs=20_000)).to_json())
+    names = [trace.get("name", "line") for trace in figure["data"]]
+    first, macs, activations = figure["layout"]["updatemenus"][0]["buttons"]
+    assert [first["label"], macs["label"], activations["label"]] == ["parameters", "MACs", "activations"]
+    assert [decoded(x) for x in first["args"][0]["x"]] == [decoded(trace["x"]) for trace in figure["data"]]
+    by_size = decoded(macs["args"][0]["x"][names.index("trials, validation")])
+    assert by_size == [r.num_macs for r in records if r.fate == "completed"]
+    front = validation_front(records, lambda r: r.num_macs)
+    assert decoded(macs["args"][0]["x"][names.index("front by validation")]) == [r.num_macs for r in front]
+    assert {annotation["text"] for annotation in macs["args"][1]["annotations"]} >= {"budget 20,000", "target 99.4 %"}
+    assert not any("budget" in annotation["text"] for annotation in activations["args"][1]["annotations"])
+
+
+def decoded(values: object) -> list[float]:
+    assert isinstance(values, list)
+    return values
+
+
+@pytest.mark.parametrize("target", [None, 99.0])
+def test_the_best_so_far_only_gets_better(target: float | None) -> None:
+    found = traces(progress_figure(RECORDS, replace(SETTINGS, target=target)))
+    for name in ("by validation", "confirmed on the test set"):
+        line = found[name]
+        assert len(line["y"]) >= 2
+        assert line["y"][:-1] == sorted(line["y"][:-1], reverse=True)
+        assert line["x"] == [*line["customdata"][:-1], RECORDS[-1].number]
+    completed = [r for r in RECORDS if r.fate == "completed"]
+    best = max(r.validation_accuracy for r in completed)
+    smallest = min(r.num_params for r in completed if r.validation_accuracy >= 99.0)
+    assert found["by validation"]["y"][-1] == pytest.approx(100 - best if target is None else smallest, abs=1e-3)
 
 
 def test_a_bar_that_would_reach_100_stays_on_a_log_axis() -> None:
@@ -63,4 +98,6 @@ def test_a_bar_that_would_reach_100_stays_on_a_log_axis() -> None:
 @pytest.mark.parametrize("records", [[], [replace(RECORDS[0], fate="running", validation_curve=())]])
 def test_figures_of_nothing(records: list[TrialRecord]) -> None:
     assert front_figure(records, StudySettings(8000, dataset="digits")).to_json()
+    for target in (None, 99.0):
+        assert progress_figure(records, StudySettings(8000, dataset="digits", target=target)).to_json()
     assert curves_figure(records).to_json()

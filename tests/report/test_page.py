@@ -73,11 +73,11 @@ def test_a_page_has_every_section_with_its_heading_and_its_tables_have_captions(
     page = page_of(RECORDS)
     assert page.open == []
     assert [s for s in page.sections if s] == [
-        *("front", "network", "mistakes", "curves", "genes", "every-trial", "ledger", "test-set", "again")
+        *("front", "network", "mistakes", "progress", "curves", "genes", "every-trial", "ledger", "test-set", "again")
     ]
     tags = [tag for tag, _ in page.tags]
     assert tags.count("h1") == 1
-    assert tags.count("h2") == tags.count("section") == 9
+    assert tags.count("h2") == tags.count("section") == 10
     assert tags.count("caption") == tags.count("table") >= 6
     assert answer_text(RECORDS, SETTINGS) in page.sections[""]
     names = {attributes["id"] for tag, attributes in page.tags if tag == "h2"}
