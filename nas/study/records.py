@@ -93,9 +93,7 @@ class ConfirmedFigure:
 
     num_seeds: int  # trainings that it is the mean of
     mean: float
-    spread: (
-        float | None
-    )  # standard deviation over seeds (n - 1), in points; None for one seed, which says nothing of it
+    spread: float | None  # standard deviation over seeds (n - 1), in points; None for one seed, which tells nothing
     num_epochs: int  # of each training
     # None in what follows: it was not kept.
     best_epoch: float | None  # of any seed: shown because the literature reports it, decides nothing
