@@ -28,7 +28,7 @@ RESULT_KEYS = {
 }  # fmt: skip
 FRONT_KEYS = {
     "trial", "num_params", "num_macs", "peak_activation_bytes", "validation_accuracy", "test_accuracy", "test_spread",
-    "seeds", "consistent", "best_epoch", "digest",
+    "seeds", "consistent", "best_epoch", "weights_test_accuracy", "digest",
 }  # fmt: skip
 
 
@@ -37,9 +37,9 @@ def finished(result: Any) -> int:
 
 
 def stored_trials(study: Path) -> list[tuple[int, str]]:
-    """Number and Optuna state of every trial, read behind the command's back."""
+    """Number and Optuna state of every trial of the search's own study, read behind the command's back."""
     with closing(sqlite3.connect(f"file:{study / 'run/study.db'}?mode=ro", uri=True)) as connection:
-        return connection.execute("select number, state from trials order by number").fetchall()
+        return connection.execute("select number, state from trials where study_id = 1 order by number").fetchall()
 
 
 def test_a_search_ends_at_its_trials_and_confirms_its_front(digits_study: Study) -> None:
