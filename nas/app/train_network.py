@@ -80,7 +80,7 @@ def train_described(
         epochs.append(epoch)
     result = _result(described, layers, dataset, request, device, epochs)
     if output is not None:
-        mean, std = (tuple(round(v, 6) for v in t.flatten().tolist()) for t in (data.mean, data.std))
+        mean, std = data.mean_and_std()
         weights = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
         network = TrainedNetwork(described.architecture, recipe, weights, mean, std, dataset.classes)
         claims = {"name": described.name, **_claims(result, dataset, request)}

@@ -36,6 +36,11 @@ class PreparedData:
         """Return network inputs (N, C, H, W) of images scaled to 0..1, same shape."""
         return (images - self.mean) / self.std
 
+    def mean_and_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return `mean` and `std` as numbers, one a channel, to the six decimals that they have."""
+        mean, std = (tuple(round(v, 6) for v in t.flatten().tolist()) for t in (self.mean, self.std))
+        return mean, std
+
 
 def prepare(
     train: ImageSet, evaluation: ImageSet, policy: AugmentationPolicy, device: torch.device | Device

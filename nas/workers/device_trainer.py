@@ -19,8 +19,8 @@ from nas.train.device_interface import Device
 from nas.train.device_sharing import Report, SharedDevice
 from nas.train.engine import Training
 from nas.train.memory_errors import is_out_of_memory
-from nas.train.prepared_data import PreparedData, prepare
 from nas.workers.messages import Finished, Job, JobEvent, JobKey, News, Orders
+from nas.workers.prepared_parts import PreparedParts
 
 EXCHANGE_SECONDS = 0.5  # after which new orders are read, whether or not there are events
 
@@ -61,7 +61,7 @@ class Trainer:
         self._parts = parts
         self._device = device_of(device)
         self._joins_seeds = joins_seeds
-        self._prepared: dict[bool, PreparedData] = {}
+        self._prepared = PreparedParts(parts, self._device)
         self._together = SharedDevice(self._device, trials_per_device)
         self._active: dict[JobKey, _ActiveJob] = {}
 
@@ -103,7 +103,7 @@ class Trainer:
     def _begin(self, jobs: list[Job]) -> list[JobEvent]:
         """Add `jobs` as one training; return why they failed where they cannot be trained."""
         try:
-            data = self._prepare(jobs[0].confirms)
+            data = self._prepared.of(jobs[0].confirms)
             networks = [_build_network(job) for job in jobs]
             training = Training(networks, jobs[0].recipe, data, [job.seed for job in jobs])
         except (NasError, RuntimeError, OSError) as error:
@@ -143,18 +143,10 @@ class Trainer:
 
     def _encode_network(self, active: _ActiveJob) -> bytes:
         """Return the trained network of a job as bytes."""
-        data, job = self._prepare(active.job.confirms), active.job
-        mean, std = (tuple(round(v, 6) for v in t.flatten().tolist()) for t in (data.mean, data.std))
+        job = active.job
+        mean, std = self._prepared.of(job.confirms).mean_and_std()
         weights = {name: t.detach().cpu().numpy() for name, t in active.network.state_dict().items()}
         return TrainedNetwork(job.architecture, job.recipe, weights, mean, std, self._parts.class_names).to_bytes()
-
-    def _prepare(self, confirms: bool) -> PreparedData:
-        """Return the images of confirmations, or those of trials, on the device."""
-        if confirms not in self._prepared:
-            p = self._parts
-            pair = (p.whole_train, p.test) if confirms else (p.train, p.validation)
-            self._prepared[confirms] = prepare(*pair, p.policy, self._device)
-        return self._prepared[confirms]
 
 
 def _build_network(job: Job) -> nn.Module:

@@ -30,8 +30,9 @@ from nas.train.device import device_of
 from nas.train.engine import evaluate
 from nas.train.epoch import Epoch
 from nas.train.memory_errors import is_out_of_memory
-from nas.train.prepared_data import PreparedData, prepare
+from nas.train.prepared_data import PreparedData
 from nas.workers.messages import Finished, Job, JobEvent, News, Orders
+from nas.workers.prepared_parts import PreparedParts
 
 _PACKAGE = str(Path(__file__).parents[1])
 MOST_THROWN = 100  # times that a function which catches `TrialStopped` is told again
@@ -98,8 +99,7 @@ class FunctionTrainer:
     def __init__(self, function: TrainFunction, parts: Parts, device: torch.device) -> None:
         self._function = function
         self._parts = parts
-        self._device = device_of(device)
-        self._prepared: dict[bool, PreparedData] = {}
+        self._prepared = PreparedParts(parts, device_of(device))
         self._waiting = deque[Job]()
         self._active: _Call | None = None
         self._has_worked = False  # whether any epoch was reported: until then an error is the function's, not a trial's
@@ -116,7 +116,7 @@ class FunctionTrainer:
             self.close()
         if self._active is None and self._waiting:
             job = self._waiting.popleft()
-            self._active = _Call(self._function, job, self._prepare(job.confirms), self._parts.class_names)
+            self._active = _Call(self._function, job, self._prepared.of(job.confirms), self._parts.class_names)
         if self._active is None:
             return News((), 1)
         what = self._active.advance(self._has_worked)
@@ -133,13 +133,6 @@ class FunctionTrainer:
             self._active.stop()
         self._active = None
 
-    def _prepare(self, confirms: bool) -> PreparedData:
-        if confirms not in self._prepared:
-            p = self._parts
-            pair = (p.whole_train, p.test) if confirms else (p.train, p.validation)
-            self._prepared[confirms] = prepare(*pair, p.policy, self._device)
-        return self._prepared[confirms]
-
 
 class _Call:
     """One call of the function."""
@@ -148,7 +141,7 @@ class _Call:
         self.job, self._data, self._class_names = job, data, class_names
         self._name = name_of(function)
         torch.manual_seed(job.seed)
-        self._mean, self._std = (tuple(round(v, 6) for v in t.flatten().tolist()) for t in (data.mean, data.std))
+        self._mean, self._std = data.mean_and_std()
         network = ImageNetwork(build(job.architecture), self._mean, self._std).to(data.device.torch_device).train()
         self._shapes = {name: tensor.shape for name, tensor in network.net.state_dict().items()}
         self._network = network
