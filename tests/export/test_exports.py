@@ -20,7 +20,7 @@ from nas.export.c.header import write_c, write_quantized_c
 from nas.export.formats import FORMATS, is_int8, load, write, write_int8
 from nas.export.int8.network import LOGIT_ONE, QuantizedNetwork
 from nas.export.int8.quantize import quantize
-from nas.export.onnx import load_onnx, write_onnx
+from nas.export.onnx.float32 import load_onnx, write_onnx
 from nas.model.python_source import module_source
 
 torch.set_num_threads(1)
