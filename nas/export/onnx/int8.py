@@ -20,7 +20,14 @@ from torch import Tensor
 from nas.arch import IMAGE, Architecture, Layer, architecture_from_plain, architecture_to_plain
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
 from nas.errors import ExportError, NasError, VerificationError, describe
-from nas.export.int8.network import QuantizedNetwork, derived_claims, int8_layers, parameter_types, scale_types
+from nas.export.int8.network import (
+    QuantizedNetwork,
+    TensorTypes,
+    derived_claims,
+    int8_layers,
+    parameter_types,
+    scale_types,
+)
 from nas.export.loaded import LoadedExport, run_in_batches
 from nas.export.metadata import Metadata
 from nas.export.onnx.graph import INPUT, GraphBuilder, load_graph, write_graph
@@ -68,24 +75,29 @@ def load_int8_onnx(path: Path) -> Int8OnnxNetwork:
         ExportError: onnx or onnxruntime is not installed.
         VerificationError: the file is missing, is not valid ONNX, or was not written by `write_int8_onnx`.
     """
+    # Its own kernels round in other places, and those of processors without VNNI may saturate.
     loaded = load_graph(path, (INPUT,), optimize=False)
     try:
         architecture = architecture_from_plain(json.loads(loaded.properties[_ARCHITECTURE]), str(path))
-        blank = QuantizedNetwork(
-            architecture,
-            loaded.about,
-            {name: torch.zeros(shape, dtype=dtype) for name, (dtype, shape) in parameter_types(architecture).items()},
-            {name: torch.zeros(shape, dtype=dtype) for name, (dtype, shape) in scale_types(architecture).items()},
-        )
-        described = _QuantizedGraph(blank).make()
+        types, of_scales = parameter_types(architecture), scale_types(architecture)
     except (KeyError, TypeError, ValueError, NasError) as error:
         raise VerificationError(f"{path} does not describe its network: {describe(error)}") from None
-    if _layout(loaded.graph) != _layout(described):
+    shapes = {t.name: tuple(t.dims) for t in loaded.graph.initializer}
+    # First, as a description could ask for more memory than there is.
+    fits = all(shapes.get(name) == shape for name, (_, shape) in types.items() if name.endswith((".weight", ".bias")))
+    if fits:
+        described = QuantizedNetwork(architecture, loaded.about, _zeros(types), _zeros(of_scales))
+        fits = _layout(loaded.graph) == _layout(_QuantizedGraph(described).make())
+    if not fits:
         raise VerificationError(
             f"{path}: its graph is not the one that this version writes for the network that it describes; export it "
             "again"
         )
     return Int8OnnxNetwork(loaded.about, architecture, loaded.run)
+
+
+def _zeros(types: TensorTypes) -> dict[str, Tensor]:
+    return {name: torch.zeros(shape, dtype=dtype) for name, (dtype, shape) in types.items()}
 
 
 def _layout(graph: Any) -> tuple[object, ...]:
@@ -148,16 +160,20 @@ class _QuantizedGraph(GraphBuilder):
         """Return the names of a convolution's weights and bias; weights that run again are stored once."""
         weight, bias = f"{layer.group}.weight", f"{index}.bias"
         scale = self._scales[weight]
-        result = []
-        for name, scales in ((weight, scale), (bias, scale * self._scales["maps"][layer.sources[0] + 1])):
-            whole = self._parameters[name].numpy()
-            inputs = [
-                self.constant(name, whole, whole.dtype),
-                self.constant(f"{name}.scale", scales),
-                self.constant(f"{name}.zero_point", np.zeros(len(scale)), whole.dtype),
-            ]
-            result.append(self.add_once("DequantizeLinear", inputs, f"{name}.dequantized", axis=0))
-        return result
+        return [
+            self._dequantize(weight, scale, f"{index}.weight.dequantized"),
+            self._dequantize(bias, scale * self._scales["maps"][layer.sources[0] + 1], f"{bias}.dequantized"),
+        ]
+
+    def _dequantize(self, name: str, scale: Tensor, output: str) -> str:
+        """Add what makes a parameter, with a scale for each output channel, a value."""
+        whole = self._parameters[name].numpy()
+        inputs = [
+            self.constant(name, whole, whole.dtype),
+            self.constant(f"{name}.scale", scale),
+            self.constant(f"{name}.zero_point", np.zeros(len(scale)), whole.dtype),
+        ]
+        return self.add("DequantizeLinear", inputs, output, axis=0)
 
     def _slope(self, name: str) -> str:
         return self.constant(name, self._scales[name])
