@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -80,6 +81,10 @@ def test_a_network_is_quantized_once(folder: StudyFolder, monkeypatch: pytest.Mo
     kept.write_bytes(good[:-100])
     with pytest.raises(DataError, match="there are none"):
         room.export(folder, record, tmp_path / "second.int8.h", None)
+    plain = torch.load(io.BytesIO(good), weights_only=True)
+    torch.save(plain | {"scales": {}}, kept)  # as earlier versions kept it
+    with pytest.raises(DataError, match="there are none"):
+        room.export(folder, record, tmp_path / "second.int8.onnx", None)
     kept.write_bytes(good)
     source.write_bytes(with_another_mean(source))
     with pytest.raises(DataError, match="there are none"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize(
-    "name", ["net.py", "net.onnx", "net.pt2", "net.h", "net.int8.h", "net.int8.pt", "firmware_int8/"]
+    "name", ["net.py", "net.onnx", "net.pt2", "net.h", "net.int8.h", "net.int8.pt", "net.int8.onnx", "firmware_int8/"]
 )
 def test_exported_and_verified_on_the_test_set(study_copy: Study, name: str) -> None:
     if name.endswith((".h", "/")) and shutil.which("gcc") is None:

@@ -130,6 +130,20 @@ def test_file_holds_the_same_network(tmp_path: Path) -> None:
     assert torch.equal(loaded.logits(SAMPLE.images), network.logits(SAMPLE.images))
 
 
+def test_the_file_holds_the_scales_and_one_without_them_is_read(tmp_path: Path) -> None:
+    path, network = tmp_path / "net.pt", quantized()
+    write_int8_weights(network, {}, path)
+    found = load_int8_weights(path).scales
+    assert found.keys() == network.scales.keys()
+    assert all(torch.equal(found[name], scale) for name, scale in network.scales.items())
+    plain = torch.load(path, weights_only=True)
+    del plain["scales"]  # as earlier versions wrote it
+    torch.save(plain, path)
+    loaded = load_int8_weights(path)
+    assert loaded.scales == {}
+    assert torch.equal(loaded.logits(SAMPLE.images), network.logits(SAMPLE.images))
+
+
 def test_every_sampled_network_survives_its_file(tmp_path: Path) -> None:
     for s in sampled_networks()[:50]:
         network = quantize(s.trained(), s.calibration)
@@ -157,6 +171,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         ("parameters", {}, "its parameters are not those of the network"),
         ("parameters", None, "its parameters are not those of the network"),
         ("parameters", {"zeros": 1}, "its parameters are not those of the network"),
+        ("scales", {"maps": torch.ones(3)}, "its parameters are not those of the network"),
         ("nas", "{}", "does not say what it is"),
     ],
 )

@@ -37,6 +37,7 @@ from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import write_int8_weights
 from nas.export.loaded import finite_module
 from nas.export.onnx.float32 import write_onnx
+from nas.export.onnx.int8 import write_int8_onnx
 from nas.export.python_module import write_python_module
 from nas.export.torch_program import write_torch_program
 from nas.model.trained_network import read_trained_network
@@ -173,6 +174,12 @@ KINDS: dict[str, tuple[str, Writer, Callable[[random.Random, bytes], bytes], Cal
         "file.int8.pt",
         lambda s, path: write_int8_weights(quantize(s.trained(), s.calibration), CLAIMS, path),
         spoil_zip,
+        verify,
+    ),
+    "int8.onnx": (
+        "file.int8.onnx",
+        lambda s, path: write_int8_onnx(quantize(s.trained(), s.calibration), CLAIMS, path),
+        mutate,
         verify,
     ),
     "py": ("file.py", write_module, spoil_source, verify),
