@@ -76,7 +76,7 @@ def export(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if in_8_bits:
-            quantized, measured, example = _quantize(network, folder, record, data_dir, report)
+            quantized, measured, example = quantized_network(network, folder, record, data_dir, report)
             claims |= measured
             write_int8(quantized, claims, output, prefix, example)
         else:
@@ -107,13 +107,17 @@ def image_network(network: TrainedNetwork) -> ImageNetwork:
     return ImageNetwork(finite_module(network), network.mean, network.std).eval()
 
 
-def _quantize(
+def quantized_network(
     network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
 ) -> tuple[QuantizedNetwork, dict[str, Any], Example]:
     """Return the 8-bit network, its size and accuracy as claims, and an image; those that the study keeps, if it does.
 
     The accuracy is that on the images by which the float network was judged. The image is the first of these that the
     8-bit network classifies right, or else the very first.
+
+    Raises:
+        DataError: the images of the study are not there.
+        ExportError: the network's weights do not fit it.
     """
     kept, made_from = kept_file(folder, record).with_suffix(".int8.pt"), kept_digest(folder, record)
     with contextlib.suppress(VerificationError):  # there is none yet, or it is damaged
