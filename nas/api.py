@@ -251,6 +251,7 @@ def search(
     epochs: int | None = None,
     num_seeds: int | None = None,
     class_weights: str | None = None,
+    augmentation_kind: str | None = None,
     seed: int | None = None,
     sampler: Any = None,
     max_macs: int | None = None,
@@ -292,6 +293,8 @@ def search(
         epochs: of a training.
         num_seeds: trainings of a confirmation.
         class_weights: 'balanced' gives rare classes the same weight in training as frequent ones; by default 'none'.
+        augmentation_kind: how images are varied in training: as 'photos' (mirror, shift, cutout, colors), as 'glyphs'
+            (turn, shift, scale, shear), or as is usual for the 'data', which is the default.
         seed: of the study.
         sampler: of the networks to try: 'auto', 'tpe', 'gp', 'nsgaii', 'cmaes', 'random', or a sampler of Optuna
             (`optuna.samplers.BaseSampler`), which a resume has to be given again.

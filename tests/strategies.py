@@ -118,4 +118,5 @@ def recipes() -> st.SearchStrategy[Recipe]:
         averaging=st.sampled_from([0.0, 0.9]),
         augmentation=st.sampled_from([0.0, 0.5, 1.0]),
         class_weights=st.sampled_from(["none", "balanced"]),
+        augmentation_kind=st.sampled_from(["data", "glyphs", "photos"]),
     )

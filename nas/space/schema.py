@@ -28,6 +28,7 @@ from nas.arch.description import (
     Padding,
     Width,
 )
+from nas.arch.recipe import LATER_SETTINGS
 from nas.decode import Bounds, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
 from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting, domain_text
@@ -107,7 +108,7 @@ KEYS: dict[str, Key] = {
     "head.padding": Key(_HEAD["padding"], "valid", "conv_gap only"),
     **{
         f"recipe.{f.name}": Key(
-            _RECIPE[f.name], f.default, "see nas.arch.recipe.Recipe", is_later=f.name == "class_weights"
+            _RECIPE[f.name], f.default, "see nas.arch.recipe.Recipe", is_later=f.name in LATER_SETTINGS
         )
         for f in fields(Recipe)
         if isinstance(f.default, (int, float, str, bool))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.arch import Recipe
+from nas.data.policy import POLICIES
 from nas.errors import OutOfMemoryError, TrainingError
 from nas.train.augment import augment
 from nas.train.device_interface import Event
@@ -180,6 +181,7 @@ class _TrainingState:
         self._current, self._averages = [current for current, _ in floats], [average for _, average in floats]
         self.losses = torch.zeros(len(seeds), device=where)
         self._class_weights = _balanced_weights(data) if recipe.class_weights == "balanced" else None
+        self._policy = POLICIES.get(recipe.augmentation_kind, data.policy)
         self.correct = torch.zeros(len(seeds), dtype=torch.int64, device=where)
 
     def start_epoch(self) -> Tensor:
@@ -193,7 +195,7 @@ class _TrainingState:
         """Return inputs (N, S*C, H, W), augmented, and labels (N, S) of the images at `order`, int64 (N, S)."""
         data, parts = self.data, []
         for indices, generator in zip(order.unbind(1), self.generators, strict=True):
-            images = augment(data.scale(data.train.images[indices]), data.policy, self.recipe.augmentation, generator)
+            images = augment(data.scale(data.train.images[indices]), self._policy, self.recipe.augmentation, generator)
             parts.append(data.normalize(images))
         joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return joined.contiguous(memory_format=data.device.layout), data.train.labels[order]

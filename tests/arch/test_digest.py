@@ -259,4 +259,5 @@ RECIPE_CHANGES: list[dict[str, Any]] = [
     {"averaging": 0.9},
     {"augmentation": 1.0},
     {"class_weights": "balanced"},
+    {"augmentation_kind": "photos"},
 ]

@@ -52,6 +52,7 @@ STUDIES = st.builds(
     space=TEXTS | TEXTS.map(lambda text: f"{text}.toml"),
     epochs=number(1, 10_000),
     class_weights=st.sampled_from([None, "none", "balanced"]),
+    augmentation_kind=st.sampled_from([None, "data", "photos"]),
     seed=st.integers(0, 2**31 - 1),
     sampler=TEXTS,
     warm_start=st.lists(TEXTS | TEXTS.map(lambda text: f"{text}.toml"), max_size=3).map(tuple),
