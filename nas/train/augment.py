@@ -73,8 +73,8 @@ def _change_colors(images: Tensor, extent: float, generator: torch.Generator) ->
 
     Contrast is the distance from the image's mean, saturation that from each pixel's mean over the channels.
     """
-    draws = torch.rand(len(images), 3, 1, 1, generator=generator, device=images.device).to(images.dtype)
-    brightness, contrast, saturation = (1 + (2 * draws - 1) * extent).split(1, dim=1)
+    draws = torch.rand(3, len(images), 1, 1, 1, generator=generator, device=images.device).to(images.dtype)
+    brightness, contrast, saturation = (1 + (2 * draws - 1) * extent).unbind()
     images = images * brightness
     for factor, dimensions in ((contrast, (1, 2, 3)), (saturation, (1,))):
         means = images.mean(dimensions, keepdim=True)
