@@ -40,6 +40,10 @@ class Measure:
     title: str
     limit: str  # the setting that bounds it
 
+    def is_known(self, records: Sequence[TrialRecord]) -> bool:
+        """Return whether all of `records` have it: older studies kept no flash and no RAM."""
+        return all(getattr(record, self.name) is not None for record in records)
+
     def of(self, network: TrialRecord | Reference) -> int:
         """Return the size of a network."""
         return int(getattr(network, self.name))
@@ -51,10 +55,13 @@ class Measure:
 
 
 PARAMETERS = Measure("num_params", "parameters", "parameters", "max_params")
+FLASH = Measure("flash_bytes", "flash", "flash of a microcontroller in 8 bits, bytes at most", "max_flash")
 MEASURES = (
     PARAMETERS,
     Measure("num_macs", "MACs", "multiply-accumulates for one image", "max_macs"),
     Measure("peak_activation_bytes", "activations", "peak activations, bytes of float32", "max_activation_bytes"),
+    FLASH,
+    Measure("ram_bytes", "RAM", "RAM of a microcontroller in 8 bits, bytes at most", "max_ram"),
 )
 
 

@@ -23,7 +23,7 @@ def front_figure(records: Sequence[TrialRecord], settings: StudySettings) -> go.
     It opens on what is near the fronts; a double click shows everything. Buttons below it show other sizes from left to
     right, each with its own fronts.
     """
-    figures = {measure: _figure(records, settings, measure) for measure in MEASURES}
+    figures = {measure: _figure(records, settings, measure) for measure in MEASURES if measure.is_known(records)}
     buttons = [{"label": m.label, "method": "update", "args": _changes(f)} for m, f in figures.items()]
     figure = figures[PARAMETERS]
     figure.update_layout(

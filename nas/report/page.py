@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from nas.arch import Architecture, costs_of, explain_outlines, layer_rows, lower
 from nas.host import versions
 from nas.report import page_values
+from nas.report.axes import FLASH
 from nas.report.curves_plotly import curves_figure, losses_figure
 from nas.report.document import rungs_reached
 from nas.report.front_plotly import front_figure
@@ -119,6 +120,7 @@ def report_html(
         script=_own_file("report.js"),
         plotly=Markup(get_plotlyjs()),
         trials_json=_script_json(_trials_json(records, best)),
+        knows_device=FLASH.is_known(records),
         front_json=_script_json(front_figure(records, settings).to_json()),
         genes_json=_script_json(genes_figure(records, effects).to_json()) if effects else "",
         has_curves=any(r.validation_curve for r in records),

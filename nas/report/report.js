@@ -44,6 +44,8 @@
         cell("validation_accuracy") !== null && ["validation", `${cell("validation_accuracy").toFixed(2)} %`],
         ["multiply-accumulates", number.format(cell("num_macs"))],
         ["peak activations", `${number.format(cell("peak_activation_bytes"))} bytes`],
+        cell("flash_bytes") !== null && ["flash in 8 bits, at most", `${number.format(cell("flash_bytes"))} bytes`],
+        cell("ram_bytes") !== null && ["RAM in 8 bits, at most", `${number.format(cell("ram_bytes"))} bytes`],
         ["epochs trained", shownValue(cell("epochs"))],
         ["training time", `${number.format(Math.round(cell("train_seconds")))} s`],
         cell("reason") && ["reason", cell("reason")],
@@ -70,8 +72,9 @@
   const headings = [
     ["trial", "trial"], ["fate", "fate"], ["num_params", "parameters"], ["test_accuracy", "test, %"], ["seeds", "seeds"],
     ["validation_accuracy", "validation, %"], ["epochs", "epochs"], ["num_macs", "multiply-accumulates"],
-    ["peak_activation_bytes", "peak activations, bytes"], ["train_seconds", "seconds"],
-  ];
+    ["peak_activation_bytes", "peak activations, bytes"], ["flash_bytes", "flash, bytes"], ["ram_bytes", "RAM, bytes"],
+    ["train_seconds", "seconds"],
+  ].filter(([name]) => data.some((row) => row[columns.indexOf(name)] !== null));
   function trialsTable(table) {
     const head = element("tr", undefined, element("thead", undefined, table));
     const body = element("tbody", undefined, table);

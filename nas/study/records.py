@@ -64,6 +64,8 @@ class TrialRecord:
     repeated: int = 0  # networks that were passed over, as they had been tried before
     origin: str = ""  # where a warm start has it from; empty for what the search proposed
     network: str = ""  # its architecture in one line, for people; empty in studies of version 0.1
+    flash_bytes: int | None = None  # of a microcontroller, in 8 bits, at most; None in older studies
+    ram_bytes: int | None = None  # the same of its RAM
     confirmations: tuple[Confirmation, ...] = ()
     summary: Summary | None = None  # in place of curves and confirmations, where these were not kept
 
