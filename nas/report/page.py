@@ -41,6 +41,7 @@ from nas.study.ledger import seconds_by_fate, warm_started
 from nas.study.mistakes import Mistakes
 from nas.study.records import LAST_EPOCHS, TrialRecord, last_epochs_text
 from nas.study.tables import test_set_note, trials_table
+from nas.train.epoch import MOST_TRAIN_IMAGES
 
 _NARROW = 350  # pixels of a drawing that fits a phone or a card
 _MOST_GENES = 16  # rows of the table of genes
@@ -126,6 +127,8 @@ def report_html(
         has_curves=any(r.validation_curve for r in records),
         progress_json=_script_json(progress_figure(records, settings).to_json()),
         losses_json=_script_json(losses_figure(best).to_json()) if best and _has_losses(best) else "",
+        gap=page_values.gap(best) if best else None,
+        most_train_images=MOST_TRAIN_IMAGES,
         curves_json=_script_json(curves_figure(records).to_json()),
     )
 

@@ -26,6 +26,7 @@ class Confirmation:
     train_seconds: Annotated[float, Bounds(0.0)]
     place: Annotated[int, Bounds(0)] = 0  # of its seed in the order in which those of the confirmation are trained
     train_loss: tuple[float, ...] = ()  # one an epoch; empty where one is not known, as in studies of earlier versions
+    train_accuracy: Percent | None = None  # after the last epoch, of the training images as they are; None likewise
 
     @property
     def figure(self) -> float:

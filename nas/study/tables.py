@@ -205,10 +205,15 @@ def comparison_text(rows: Sequence[ComparedNetwork]) -> str:
 
 
 def curves_table(record: TrialRecord) -> pd.DataFrame:
-    """A row for each epoch of a trial and of the seeds of its confirmation: part, seed, epoch, accuracy in percent."""
+    """A row for each epoch of a trial and of the seeds of its confirmation: part, seed, epoch, accuracy in percent.
+
+    The part 'train' has a row for each seed whose accuracy on training images is known, that of its last epoch.
+    """
     import pandas as pd
 
     rows = [("validation", record.seed, epoch, a) for epoch, a in enumerate(record.validation_curve, 1)]
+    for c in record.confirmations:
+        rows += [("train", c.seed, len(c.test_accuracy), c.train_accuracy)] if c.train_accuracy is not None else []
     for confirmation in record.confirmations:
         rows += [("test", confirmation.seed, epoch, a) for epoch, a in enumerate(confirmation.test_accuracy, 1)]
     return pd.DataFrame(rows, columns=["part", "seed", "epoch", "accuracy"])
