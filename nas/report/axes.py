@@ -37,6 +37,7 @@ class Measure:
 
     name: str  # of the attribute
     label: str  # in a word
+    unit: str  # of what it counts
     title: str
     limit: str  # the setting that bounds it
 
@@ -54,14 +55,20 @@ class Measure:
         return limit
 
 
-PARAMETERS = Measure("num_params", "parameters", "parameters", "max_params")
-FLASH = Measure("flash_bytes", "flash", "flash of a microcontroller in 8 bits, bytes at most", "max_flash")
+PARAMETERS = Measure("num_params", "parameters", "parameters", "parameters", "max_params")
+FLASH = Measure("flash_bytes", "flash", "bytes of flash", "flash in 8 bits, bytes at most", "max_flash")
 MEASURES = (
     PARAMETERS,
-    Measure("num_macs", "MACs", "multiply-accumulates for one image", "max_macs"),
-    Measure("peak_activation_bytes", "activations", "peak activations, bytes of float32", "max_activation_bytes"),
+    Measure("num_macs", "MACs", "MACs", "multiply-accumulates for one image", "max_macs"),
+    Measure(
+        "peak_activation_bytes",
+        "activations",
+        "bytes of activations",
+        "peak activations, bytes of float32",
+        "max_activation_bytes",
+    ),
     FLASH,
-    Measure("ram_bytes", "RAM", "RAM of a microcontroller in 8 bits, bytes at most", "max_ram"),
+    Measure("ram_bytes", "RAM", "bytes of RAM", "RAM in 8 bits, bytes at most", "max_ram"),
 )
 
 

@@ -72,7 +72,7 @@ def _ends(stopped: Sequence[TrialRecord]) -> go.Scatter:
 def losses_figure(record: TrialRecord) -> go.Figure:
     """Return the training loss and the test accuracy by epoch of a trial's confirmation, a line each for a seed.
 
-    Where the accuracy on training images is known, a mark each shows it behind the last epoch.
+    Where the accuracy on training images is known, a mark each shows it at the last epoch.
     """
     figure = empty_figure("accuracy, %")
     errors = [error_of(a) for c in record.confirmations for a in c.test_accuracy] or [1.0, 10.0]

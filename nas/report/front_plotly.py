@@ -70,7 +70,7 @@ def _figure(records: Sequence[TrialRecord], settings: StudySettings, measure: Me
     show_sizes(figure, axes.sizes, measure.title)
     show_errors(figure, axes.errors)
     if far := far_references(axes, settings, measure):
-        sizes = [f"{measure.of(n):,} {measure.label}" for n, _ in far]
+        sizes = [f"{measure.of(n):,} {measure.unit}" for n, _ in far]
         lines = [
             f"{escape(n.name)}: {s}, {n.best_test_accuracy:.2f} % {a}" for s, (n, a) in zip(sizes, far, strict=True)
         ]

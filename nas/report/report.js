@@ -154,6 +154,25 @@
     plot.before(box);
   }
 
+  // Plotly's own buttons are cut off where a figure is narrow; those of the page go on in the next line.
+  function choices(plot, options) {
+    const box = document.createElement("div");
+    box.className = "choices";
+    const chosen = (button) => {
+      for (const other of box.children) other.setAttribute("aria-pressed", String(other === button));
+    };
+    for (const { label, args } of options) {
+      const button = element("button", label, box);
+      button.type = "button";
+      button.addEventListener("click", () => {
+        chosen(button);
+        Plotly.update(plot, ...args);
+      });
+    }
+    chosen(box.firstChild);
+    plot.after(box);
+  }
+
   const plots = [];
   const touch = matchMedia("(pointer: coarse)").matches;
   async function draw(id) {
@@ -161,11 +180,14 @@
     if (!plot) return;
     const figure = read(`${id}-figure`);
     const layout = themed(figure.layout);
+    const [menu] = layout.updatemenus || [];
+    delete layout.updatemenus;
     if (touch) layout.dragmode = false; // a finger scrolls the page
     await Plotly.newPlot(plot, figure.data, layout, {
-      responsive: true, displaylogo: false, doubleClick: layout.updatemenus ? "autosize" : "reset+autosize", modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: touch ? false : "hover",
+      responsive: true, displaylogo: false, doubleClick: menu ? "autosize" : "reset+autosize", modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: touch ? false : "hover",
     });
     legend(plot, figure.data);
+    if (menu) choices(plot, menu.buttons);
     plot.on("plotly_click", (event) => {
       const trial = event.points.map((point) => point.customdata).find((value) => value !== undefined && value !== null);
       if (trial !== undefined) show(trial, true);

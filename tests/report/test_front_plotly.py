@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -79,11 +80,17 @@ def test_the_buttons_show_what_a_microcontroller_needs_where_all_of_it_is_known(
     assert decoded(ram["args"][0]["x"][index]) == [r.ram_bytes for r in confirmed]
     assert "budget 9,000" in {annotation["text"] for annotation in flash["args"][1]["annotations"]}
     assert "budget 8,500" in {annotation["text"] for annotation in ram["args"][1]["annotations"]}
-    assert "microcontroller in 8 bits" in ram["args"][1]["xaxis.title.text"]
+    assert ram["args"][1]["xaxis.title.text"] == "RAM in 8 bits, bytes at most"
+    assert any("26,314 parameters" in text for text in _texts(figure["layout"]))
+    assert any(re.search(r"002: [\d,]+ bytes of flash, 98.83 % →", text) for text in _texts(flash["args"][1]))
 
     old = json.loads(front_figure([*RECORDS[:-1], replace(RECORDS[-1], ram_bytes=None)], settings).to_json())
     labels = [button["label"] for button in old["layout"]["updatemenus"][0]["buttons"]]
     assert labels == ["parameters", "MACs", "activations", "flash"]
+
+
+def _texts(layout: dict[str, list[dict[str, str]]]) -> list[str]:
+    return [annotation["text"] for annotation in layout["annotations"]]
 
 
 def decoded(values: object) -> list[float]:
