@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from nas.study.mistakes import Mistakes
     from nas.study.records import ConfirmedFigure, TrialRecord
     from nas.workers.own_training import TrainFunction
+
+# Optuna imports tqdm, which warns in notebooks that have no ipywidgets, of progress bars that nothing here draws.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 class Study:
@@ -233,7 +237,7 @@ class Study:
         """What a notebook shows."""
         from nas.report.front_svg import front_svg
 
-        picture = front_svg(self._records(), self.settings)
+        picture = front_svg(self._records(), self.settings, inline=True)
         return f"<p><b>{escape(self.name)}</b>: {escape(self.answer)}</p>{picture}"
 
 

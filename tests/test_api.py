@@ -105,8 +105,9 @@ def test_curves_and_another_confirmation(study: Study) -> None:
     after = study.curves(trial)
     assert figure.num_seeds == record["seeds"] + 1
     more = after[~after["seed"].isin(before["seed"])]
-    assert list(more["part"].unique()) == ["test"]
-    assert list(more["epoch"]) == list(range(1, len(more) + 1))
+    assert list(more["part"].unique()) == ["train", "test"]
+    train, *tests = more["epoch"]
+    assert tests == list(range(1, train + 1))
     ends = after[after["part"] == "test"].groupby("seed")["accuracy"].apply(lambda curve: curve.tail(3).mean())
     assert figure.mean == pytest.approx(ends.mean())
     assert nas.studies(study.folder.path.parent)[-1].name == study.name

@@ -32,6 +32,10 @@ class Costs:
         names = ("num_params", "num_macs", "peak_activation_bytes")
         return {name: getattr(self, name) for name in names}
 
+    def device_bytes(self) -> dict[str, int]:
+        """Return flash and RAM of a microcontroller, in 8 bits, by name."""
+        return {"flash_bytes": self.flash_bytes, "ram_bytes": self.ram_bytes}
+
     @cached_property
     def flash_bytes(self) -> int:
         """The most bytes of flash of a microcontroller that the network takes in 8 bits: arrays and code."""

@@ -112,6 +112,7 @@ def test_each_seed_of_a_batch_follows_the_seed_alone(name: str, averaging: float
         for ours, single in zip(fused, epochs, strict=True):
             assert ours[index].train_loss == pytest.approx(single.train_loss, rel=1e-6)  # added up in float32
             assert (ours[index].number, ours[index].accuracy) == (single.number, single.accuracy)
+            assert ours[index].train_accuracy == single.train_accuracy
         state, expected = batched[index].state_dict(), alone.state_dict()
         assert state.keys() == expected.keys()
         for key, tensor in expected.items():
