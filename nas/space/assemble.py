@@ -22,7 +22,8 @@ from nas.arch import (
     digest_of,
     lower,
 )
-from nas.arch.description import BodyItem
+from nas.arch.description import BodyItem, Option
+from nas.arch.kinds import KINDS, with_own_layers
 from nas.errors import ArchitectureError
 from nas.space.domains import Value
 from nas.space.schema import Space
@@ -139,9 +140,12 @@ def block_of(
     if value("shortcut") == "auto" and (padding == "same" or kernel == 1):
         shortcut = "identity" if same_width and stride == 1 else "projection"
     repeat = value("repeat") if same_width and stride == 1 else 1
-    expansion = value("expansion") if kind == "inverted" else DEFAULT_EXPANSION
+    about = KINDS[kind]
+    expansion = value("expansion") if about.has_expansion else DEFAULT_EXPANSION
     groups = groups_of(value("groups"), channels, width)
-    return Block(width, kind, kernel, stride, padding, shortcut, repeat, norm_act, expansion, groups)  # type: ignore[arg-type]
+    options = tuple(Option(name, value(name)) for name in about.options)
+    block = Block(width, kind, kernel, stride, padding, shortcut, repeat, norm_act, expansion, groups, options)  # type: ignore[arg-type]
+    return with_own_layers(block, channels)
 
 
 DEFAULT_EXPANSION = Block(1).expansion  # of blocks in which it has no effect
