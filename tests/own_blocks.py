@@ -30,9 +30,8 @@ def two_sums(block: BlockBuilder) -> None:
     one = block.conv(block.width, stride=block.stride)
     block.norm_and_activation()
     entry = block.last
-    three = block.conv(block.width, 3, block.stride, of=block.input)
-    block.pool("max", 1)
-    sum_of_two = block.add(one, three)
+    block.conv(block.width, 3, block.stride, of=block.input)
+    sum_of_two = block.add(one, block.pool("max", 1))
     block.add(block.add(sum_of_two, entry), block.depthwise(5, of=entry))
 
 

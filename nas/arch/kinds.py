@@ -6,6 +6,7 @@ the kinds that come with nas, and those that a person has registered (`nas.arch.
 
 from __future__ import annotations
 
+import functools
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -126,7 +127,7 @@ class BlockBuilder:
         return self.last
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # identity serves as a cache key
 class Kind:
     """A kind of block."""
 
@@ -139,6 +140,8 @@ class Kind:
 
     def options_of(self, block: Block) -> dict[str, Value] | None:
         """Return the value of each option for `block`; None where it has options or values that there are not."""
+        if not self.options and not block.options:
+            return {}
         given = {option.name: option.value for option in block.options}
         if any(value not in self.options.get(name, ()) for name, value in given.items()):
             return None
@@ -208,10 +211,14 @@ def layers_of_kind(block: Block, channels: int) -> BlockLayers | None:
         UsageError: the function of a person's own kind fails.
     """
     kind = KINDS.get(block.kind)
-    options = None if kind is None else kind.options_of(block)
-    if kind is None or options is None:
+    if kind is None or kind.options_of(block) is None:
         return None
-    builder = BlockBuilder(block, channels)
+    return _build(kind, block, channels)
+
+
+@functools.lru_cache(maxsize=16_384)
+def _build(kind: Kind, block: Block, channels: int) -> BlockLayers:
+    builder, options = BlockBuilder(block, channels), kind.options_of(block) or {}
     try:
         kind.build(builder, **options)
     except Exception as error:

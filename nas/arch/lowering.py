@@ -6,7 +6,6 @@ disagree. Shapes are those of one image: (C, H, W) for maps, (F,) for features.
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -169,6 +168,7 @@ class _Lowering:
         if block.shortcut == "projection":
             self._add(Conv2d(channels, block.width, 1, block.stride), f"shortcut{number}", use, path, (entry,))
             entry = self.last
+        self._check_sum(f"{path}.shortcut", main, entry)
         self._add(Add(), "", use, path, (main, entry))
         rest = NormAct(
             False,
@@ -189,22 +189,23 @@ class _Lowering:
         Layers that read nothing but the one before them are one submodule: 'convblock3'. Others begin a submodule of
         their own: 'convblock3_2'.
         """
-        entry, start = self.last, len(self.layers)
-        readers = Counter(source for layer in layers.layers for source in layer.sources)
-        names = iter([f"convblock{number}", *(f"convblock{number}_{n + 2}" for n in range(len(layers.layers)))])
-        group = ""
-        for index, layer in enumerate(layers.layers):
-            if isinstance(layer.operation, Add):
+        entry, start, count, group = self.last, len(self.layers), 0, ""
+        all_reads = [source for layer in layers.layers for source in layer.sources]
+        for index, (operation, reads) in enumerate((layer.operation, layer.sources) for layer in layers.layers):
+            sources = tuple([entry if source < 0 else start + source for source in reads])
+            if isinstance(operation, Add):
                 group = ""
-            elif not group or layer.sources != (index - 1,) or readers[index - 1] > 1:
-                group = next(names)
-            sources = tuple(entry if source < 0 else start + source for source in layer.sources)
-            shapes = [self.layers[s].output_shape if s != IMAGE else self.input_shape for s in sources]
-            if len(set(shapes)) > 1:
-                what = " and ".join("x".join(map(str, shape)) for shape in shapes)
-                self._problem(path + ".layers", f"layer {index} adds maps of {what}, which are not of one shape")
-            self._add(layer.operation, group, use, path, sources)
-        return group or next(names)
+                self._check_sum(f"{path}.layers", *sources)
+            elif not group or reads[0] != index - 1 or all_reads.count(index - 1) > 1:
+                count += 1
+                group = f"convblock{number}_{count}" if count > 1 else f"convblock{number}"
+            self._add(operation, group, use, path, sources)
+        return group or f"convblock{number}_{count + 1}"
+
+    def _check_sum(self, path: str, *sources: int) -> None:
+        shapes = [self._shape_of(source) for source in sources]
+        if shapes[0] != shapes[1] and not self.problems:  # which may be why
+            self._problem(path, f"a sum of maps of {' and '.join('x'.join(map(str, s)) for s in shapes)}, which differ")
 
     def transition(self, transition: Transition, path: str) -> None:
         number, norm_act = self._next("transition"), transition.norm_act
@@ -271,6 +272,9 @@ class _Lowering:
         self._numbers[what] += 1
         return self._numbers[what]
 
+    def _shape_of(self, source: int) -> Shape:
+        return self.layers[source].output_shape if source != IMAGE else self.input_shape
+
     def _problem(self, path: str, text: str) -> None:
         self.problems.append(f"{path}: {text}")
 
@@ -279,8 +283,7 @@ class _Lowering:
     ) -> None:
         if sources is None:
             sources = (self.last,)
-        source = sources[0]
-        shape = self.layers[source].output_shape if source != IMAGE else self.input_shape
+        shape = self._shape_of(sources[0])
         output = operation.output_shape(shape)
         if min(output) < 1 and not self._collapsed:
             self._collapsed = True

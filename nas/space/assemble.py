@@ -100,7 +100,7 @@ def assemble(space: Space, genes: Genes) -> Architecture:
         for number in range(1, blocks + 1):
             block = block_of(space, genes, stage, number, channels, stride, norm_act)
             if (stage, number) == (stages, blocks):
-                block = last_block(space, genes, block)
+                block = last_block(space, genes, block, channels)
             body.append(block)
             channels, stride = block.width, 1
         if stage < stages:
@@ -180,13 +180,16 @@ def bias_only(norm_act: NormAct) -> NormAct:
     return NormAct(bias=norm_act.bias, norm="none", activation="none")
 
 
-def last_block(space: Space, genes: Genes, block: Block) -> Block:
-    """Return `block` as the last of its network, which `norm_act.last` may leave without a norm or without both."""
+def last_block(space: Space, genes: Genes, block: Block, channels: int) -> Block:
+    """Return `block` as the last of its network, behind `channels`.
+
+    `norm_act.last` may leave it without a norm or without norm and activation.
+    """
     match space.value(genes, "norm_act.last"):
         case "no_norm":
-            return replace(block, norm_act=replace(block.norm_act, norm="none"))
+            return with_own_layers(replace(block, norm_act=replace(block.norm_act, norm="none")), channels)
         case "none":
-            return replace(block, norm_act=bias_only(block.norm_act))
+            return with_own_layers(replace(block, norm_act=bias_only(block.norm_act)), channels)
     return block
 
 

@@ -186,7 +186,7 @@ class _Search:
         for values in self._ways(self.block_keys, "block"):
             genes = self._by_gene({**dict(fixed), **values}, 1, number)
             block = block_of(self.space, genes, 1, number, channels, stride, self.norm_act)
-            result.setdefault(last_block(self.space, self.settled, block) if last else block, values)
+            result.setdefault(last_block(self.space, self.settled, block, channels) if last else block, values)
         return result
 
     def _junction_steps(self, fixed: tuple[tuple[str, Value], ...], state: _State) -> _Steps:
