@@ -18,12 +18,14 @@ DropoutKind = Literal["element", "channel"]
 Padding = Literal["same", "valid"]
 Shortcut = Literal["none", "identity", "projection"]
 
+NAME = r"[A-Za-z_][A-Za-z0-9_]{0,29}"
+
 
 @dataclass(frozen=True, slots=True)
 class _Word(Note):
     def problem(self, value: str) -> str | None:
         """Return what is wrong with `value`, or None."""
-        if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,29}", value):
+        if re.fullmatch(NAME, value):
             return None
         return f"{show_value(value)} is no name of 1 to 30 letters, digits and underscores"
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 from nas.arch.description import Block, BlockLayer, BlockLayers, Norm, Option, Padding
 from nas.arch.operations import Activation, Add, AvgPool2d, BatchNorm2d, BlockOperation, Conv2d, MaxPool2d
+from nas.decode import decode, encode
 from nas.errors import UsageError, describe, near_misses
 
 Value = int | float | str | bool
@@ -80,30 +81,29 @@ class BlockBuilder:
             bias: by default whether the block's convolutions have one.
             of: the map that it reads, by default the one made last.
         """
-        of = self.last if of is None else of
+        of, channels = self._read(of)
         bias = self._norm_act.bias if bias is None else bias
         pixels = kernel // 2 if padding == "same" else 0
-        return self._add(Conv2d(self._channels[of], width, kernel, stride, pixels, groups, bias), width, of)
+        return self._add(Conv2d(channels, width, kernel, stride, pixels, groups, bias), width, of)
 
     def depthwise(
         self, kernel: int, stride: int = 1, *, padding: Padding = "same", bias: bool = False, of: int | None = None
     ) -> int:
         """Add a depthwise convolution from a map (C, H, W) to C channels, as `conv` does; return the map."""
-        channels = self._channels[self.last if of is None else of]
+        of, channels = self._read(of)
         return self.conv(channels, kernel, stride, padding=padding, groups=channels, bias=bias, of=of)
 
     def norm(self, of: int | None = None) -> int:
         """Add the norm that stands between the convolutions of the block, if there is one; return the map."""
-        of = self.last if of is None else of
+        of, channels = self._read(of)
         norm: Norm = self._norm_act.middle_norm
-        channels = self._channels[of]
         return of if norm == "none" else self._add(BatchNorm2d(channels, TRAINED[norm]), channels, of)
 
     def activation(self, of: int | None = None) -> int:
         """Add the activation of the block, if it has one; return the map."""
-        of = self.last if of is None else of
+        of, channels = self._read(of)
         name = self._norm_act.activation
-        return of if name == "none" else self._add(Activation(name), self._channels[of], of)
+        return of if name == "none" else self._add(Activation(name), channels, of)
 
     def norm_and_activation(self, of: int | None = None) -> int:
         """Add both in the order that the block has them; return the map."""
@@ -113,13 +113,20 @@ class BlockBuilder:
 
     def pool(self, kind: Literal["max", "average"], size: int, stride: int = 0, of: int | None = None) -> int:
         """Add a pool over windows of `size` pixels, without padding; a stride of 0 is `size`. Return the map."""
-        of = self.last if of is None else of
+        of, channels = self._read(of)
         operation = MaxPool2d if kind == "max" else AvgPool2d
-        return self._add(operation(size, stride or size), self._channels[of], of)
+        return self._add(operation(size, stride or size), channels, of)
 
     def add(self, one: int, other: int) -> int:
         """Add the sum of two maps of the same shape; return the map."""
-        return self._add(Add(), self._channels[one], one, other)
+        return self._add(Add(), self._read(one)[1], one, other)
+
+    def _read(self, of: int | None) -> tuple[int, int]:
+        """Return a map, by default the one made last, and its channels."""
+        of = self.last if of is None else of
+        if of not in self._channels:
+            raise ValueError(f"{of!r} is no map of this block, which has {INPUT} (its input) to {self.last}")
+        return of, self._channels[of]
 
     def _add(self, operation: BlockOperation, channels: int, *sources: int) -> int:
         self.layers.append(BlockLayer(operation, sources))
@@ -209,6 +216,7 @@ def layers_of_kind(block: Block, channels: int) -> BlockLayers | None:
 
     Raises:
         UsageError: the function of a person's own kind fails.
+        InvalidError: it makes layers that cannot be.
     """
     kind = KINDS.get(block.kind)
     if kind is None or kind.options_of(block) is None:
@@ -219,17 +227,22 @@ def layers_of_kind(block: Block, channels: int) -> BlockLayers | None:
 @functools.lru_cache(maxsize=16_384)
 def _build(kind: Kind, block: Block, channels: int) -> BlockLayers:
     builder, options = BlockBuilder(block, channels), kind.options_of(block) or {}
+    if block.kind in SHIPPED_KINDS:
+        kind.build(builder)
+        return BlockLayers(tuple(builder.layers), kind.activates)
+    what = f"the block kind {block.kind!r}, for {channels} channels to {block.width}, options {options}"
     try:
         kind.build(builder, **options)
     except Exception as error:
-        if block.kind in SHIPPED_KINDS:
-            raise
-        line = traceback.extract_tb(error.__traceback__)[-1]
-        raise UsageError(
-            f"the block kind {block.kind!r} failed (line {line.lineno} of {line.filename}) for {channels} channels to "
-            f"{block.width}, options {options}: {describe(error)}"
-        ) from error
-    return BlockLayers(tuple(builder.layers), kind.activates)
+        raise UsageError(f"{what}, failed{_place_of(error)}: {describe(error)}") from error
+    # As it is read again from what is kept: with whole numbers within their bounds.
+    return decode(BlockLayers, encode(BlockLayers(tuple(builder.layers), kind.activates)), what)
+
+
+def _place_of(error: BaseException) -> str:
+    """Return the last line of a person's own that led to an error."""
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
+    return f" (line {lines[-1].lineno} of {lines[-1].filename})" if lines else ""
 
 
 def with_own_layers(block: Block, channels: int) -> Block:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 
-from nas.arch.description import Architecture, Block, Head, Input, Option
+from nas.arch.description import NAME, Architecture, Block, Head, Input, Option
 from nas.arch.digest import digest_of
 from nas.arch.kinds import KINDS, SHIPPED_KINDS, Kind, Value
 from nas.arch.lowering import lower
-from nas.errors import ArchitectureError, UsageError
+from nas.errors import ArchitectureError, NasError, UsageError
 
 MAX_VALUES = 100  # of an option
 # What options cannot be called: a space has genes of these names for a stage or a block.
@@ -42,6 +43,7 @@ def register_block(
 
     Raises:
         UsageError: a name or value cannot be, the function fails, or its layers do not fit together or to the block.
+        InvalidError: it makes layers that cannot be, such as a convolution of half a channel.
     """
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z_]{1,29}", name):
         raise UsageError(f"a block kind {name!r:.80}: its name has 2 to 30 small letters and underscores")
@@ -54,7 +56,7 @@ def register_block(
     KINDS[name] = Kind(build, name, activates, options=known)
     try:
         digests = [_digest(block, channels) for block, channels in _examples(name, known)]
-    except UsageError:
+    except NasError:
         del KINDS[name]
         if before:
             KINDS[name] = before
@@ -65,11 +67,15 @@ def register_block(
 
 def _check_option(kind: str, key: str, values: tuple[Value, ...]) -> None:
     what = f"a block kind {kind!r}: its option {key!r:.80}"
-    if not isinstance(key, str) or not key.isidentifier() or key in _TAKEN or key.startswith("transition_"):
-        raise UsageError(f"{what} cannot be called so; choose a name of Python that no other key of blocks has")
+    if not isinstance(key, str) or not re.fullmatch(NAME, key) or key in _TAKEN or key.startswith("transition_"):
+        raise UsageError(
+            f"{what} cannot be called so; choose a name of at most 30 letters, digits and underscores that no other "
+            f"key of blocks has"
+        )
     if not 1 <= len(values) <= MAX_VALUES or len(set(values)) < len(values):
         raise UsageError(f"{what} has {len(values)} values: give 1 to {MAX_VALUES}, each once")
-    if any(type(value) not in (int, float, str, bool) for value in values) or len({type(v) for v in values}) > 1:
+    is_plain = all(type(v) in (str, bool, int) or (type(v) is float and math.isfinite(v)) for v in values)
+    if not is_plain or len({type(value) for value in values}) > 1:
         raise UsageError(f"{what} has the values {values!r:.80}: give whole numbers, numbers, texts, or True and False")
     for other, about in KINDS.items():
         if other != kind and about.options.get(key, values) != values:
@@ -85,10 +91,8 @@ def _examples(name: str, options: Mapping[str, tuple[Value, ...]]) -> Iterator[t
     yield Block(16, name, groups=4, options=defaults), 8
     for key, values in options.items():
         for value in values[1:]:
-            yield (
-                Block(16, name, options=tuple(Option(o.name, value if o.name == key else o.value) for o in defaults)),
-                8,
-            )
+            others = tuple(option for option in defaults if option.name != key)
+            yield Block(16, name, options=(*others, Option(key, value))), 8
 
 
 def _digest(block: Block, channels: int) -> str:
@@ -97,10 +101,8 @@ def _digest(block: Block, channels: int) -> str:
     Raises:
         UsageError: there is no such network, or the block makes a map of another size than others do.
     """
-    what = f"a block kind {block.kind!r}, for {channels} channels to {block.width}, kernel {block.kernel}, stride " + (
-        f"{block.stride}, padding {block.padding!r}"
-    )
-    size = 32
+    asked = f"{channels} channels to {block.width}, kernel {block.kernel}, stride {block.stride}"
+    what, size = f"a block kind {block.kind!r}, for {asked}, padding {block.padding!r}", 32
     try:
         layers = lower(Architecture(Input(channels, size, size), 2, (block,), Head("flatten_linear")))
     except ArchitectureError as error:

@@ -33,7 +33,7 @@ from nas.arch import (
 from nas.arch.description import BlockLayer, BlockLayers, Option
 from nas.arch.kinds import KINDS
 from nas.arch.operations import Activation, Add, BatchNorm2d, Conv2d
-from nas.errors import ArchitectureError, InvalidError, UsageError
+from nas.errors import ArchitectureError, InvalidError, NasError, UsageError
 from nas.model.build import build
 from nas.model.trace import trace_layers
 
@@ -169,7 +169,11 @@ def is_too_narrow(block: BlockBuilder) -> None:
         ("own", mixed, {"options": {"large": [5, "x"]}}, "its option 'large' has the values (5, 'x'): give whole"),
         ("own", mixed, {"options": {"large": [3, 5]}}, "'large' has other values than that of kind 'mixed'"),
         ("own", mixed, {"options": {"huge": [4]}}, "got an unexpected keyword argument 'huge'"),
-        ("own", fails, {}, "for 1 channels to 1, options {}: KeyError: 'oops'"),
+        ("own", mixed, {"options": {"l" * 31: [4]}}, "choose a name of at most 30 letters, digits and underscores"),
+        ("own", mixed, {"options": {"size": [0.5, float("nan")]}}, "its option 'size' has the values (0.5, nan): give"),
+        ("own", fails, {}, "for 1 channels to 1, options {}, failed (line"),
+        ("own", lambda block: block.norm(of=3), {}, "ValueError: 3 is no map of this block, which has -1 (its input)"),
+        ("own", lambda block: block.conv(block.width / 2), {}, "layers[0].operation.out_channels: 0.5 is not a whole"),
         ("own", is_too_narrow, {}, "the last layer makes 5 channels, and the block's width is 8"),
         ("own", ignores_the_stride, {}, "a map of 32x32 becomes one of 32x32, and has to be 16x16"),
     ],
@@ -178,13 +182,15 @@ def test_what_cannot_be_registered_is_said_and_leaves_nothing(
     registered: None, name: str, build: Any, settings: dict[str, Any], problem: str
 ) -> None:
     before = dict(KINDS)
-    with pytest.raises(UsageError, match=re.escape(problem)):
+    with pytest.raises(NasError, match=re.escape(problem)):
         nas.register_block(name, build, **settings)
     assert before == KINDS
 
 
 def test_a_failure_names_the_line_of_the_function(own_kinds: None) -> None:
-    with pytest.raises(UsageError, match=rf"\(line {fails.__code__.co_firstlineno + 1} of .*test_own_kinds.py\)"):
+    with pytest.raises(
+        UsageError, match=rf"\(line {fails.__code__.co_firstlineno + 1} of .*test_own_kinds.py\): KeyError: 'oops'"
+    ):
         nas.register_block("own", fails)
 
 

@@ -124,5 +124,5 @@ def test_a_failure_in_the_middle_of_a_search_names_the_kind(tmp_path: Path) -> N
 
     nas.register_block("mixed", only_known, options={"large": [5, 7, 9]})
     space = space_of(tmp_path)
-    with pytest.raises(UsageError, match=r"the block kind 'mixed' failed .* ValueError: no width 4"):
+    with pytest.raises(UsageError, match=r"the block kind 'mixed', for 1 .*, failed .* ValueError: no width 4"):
         assemble(space, {**space.plain_genes, "block.first": "mixed", "stage1.block1.width": 4})
