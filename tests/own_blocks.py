@@ -32,7 +32,7 @@ def two_sums(block: BlockBuilder) -> None:
     entry = block.last
     block.conv(block.width, 3, block.stride, of=block.input)
     sum_of_two = block.add(one, block.pool("max", 1))
-    block.add(block.add(sum_of_two, entry), block.depthwise(5, of=entry))
+    block.add(block.add(entry, sum_of_two), block.depthwise(5, of=entry))
 
 
 OWN_KINDS: dict[str, tuple[Callable[..., None], bool, tuple[Option, ...]]] = {  # with whether it activates
