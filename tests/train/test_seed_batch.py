@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from own_blocks import own_block
 from torch import nn
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition
@@ -90,6 +91,15 @@ ARCHITECTURES = {
             Block(4, norm_act=norm_act(norm="batch_scalars")),
             Block(6, "inverted", expansion=2, groups=2, norm_act=norm_act("hardswish", norm="batch_scalars")),
             Block(6, groups=3, shortcut="identity", norm_act=norm_act(middle="batch_scalars")),
+        ),
+    ),
+    "blocks of one's own": Architecture(
+        Input(3, 8, 8),
+        4,
+        (
+            own_block("preactivated", Block(4, shortcut="projection", norm_act=norm_act("silu")), 3),
+            own_block("mixed", Block(4, shortcut="identity", repeat=2, norm_act=norm_act("silu", dropout=0.1)), 4),
+            own_block("two_sums", Block(5, norm_act=norm_act("silu")), 4),
         ),
     ),
     "functional, head behind the pool": Architecture(
