@@ -123,7 +123,7 @@ def quantized_network(
     with contextlib.suppress(VerificationError):  # there is none yet, or it is damaged
         found = load_int8_weights(kept)
         measured = dict(found.claims)
-        if measured.pop(_MADE_FROM, None) == made_from and _EXAMPLE in measured:
+        if measured.pop(_MADE_FROM, None) == made_from and _EXAMPLE in measured and found.scales:
             return found, measured, _example_from_plain(measured.pop(_EXAMPLE), found.input_shape)
     quantized, measured, example = _quantize_anew(network, folder, record, data_dir, report)
     partial = kept.with_suffix(".partial")

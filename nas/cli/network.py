@@ -163,8 +163,8 @@ def export(
             "--output",
             "-o",
             help="The file to write; its name says the format: .py (a module, weights beside it in .pt), .onnx, .pt2 "
-            "(torch.export), .h (C99), .int8.h and .int8.pt (8 bits). A folder, such as firmware/, gets a program for "
-            "microcontrollers: the header in 8 bits, a test image, a Makefile and a README.",
+            "(torch.export), .h (C99), .int8.h, .int8.onnx and .int8.pt (8 bits). A folder, such as firmware/, gets a "
+            "program for microcontrollers: the header in 8 bits, a test image, a Makefile and a README.",
         ),
     ],
     trial: TrialNumber = None,

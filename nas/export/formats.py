@@ -13,7 +13,8 @@ from nas.export.c.load import load_c
 from nas.export.int8.network import QuantizedNetwork
 from nas.export.int8_weights import load_int8_weights, write_int8_weights
 from nas.export.loaded import LoadedExport
-from nas.export.onnx import load_onnx, write_onnx
+from nas.export.onnx.float32 import load_onnx, write_onnx
+from nas.export.onnx.int8 import load_int8_onnx, write_int8_onnx
 from nas.export.python_module import load_python_module, write_python_module
 from nas.export.torch_program import load_torch_program, write_torch_program
 from nas.model.trained_network import TrainedNetwork
@@ -25,6 +26,7 @@ FORMATS = {
     ".h": "C99",
     ".int8.h": "C99 in 8 bits",
     ".int8.pt": "8-bit weights for torch",
+    ".int8.onnx": "ONNX in 8 bits",
 }
 FIRMWARE = "/"  # the format of a folder
 _RAW = "with values 0 to 255 as they are"
@@ -36,8 +38,9 @@ _INPUTS = {
     ".int8.h": f"one image, uint8 ({{one}}), {_RAW}: the code normalizes it",
     FIRMWARE: f"one image, uint8 ({{one}}), {_RAW}: the code normalizes it",
     ".int8.pt": f"images, uint8 ({{many}}), {_RAW}: the network normalizes them",
+    ".int8.onnx": f"`images`, float32 ({{many}}), {_RAW}: the graph normalizes them",
 }
-_INT8 = (".int8.h", ".int8.pt", FIRMWARE)
+_INT8 = (".int8.h", ".int8.pt", ".int8.onnx", FIRMWARE)
 _HEADERS = (".h", ".int8.h", FIRMWARE)
 _READERS: dict[str, Callable[[Path], LoadedExport]] = {
     ".py": load_python_module,
@@ -46,6 +49,7 @@ _READERS: dict[str, Callable[[Path], LoadedExport]] = {
     ".h": load_c,
     ".int8.h": load_c,
     ".int8.pt": load_int8_weights,
+    ".int8.onnx": load_int8_onnx,
 }
 
 
@@ -132,13 +136,17 @@ def write_int8(
         ExportError: the name asks for no such format, or the file cannot be written.
     """
     if not is_int8(output):
-        raise ExportError(f"{output}: the name must end in one of .int8.h, .int8.pt or / for a network in 8 bits")
+        raise ExportError(
+            f"{output}: the name must end in one of .int8.h, .int8.pt, .int8.onnx or / for a network in 8 bits"
+        )
     require_prefix_fits(output, prefix)
     match format_of(output):
         case ".int8.h":
             write_quantized_c(network, claims, output, prefix)
         case ".int8.pt":
             write_int8_weights(network, claims, output)
+        case ".int8.onnx":
+            write_int8_onnx(network, claims, output)
         case _:
             if example is None:
                 raise ExportError(f"{output}: firmware takes an image to check itself with; export it from a study")

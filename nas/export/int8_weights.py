@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nas.arch import architecture_from_plain, architecture_to_plain
 from nas.errors import ExportError, NasError, VerificationError, describe
-from nas.export.int8.network import QuantizedNetwork, parameter_types
+from nas.export.int8.network import QuantizedNetwork, TensorTypes, parameter_types, scale_types
 from nas.export.loaded import require_file
 from nas.export.metadata import read_metadata
 
@@ -27,7 +27,8 @@ def write_int8_weights(network: QuantizedNetwork, claims: Mapping[str, object], 
     about = replace(network.metadata, claims=claims).to_json()
     architecture = json.dumps(architecture_to_plain(network.architecture))
     try:
-        torch.save({"nas": about, "architecture": architecture, "parameters": dict(network.parameters)}, path)
+        tensors = {"parameters": dict(network.parameters), "scales": dict(network.scales)}
+        torch.save({"nas": about, "architecture": architecture, **tensors}, path)
     except (OSError, RuntimeError) as error:
         raise ExportError(f"cannot write {path}: {error}; choose another `output`") from None
 
@@ -47,13 +48,19 @@ def load_int8_weights(path: Path) -> QuantizedNetwork:
     about = read_metadata(plain.get("nas"), path)
     try:
         architecture = architecture_from_plain(json.loads(plain["architecture"]), str(path))
-        expected = parameter_types(architecture)
+        expected, of_scales = parameter_types(architecture), scale_types(architecture)
     except (KeyError, TypeError, ValueError, NasError) as error:
         raise VerificationError(f"{path} does not describe its network: {describe(error)}") from None
-    parameters = plain.get("parameters")
+    parameters, scales = plain.get("parameters"), plain.get("scales", {})
     stem = architecture.input
-    fits = isinstance(parameters, dict) and all(isinstance(t, Tensor) for t in parameters.values())
-    fits = fits and about.input_shape == (stem.channels, stem.height, stem.width)
-    if not fits or {n: (t.dtype, tuple(t.shape)) for n, t in parameters.items()} != expected:
+    fits = about.input_shape == (stem.channels, stem.height, stem.width)
+    if not fits or _types(parameters) != expected or _types(scales) not in ({}, of_scales):
         raise VerificationError(f"{path}: its parameters are not those of the network that it describes")
-    return QuantizedNetwork(architecture, about, parameters)
+    return QuantizedNetwork(architecture, about, parameters, scales)
+
+
+def _types(tensors: object) -> TensorTypes | None:
+    """Return the dtypes and shapes of what should be a dictionary of tensors; None where it is none."""
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        return None
+    return {name: (tensor.dtype, tuple(tensor.shape)) for name, tensor in tensors.items()}

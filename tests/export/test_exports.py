@@ -20,7 +20,8 @@ from nas.export.c.header import write_c, write_quantized_c
 from nas.export.formats import FORMATS, is_int8, load, write, write_int8
 from nas.export.int8.network import LOGIT_ONE, QuantizedNetwork
 from nas.export.int8.quantize import quantize
-from nas.export.onnx import load_onnx, write_onnx
+from nas.export.onnx.float32 import load_onnx, write_onnx
+from nas.export.onnx.int8 import load_int8_onnx, write_int8_onnx
 from nas.model.python_source import module_source
 
 torch.set_num_threads(1)
@@ -105,6 +106,18 @@ def test_python_modules_compute_what_torch_does() -> None:
 def test_onnx_computes_what_torch_does(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     check_onnx(tmp_path, sampled_networks())
+
+
+def test_onnx_in_8_bits_computes_what_the_integers_do(tmp_path: Path) -> None:
+    """A sum that lies between two numbers may be rounded the other way; tens of random layers amplify that."""
+    pytest.importorskip("onnxruntime")
+    errors = []
+    for s in sampled_networks()[:50]:
+        network = quantize(s.trained(), s.calibration)
+        write_int8_onnx(network, {}, tmp_path / "net.int8.onnx")
+        errors.append(difference(load_int8_onnx(tmp_path / "net.int8.onnx").logits(s.images), network.logits(s.images)))
+    assert sorted(errors)[len(errors) // 2] < 0.0005
+    assert max(errors) < 0.05
 
 
 def test_c_computes_what_torch_does(tmp_path: Path) -> None:

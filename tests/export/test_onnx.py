@@ -10,7 +10,7 @@ from sampled import difference, sampled_network
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, lower
 from nas.errors import ExportError, VerificationError
-from nas.export.onnx import load_onnx, write_onnx
+from nas.export.onnx.float32 import load_onnx, write_onnx
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

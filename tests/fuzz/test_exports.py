@@ -36,7 +36,7 @@ from nas.export.formats import load
 from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import write_int8_weights
 from nas.export.loaded import finite_module
-from nas.export.onnx import write_onnx
+from nas.export.onnx.float32 import write_onnx
 from nas.export.python_module import write_python_module
 from nas.export.torch_program import write_torch_program
 from nas.model.trained_network import read_trained_network

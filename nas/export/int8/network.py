@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.arch import IMAGE, Architecture, Int8Layers, Layer, int8_arrays, lower, merge_relu
+from nas.arch import IMAGE, Architecture, Int8Layers, Layer, costs_of, digest_of, int8_arrays, lower, merge_relu
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
 from nas.export.loaded import LoadedExport, run_in_batches
 from nas.export.metadata import Metadata
@@ -28,6 +29,7 @@ BATCH = 100  # images run at once; maps of 64-bit numbers then stay in cache, wh
 LOGIT_ONE = 4096  # logits are whole numbers of this part of 1
 _MOST_LOGIT = 2**24 - 1  # in those units
 IMAGE_SHIFT = 20  # a pixel becomes (pixel * multiplier + offset) / 2^20
+TensorTypes = dict[str, tuple[torch.dtype, tuple[int, ...]]]  # by the name of a tensor, its dtype and shape
 _DTYPES = {
     **{"weight": torch.int8, "bias": torch.int32, "table": torch.int8},
     **{"multiplier": torch.int32, "shift": torch.uint8, "scale": torch.float32},
@@ -54,11 +56,16 @@ class QuantizedNetwork(LoadedExport):
     zero point of each map; 'image.multiplier' and 'image.offset' for each channel; 'NAME.weight' of convolutions, once
     where weights run again; 'i.bias', 'i.multiplier' and 'i.shift' of what a layer sums; 'i.table' of an activation;
     'i.scale' of the last layer, whose sums times this are the logits.
+
+    `scales` holds, in float32, what its whole numbers stand for, which it takes no part of to run: 'maps', the scale of
+    each map; 'NAME.weight' of convolutions, the scale of each output channel's weights; 'NAME.weight' of PReLU, what it
+    scales numbers below 0 by.
     """
 
     architecture: Architecture
     metadata: Metadata
     parameters: Mapping[str, Tensor]
+    scales: Mapping[str, Tensor]  # empty in files of earlier versions
 
     @property
     def num_bytes(self) -> int:
@@ -85,7 +92,7 @@ class QuantizedNetwork(LoadedExport):
         return run_in_batches(lambda batch: self._run(layers, batch), images, BATCH)
 
     def _derive(self) -> dict[str, object]:
-        return {"num_bytes": self.num_bytes}
+        return derived_claims(self.architecture)
 
     def _run(self, layers: list[Layer], images: Tensor) -> Tensor:
         p = self.parameters
@@ -164,11 +171,18 @@ def choose_shift(factors: Tensor) -> Tensor:
     return (30 - exponent).clamp(1, 60)
 
 
-def parameter_types(architecture: Architecture) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+def derived_claims(architecture: Architecture) -> dict[str, object]:
+    """Return the claims of a network in 8 bits that its description shows: counts as before norms were folded."""
+    layers = lower(architecture)
+    num_bytes = sum(dtype.itemsize * prod(shape) for dtype, shape in parameter_types(architecture).values())
+    return {**costs_of(layers).counts(), "digest": digest_of(layers), "num_bytes": num_bytes}
+
+
+def parameter_types(architecture: Architecture) -> TensorTypes:
     """Return the dtype and shape of each of `QuantizedNetwork.parameters`."""
     layers = int8_layers(architecture).layers
     channels = architecture.input.channels
-    result: dict[str, tuple[torch.dtype, tuple[int, ...]]] = {
+    result: TensorTypes = {
         "zeros": (torch.int8, (len(layers) + 1,)),
         "image.multiplier": (torch.int32, (channels,)),
         "image.offset": (torch.int32, (channels,)),
@@ -176,4 +190,15 @@ def parameter_types(architecture: Architecture) -> dict[str, tuple[torch.dtype, 
     for index, layer in enumerate(layers):
         for part, _, shape in int8_arrays(layer, index == len(layers) - 1):
             result[f"{layer.group if part == 'weight' else index}.{part}"] = (_DTYPES[part], shape)
+    return result
+
+
+def scale_types(architecture: Architecture) -> TensorTypes:
+    """Return the dtype and shape of each of `QuantizedNetwork.scales`."""
+    layers = int8_layers(architecture).layers
+    result: TensorTypes = {"maps": (torch.float32, (len(layers) + 1,))}
+    for layer in layers:
+        if layer.operation.num_params:
+            count = layer.operation.out_channels if isinstance(layer.operation, Conv2d) else 1
+            result[f"{layer.group}.weight"] = torch.float32, (count,)
     return result

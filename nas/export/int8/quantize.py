@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.arch import IMAGE, Architecture, Int8Layers, Layer, lower
+from nas.arch import IMAGE, Int8Layers, Layer, lower
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.errors import ExportError
 from nas.export.int8.network import IMAGE_SHIFT, QuantizedNetwork, choose_shift, convolve, int8_layers, window
@@ -56,8 +56,12 @@ def quantize(network: TrainedNetwork, calibration_images: Tensor) -> QuantizedNe
         raise ExportError("no images to calibrate with; give a few hundred of the training set")
     weights = folded_weights(fold(lower(architecture)), finite_module(network).state_dict())
     images = check_images(calibration_images, about.input_shape)
-    ranges = _calibrate(int8_layers(architecture), weights, about, images)
-    return QuantizedNetwork(architecture, about, _parameters(architecture, weights, about, ranges))
+    network_in_8_bits = int8_layers(architecture)
+    layers = network_in_8_bits.layers
+    ranges = _calibrate(network_in_8_bits, weights, about, images)
+    scales = _weight_scales(layers, weights, ranges)
+    parameters = _parameters(layers, weights, about, ranges, scales)
+    return QuantizedNetwork(architecture, about, parameters, _all_scales(layers, weights, ranges, scales))
 
 
 def _calibrate(
@@ -110,10 +114,28 @@ def _activate(name: str, x: Tensor, slope: Tensor | None) -> Tensor:
     return result
 
 
-def _parameters(
-    architecture: Architecture, weights: Mapping[str, Tensor], about: Metadata, ranges: Mapping[int, _Quantization]
+def _all_scales(
+    layers: list[Layer],
+    weights: Mapping[str, Tensor],
+    ranges: Mapping[int, _Quantization],
+    weight_scales: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    layers = int8_layers(architecture).layers
+    maps = torch.tensor([ranges[i].scale for i in range(IMAGE, len(layers))])
+    slopes = {layer.group for layer in layers if isinstance(layer.operation, Activation)}
+    return {
+        "maps": maps,
+        **{f"{name}.weight": scale.float() for name, scale in weight_scales.items()},
+        **{key: weights[key].float() for key in (f"{name}.weight" for name in slopes) if key in weights},
+    }
+
+
+def _parameters(
+    layers: list[Layer],
+    weights: Mapping[str, Tensor],
+    about: Metadata,
+    ranges: Mapping[int, _Quantization],
+    scales: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
     image = ranges[IMAGE]
     std = torch.tensor(about.std, dtype=torch.float64) * image.scale
     offset = image.zero - torch.tensor(about.mean, dtype=torch.float64) / std
@@ -122,7 +144,6 @@ def _parameters(
         "image.multiplier": (2**IMAGE_SHIFT / (255 * std)).round().int(),
         "image.offset": (2**IMAGE_SHIFT * offset).round().int(),
     }
-    scales = _weight_scales(layers, weights, ranges)
     for index, layer in enumerate(layers):
         x, y, operation = ranges[layer.sources[0]], ranges[index], layer.operation
         is_last = index == len(layers) - 1
