@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nas.app.export import Report, image_network, quantized_network
+from nas.app.export import quantized_network
 from nas.app.old_studies import upgrade
+from nas.app.quantize import Report, image_network
 from nas.app.study_data import study_dataset
 from nas.data.images import ImageSet
 from nas.data.split import Parts, parts_of
