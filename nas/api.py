@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from html import escape
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from nas.study.mistakes import Mistakes
     from nas.study.records import ConfirmedFigure, TrialRecord
     from nas.workers.own_training import TrainFunction
+
+# Optuna imports tqdm, which warns in notebooks that have no ipywidgets, of progress bars that nothing here draws.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 
 class Study:
@@ -233,7 +237,7 @@ class Study:
         """What a notebook shows."""
         from nas.report.front_svg import front_svg
 
-        picture = front_svg(self._records(), self.settings)
+        picture = front_svg(self._records(), self.settings, inline=True)
         return f"<p><b>{escape(self.name)}</b>: {escape(self.answer)}</p>{picture}"
 
 
@@ -243,7 +247,7 @@ def search(
     target: float | None = None,
     stop_at_first: bool | None = None,
     dataset: str | os.PathLike[str] | Sequence[Any] | None = None,
-    space: str | os.PathLike[str] | None = None,
+    space: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     warm_start: str | Path | Sequence[str | Path] | None = None,
     name: str | None = None,
     max_trials: int | None = None,
@@ -251,6 +255,7 @@ def search(
     epochs: int | None = None,
     num_seeds: int | None = None,
     class_weights: str | None = None,
+    augmentation_kind: str | None = None,
     seed: int | None = None,
     sampler: Any = None,
     max_macs: int | None = None,
@@ -283,7 +288,8 @@ def search(
         dataset: a name such as 'mnist'; the path of a folder of images or of an `.npz` file; or (train, test) or
             (train, validation, test), each a pair of images (N, H, W), (N, C, H, W) or (N, H, W, C) and labels, or a
             torchvision data set without a transform. They are kept in the study's folder, and a resume refuses others.
-        space: a shipped search space, or the path of a TOML file.
+        space: a shipped search space, the path of a TOML file, or a dict with what such a file holds, which is kept in
+            the study's folder.
         warm_start: what to begin with, one or several: the name of an earlier study, for the networks of its front;
             'reference', for the published networks; the path of an architecture file (TOML).
         name: of the study; by default made of data, space and budget.
@@ -292,6 +298,8 @@ def search(
         epochs: of a training.
         num_seeds: trainings of a confirmation.
         class_weights: 'balanced' gives rare classes the same weight in training as frequent ones; by default 'none'.
+        augmentation_kind: how images are varied in training: as 'photos' (mirror, shift, cutout, colors), as 'glyphs'
+            (turn, shift, scale, shear), or as is usual for the 'data', which is the default.
         seed: of the study.
         sampler: of the networks to try: 'auto', 'tpe', 'gp', 'nsgaii', 'cmaes', 'random', or a sampler of Optuna
             (`optuna.samplers.BaseSampler`), which a resume has to be given again.
@@ -332,11 +340,17 @@ def search(
     root = Path(studies)
     if max_params is None and not (name is not None and StudyFolder(root, name).exists):
         raise UsageError("`max_params` is missing; for example: nas.search(max_params=8000, target=99.4)")
+    space_name = str(space.get("name", "own")) if isinstance(space, Mapping) else Path(space or "general").stem
     if dataset is not None and not isinstance(dataset, (str, os.PathLike)):
-        name = name or f"images-{Path(space or 'general').stem}-{max_params}"
+        name = name or f"images-{space_name}-{max_params}"
         from nas.app.own_images import keep_images
 
         dataset = keep_images(StudyFolder(root, name), dataset)
+    if isinstance(space, Mapping):
+        from nas.app.own_space import keep_space
+
+        name = name or f"{Path(dataset or 'mnist').stem}-{space_name}-{max_params}"
+        arguments["space"] = str(keep_space(StudyFolder(root, name), space))
     if sampler is not None and not isinstance(sampler, str):
         arguments["sampler"] = name_given(sampler)
     if train is not None:

@@ -1,8 +1,8 @@
 """TOML and JSON to frozen dataclasses: all errors at once, each with its key path. Never executes anything it reads.
 
 The target's type hints are the schema. Understood: bool, int, float, str, Literal, tuple[X, ...] and tuple[X, Y],
-nested dataclasses, `X | None`, unions of dataclasses told apart by their `type` key (each class names its own in a
-class variable `type`), and `Annotated[number, Bounds(low, high)]`.
+nested dataclasses, `X | None`, unions of scalars, unions of dataclasses told apart by their `type` key (each class
+names its own in a class variable `type`), and `Annotated[X, note]` with a `Note` such as `Bounds(low, high)`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import tomllib
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -25,8 +26,18 @@ MAX_FILE_BYTES = 1_000_000
 MAX_ITEMS = 10_000  # as many as an architecture may have classes, each with a name
 
 
+class Note(ABC):
+    """What a type hint says of values beside their type."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def problem(self, value: Any) -> str | None:
+        """Return what is wrong with `value`, or None."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(Note):
     """The least and most that a number may be, both included; `open_high` leaves the upper end out."""
 
     low: float
@@ -91,10 +102,8 @@ def decode_part(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
         inner, *notes = typing.get_args(hint)
         result = decode_part(inner, value, path, problems)
         for note in notes:
-            if isinstance(note, Bounds) and isinstance(result, (int, float)):
-                problem = note.problem(result)
-                if problem:
-                    return _problem(problems, path, problem)
+            if isinstance(note, Note) and result is not _MISSING and (problem := note.problem(result)):
+                return _problem(problems, path, problem)
         return result
     if origin is Literal:
         choices = typing.get_args(hint)
@@ -130,8 +139,10 @@ def show_value(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
+_SCALARS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+
+
 def _decode_scalar(hint: Any, value: Any, path: str, problems: list[str]) -> Any:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
     # bool is a subclass of int in Python; `width = true` must not become 1.
     if type(value) is int and hint is float:
         if abs(value) > 2**53:
@@ -140,7 +151,7 @@ def _decode_scalar(hint: Any, value: Any, path: str, problems: list[str]) -> Any
             )
         value = float(value)
     if type(value) is not hint:
-        return _problem(problems, path, f"{show_value(value)} is not {names[hint]}")
+        return _problem(problems, path, f"{show_value(value)} is not {_SCALARS[hint]}")
     if hint is float and not math.isfinite(value):
         return _problem(problems, path, f"{show_value(value)} is not a finite number")
     return value
@@ -164,6 +175,11 @@ def _decode_union(args: tuple[Any, ...], value: Any, path: str, problems: list[s
     args = tuple(a for a in args if a is not type(None))
     if len(args) == 1:
         return decode_part(args[0], value, path, problems)
+    if not any(dataclasses.is_dataclass(a) for a in args):
+        own = next((a for a in args if type(value) is a), None)
+        if own is None:
+            return _problem(problems, path, f"{show_value(value)} is not {' or '.join(_SCALARS[a] for a in args)}")
+        return _decode_scalar(own, value, path, problems)
     by_type = {a.type: a for a in args}
     if not isinstance(value, Mapping):
         return _problem(problems, path, f"{show_value(value)} is not a table")

@@ -20,6 +20,8 @@ from forked_command import run_forked
 from hypothesis import HealthCheck, settings
 from optuna.trial import TrialState
 
+from nas.arch.kinds import KINDS
+
 # How fast examples are drawn depends on what else the machine does.
 settings.register_profile("any_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any_machine")
@@ -34,6 +36,15 @@ NO_NETWORK = {key: NOWHERE for name in ("http_proxy", "https_proxy", "all_proxy"
 # A shell has what it runs in the background ignore Ctrl-C, and every command under test would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def own_kinds() -> Iterator[None]:
+    """Forgets the kinds of blocks that a test registers."""
+    before = dict(KINDS)
+    yield
+    KINDS.clear()
+    KINDS.update(before)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ def made_up_records(count: int, seed: int = 0) -> list[TrialRecord]:
                 num_params=num_params,
                 num_macs=60 * num_params,
                 peak_activation_bytes=40_000,
+                flash_bytes=3_000 + num_params,
+                ram_bytes=4_000 + 100 * width,
                 digest=f"{number:016x}",
                 genes={
                     "stage1.block1.width": width,

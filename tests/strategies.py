@@ -7,9 +7,11 @@ import math
 from typing import Any, get_args
 
 from hypothesis import strategies as st
+from own_blocks import OWN_KINDS, own_block
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition, lower
-from nas.arch.description import Activation, BlockKind, BodyItem, Norm, Padding, Shortcut
+from nas.arch.description import Activation, BodyItem, Norm, Padding, Shortcut
+from nas.arch.kinds import SHIPPED_KINDS
 from nas.arch.recipe import Optimizer, Schedule
 from nas.errors import ArchitectureError
 
@@ -38,9 +40,10 @@ def blocks(draw: st.DrawFn, channels: int) -> Block:
     padding: Any = "same" if shortcut != "none" else draw(st.sampled_from(get_args(Padding)))
     width = channels if shortcut == "identity" or repeat > 1 else draw(WIDTHS)
     most_groups = math.gcd(channels, width)
-    return Block(
+    kind = draw(st.sampled_from([*SHIPPED_KINDS, *OWN_KINDS]))
+    block = Block(
         width=width,
-        kind=draw(st.sampled_from(get_args(BlockKind))),
+        kind=kind if kind in SHIPPED_KINDS else "plain",
         kernel=draw(st.sampled_from([1, 3, 5] if padding == "same" else [1, 2, 3, 4])),
         stride=1 if shortcut == "identity" else draw(st.sampled_from([1, 1, 2])),
         padding=padding,
@@ -50,6 +53,7 @@ def blocks(draw: st.DrawFn, channels: int) -> Block:
         expansion=draw(st.integers(1, 3)),
         groups=draw(st.sampled_from([1, *(g for g in range(2, most_groups + 1) if most_groups % g == 0)])),
     )
+    return block if kind in SHIPPED_KINDS else own_block(kind, block, channels)
 
 
 def transitions() -> st.SearchStrategy[Transition]:
@@ -118,4 +122,5 @@ def recipes() -> st.SearchStrategy[Recipe]:
         averaging=st.sampled_from([0.0, 0.9]),
         augmentation=st.sampled_from([0.0, 0.5, 1.0]),
         class_weights=st.sampled_from(["none", "balanced"]),
+        augmentation_kind=st.sampled_from(["data", "glyphs", "photos"]),
     )

@@ -21,7 +21,7 @@ import nas
 from nas.api import Study
 from nas.coordinator.replay import replay
 from nas.data.load import load_dataset
-from nas.errors import DataError, StudyError, UsageError
+from nas.errors import DataError, InvalidError, StudyError, UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = {"max_params": 1000, "space": "tiny_digits", "trials": 3, "epochs": 2, "seeds": 1, "workers": 1}
@@ -105,8 +105,9 @@ def test_curves_and_another_confirmation(study: Study) -> None:
     after = study.curves(trial)
     assert figure.num_seeds == record["seeds"] + 1
     more = after[~after["seed"].isin(before["seed"])]
-    assert list(more["part"].unique()) == ["test"]
-    assert list(more["epoch"]) == list(range(1, len(more) + 1))
+    assert list(more["part"].unique()) == ["train", "test"]
+    train, *tests = more["epoch"]
+    assert tests == list(range(1, train + 1))
     ends = after[after["part"] == "test"].groupby("seed")["accuracy"].apply(lambda curve: curve.tail(3).mean())
     assert figure.mean == pytest.approx(ends.mean())
     assert nas.studies(study.folder.path.parent)[-1].name == study.name
@@ -250,3 +251,18 @@ def test_a_sampler_of_ones_own_is_given_again_on_resume_and_taken_as_given_by_a_
     assert (result.draws, result.from_python) == (0, 5)
     assert str(result).endswith("all derived again; 5 draws of a sampler given in Python were taken as given")
     assert [c.seed for record in study._records() for c in record.confirmations]  # confirms by our own rules
+
+
+def test_a_space_may_be_a_dict(tmp_path: Path) -> None:
+    space = {"name": "few", "block": {"width": {"choices": [4, 6]}}, "head": {"bias": [True, False]}}
+    asked = QUICK | {"trials": 1, "dataset": "digits", "space": space, "studies": tmp_path}
+    study = nas.search(**asked)
+    assert study.name == "digits-few-1000"
+    assert set(study.trials.filter(like="width").iloc[0].dropna()) <= {4, 6}
+    assert len(nas.search(**asked | {"trials": 2}).trials) == 2
+    with pytest.raises(StudyError, match="'digits-few-1000' was made with another space; give this search another"):
+        nas.search(**asked | {"space": space | {"head": {"bias": True}}})
+    with pytest.raises(UsageError, match=r"`space` is not what a TOML file .* holds: .*None"):
+        nas.search(**asked | {"space": {"name": "odd", "head": None}})
+    with pytest.raises(InvalidError, match=r"block\.widht: unknown key; did you mean"):
+        nas.search(**asked | {"space": {"name": "odd", "block": {"widht": 3}}})

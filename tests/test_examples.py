@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import nas
+from nas.arch.kinds import KINDS
+from nas.errors import InvalidError
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -41,3 +43,19 @@ def test_own_training_is_confirmed_and_exported(
     assert trained_by == "train_with_mixup"
     assert (tmp_path / "mixup.py").is_file()
     assert nas.open_study("mixup").settings.train == "train_with_mixup"
+
+
+def test_own_block_is_searched_and_exported_and_read_where_nobody_knows_it(
+    own_kinds: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["own_block.py", "--trials", "2", "--epochs", "2"])
+    runpy.run_path(str(EXAMPLES / "own_block.py"), run_name="__main__")
+    answer, checked = capsys.readouterr().out.splitlines()
+    assert answer.endswith("is the most accurate in validation within 1,000.")
+    assert checked == "6 of 6 claims of mixed.py hold"
+    KINDS.pop("mixed")
+    study = nas.open_study("mixed")
+    assert sum(p.numel() for p in study.network().parameters()) <= 1000
+    with pytest.raises(InvalidError, match=r"block\.kind: 'mixed' is not known"):
+        nas.search(name="mixed", max_trials=3)

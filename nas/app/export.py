@@ -4,39 +4,30 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Callable
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from nas.app.old_studies import upgrade
+from nas.app.quantize import Report, image_network, quantize_and_measure
 from nas.app.study_data import study_dataset
-from nas.data.images import ImageSet
-from nas.data.sample import stratified_sample
 from nas.data.split import parts_of
 from nas.errors import DataError, ExportError, StudyError, VerificationError
 from nas.export.c.firmware import Example
 from nas.export.formats import input_text, is_int8, require_prefix_fits, write, write_int8
 from nas.export.int8.network import QuantizedNetwork
-from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import load_int8_weights, write_int8_weights
-from nas.export.loaded import finite_module, run_in_batches
 from nas.model.image_network import ImageNetwork
 from nas.model.trained_network import TrainedNetwork
-from nas.study.claims import accuracy_claim, provenance
 from nas.study.claims import claims as claims_of
+from nas.study.claims import provenance
 from nas.study.folder import StudyFolder
 from nas.study.networks import kept_digest, kept_file, require_network
 from nas.study.records import TrialRecord
-from nas.verification.checks import accuracy
 
-EXAMPLES_TRIED = 100  # images, for one that the 8-bit network classifies right
-CALIBRATION_IMAGES = 512  # training images, a share of each class, that set the ranges of 8-bit activations
 # Claims of the 8-bit network that a study keeps: the digest of the network's file, and the image of its firmware.
 _MADE_FROM, _EXAMPLE = "made_from", "example"
-
-Report = Callable[[str], None]
 
 
 def export(
@@ -76,7 +67,7 @@ def export(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         if in_8_bits:
-            quantized, measured, example = _quantize(network, folder, record, data_dir, report)
+            quantized, measured, example = quantized_network(network, folder, record, data_dir, report)
             claims |= measured
             write_int8(quantized, claims, output, prefix, example)
         else:
@@ -98,22 +89,17 @@ def load_network(folder: StudyFolder, record: TrialRecord, data_dir: Path | None
     return image_network(require_network(folder, record))
 
 
-def image_network(network: TrainedNetwork) -> ImageNetwork:
-    """Return a network with its weights, in eval mode.
-
-    Raises:
-        ExportError: its weights do not fit it.
-    """
-    return ImageNetwork(finite_module(network), network.mean, network.std).eval()
-
-
-def _quantize(
+def quantized_network(
     network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
 ) -> tuple[QuantizedNetwork, dict[str, Any], Example]:
     """Return the 8-bit network, its size and accuracy as claims, and an image; those that the study keeps, if it does.
 
     The accuracy is that on the images by which the float network was judged. The image is the first of these that the
     8-bit network classifies right, or else the very first.
+
+    Raises:
+        DataError: the images of the study are not there.
+        ExportError: the network's weights do not fit it.
     """
     kept, made_from = kept_file(folder, record).with_suffix(".int8.pt"), kept_digest(folder, record)
     with contextlib.suppress(VerificationError):  # there is none yet, or it is damaged
@@ -143,13 +129,6 @@ def _example_from_plain(plain: Any, shape: tuple[int, int, int]) -> Example:
         raise VerificationError(f"the image is damaged: {error}") from None
 
 
-def _choose_example(quantized: QuantizedNetwork, images: ImageSet, what: str) -> Example:
-    first = slice(0, EXAMPLES_TRIED)
-    right = quantized.logits(images.images[first]).argmax(1) == images.labels[first]
-    index = int(right.int().argmax())
-    return Example(images.images[index].clone(), int(images.labels[index]), f"{what} {index}")
-
-
 def _quantize_anew(
     network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
 ) -> tuple[QuantizedNetwork, dict[str, Any], Example]:
@@ -160,16 +139,5 @@ def _quantize_anew(
         raise DataError(f"an 8-bit format is calibrated on the images of the study, and they fail: {error}") from None
     seed, is_confirmed = folder.settings().seed, record.confirmed is not None
     parts = parts_of(dataset, seed)
-    trained_on, judged_on = (parts.whole_train, parts.test) if is_confirmed else (parts.train, parts.validation)
-    report("quantizing the network")
-    sample = stratified_sample(trained_on.labels, CALIBRATION_IMAGES, seed)
-    quantized = quantize(network, trained_on.images[sample])
-    claim, module = accuracy_claim(is_test=is_confirmed), image_network(network)
-    what = f"{'test' if is_confirmed else 'validation'} image of {PurePath(dataset.name).name}, number"
-    measured = {
-        "num_bytes": quantized.num_bytes,
-        "float_bytes": 4 * record.num_params,
-        f"float_{claim}": round(accuracy(lambda images: run_in_batches(module, images), judged_on, report), 4),
-        claim: round(accuracy(quantized.logits, judged_on, report), 4),
-    }
-    return quantized, measured, _choose_example(quantized, judged_on, what)
+    pair = (parts.whole_train, parts.test) if is_confirmed else (parts.train, parts.validation)
+    return quantize_and_measure(network, *pair, dataset=dataset.name, is_test=is_confirmed, seed=seed, report=report)

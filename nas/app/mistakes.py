@@ -5,19 +5,31 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from nas.app.export import image_network
+from nas.app.export import quantized_network
 from nas.app.old_studies import upgrade
+from nas.app.quantize import Report, image_network
 from nas.app.study_data import study_dataset
+from nas.data.images import ImageSet
 from nas.data.split import Parts, parts_of
 from nas.export.loaded import run_in_batches
+from nas.study.claims import accuracy_claim
 from nas.study.folder import StudyFolder
-from nas.study.mistakes import KEPT_ERRORS, ConfidentError, Mistakes, keep_mistakes, kept_mistakes
+from nas.study.mistakes import (
+    KEPT_ERRORS,
+    KEPT_EXAMPLES,
+    MOST_CLASSES_WITH_EXAMPLES,
+    ConfidentError,
+    Mistakes,
+    keep_mistakes,
+    kept_mistakes,
+)
 from nas.study.networks import kept_digest, require_network
 from nas.study.records import TrialRecord
 
@@ -67,10 +79,40 @@ def mistakes_of(
             )
             for i in worst.tolist()
         ),
+        examples=_examples(judged_on, num_classes),
     )
     with contextlib.suppress(OSError):  # a study that may only be read
         keep_mistakes(folder, record, mistakes)
     return mistakes
+
+
+def mistakes_with_8_bits(folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report) -> Mistakes:
+    """Return what `mistakes_of` does, with the accuracy of the 8-bit network that `export` writes.
+
+    Quantizing and measuring it takes a while, unless it has been exported before; `report` takes what is being done.
+
+    Raises:
+        StudyError: the trial has no network.
+        DataError: the images of the study are not there.
+        ExportError: the network's weights do not fit it.
+    """
+    mistakes = mistakes_of(folder, record, data_dir)
+    if mistakes.accuracy_in_8_bits is None:
+        network = require_network(folder, record)
+        _, measured, _ = quantized_network(network, folder, record, data_dir, report)
+        accuracy = float(measured[accuracy_claim(is_test=record.confirmed is not None)])
+        mistakes = replace(mistakes, accuracy_in_8_bits=accuracy)
+        with contextlib.suppress(OSError):  # a study that may only be read
+            keep_mistakes(folder, record, mistakes)
+    return mistakes
+
+
+def _examples(images: ImageSet, num_classes: int) -> tuple[tuple[str, ...], ...]:
+    """Return the first images of each class; none where there are very many classes."""
+    if num_classes > MOST_CLASSES_WITH_EXAMPLES:
+        return ()
+    chosen = ((images.labels == label).nonzero().flatten()[:KEPT_EXAMPLES] for label in range(num_classes))
+    return tuple(tuple(_png(images.images[i]) for i in indices.tolist()) for indices in chosen)
 
 
 def _png(image: Tensor) -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from nas.app.export import image_network
 from nas.app.old_studies import upgrade
+from nas.app.quantize import image_network
 from nas.arch import Input
 from nas.data.arrays import channels_first
 from nas.data.pictures import read_picture, stack

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 
+from nas.app.quantize import Report, quantize_and_measure
 from nas.arch import ArchitectureFile, Layer, costs_of, digest_of, lower
 from nas.data.images import Dataset
 from nas.data.load import load_dataset
 from nas.data.split import parts_of
-from nas.errors import DataError, NasError, UsageError
-from nas.export.formats import input_text, is_int8, require_prefix_fits, write
+from nas.errors import DataError, NasError
+from nas.export.formats import format_of, input_text, is_int8, require_prefix_fits, write, write_int8
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
 from nas.study.claims import data_claims
@@ -43,23 +44,21 @@ class TrainingRequest:
 
 
 def train_described(
-    described: ArchitectureFile, request: TrainingRequest, on_epoch: Callable[[Epoch, int], None]
+    described: ArchitectureFile, request: TrainingRequest, on_epoch: Callable[[Epoch, int], None], report: Report
 ) -> dict[str, Any]:
     """Train the network of `described`; return what happened, ready for JSON.
 
-    `on_epoch` is called after each epoch, with the number of all epochs.
+    `on_epoch` is called after each epoch, with the number of all epochs; `report` takes what is done after the last.
 
     Raises:
-        UsageError: `output` asks for a format in 8 bits.
+        UsageError: `prefix` is given for a format without symbols.
+        ExportError: the name of `output` says no format.
         DataError: the images do not have the shape or the classes that the network is for.
         NasError: `output` cannot be written; its folder is made before the training.
     """
     output = request.output
     if output is not None:
-        if is_int8(output):
-            raise UsageError(
-                f"`output` {output}: an 8-bit network is exported from a study; take .py, .onnx, .pt2 or .h"
-            )
+        format_of(output)
         require_prefix_fits(output, request.prefix)
         with _writing(output):
             output.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +86,14 @@ def train_described(
         result["input"] = claims["input"] = input_text(output, described.architecture.input)
         about = f"{described.name}, trained by nas on {claims['dataset']} with seed {request.seed}."
         with _writing(output):
-            write(network, claims, about, output, request.prefix)
+            if is_int8(output):
+                quantized, measured, example = quantize_and_measure(
+                    network, *pair, dataset=dataset.name, is_test=request.test, seed=request.seed, report=report
+                )
+                result |= measured
+                write_int8(quantized, claims | measured, output, request.prefix, example)
+            else:
+                write(network, claims, about, output, request.prefix)
     return result
 
 

@@ -5,10 +5,12 @@ from nas.arch.description import Architecture, Block, Head, Input, NormAct, Pool
 from nas.arch.digest import canonical_form, digest_of
 from nas.arch.files import ArchitectureFile, architecture_from_plain, architecture_to_plain, read_architecture
 from nas.arch.folding import Int8Layers, fold_layers, int8_arrays, merge_relu
+from nas.arch.kinds import BlockBuilder
 from nas.arch.lowering import IMAGE, Call, Layer, calls, lower
 from nas.arch.memory_plan import plan_memory
 from nas.arch.microcontroller import flash_bytes, max_work_bytes, ram_bytes
 from nas.arch.outline import explain_outlines, outline
+from nas.arch.own_kinds import register_block
 from nas.arch.recipe import Recipe, recipe_digest
 from nas.arch.table import layer_rows, layer_table, sketch
 
@@ -17,6 +19,7 @@ __all__ = [
     "Architecture",
     "ArchitectureFile",
     "Block",
+    "BlockBuilder",
     "Budget",
     "Call",
     "Costs",
@@ -48,5 +51,6 @@ __all__ = [
     "ram_bytes",
     "read_architecture",
     "recipe_digest",
+    "register_block",
     "sketch",
 ]

@@ -32,6 +32,10 @@ class Costs:
         names = ("num_params", "num_macs", "peak_activation_bytes")
         return {name: getattr(self, name) for name in names}
 
+    def device_bytes(self) -> dict[str, int]:
+        """Return flash and RAM of a microcontroller, in 8 bits, by name."""
+        return {"flash_bytes": self.flash_bytes, "ram_bytes": self.ram_bytes}
+
     @cached_property
     def flash_bytes(self) -> int:
         """The most bytes of flash of a microcontroller that the network takes in 8 bits: arrays and code."""
@@ -79,7 +83,8 @@ def costs_of(layers: list[Layer]) -> Costs:
 
     `peak_activation_bytes` is the most float32 bytes of activations alive at once while the layers run in order on
     one image: what the running layer reads and writes, and what a later shortcut still needs. Convolutions, linear
-    layers and pools write to memory of their own; norms, activations, dropout and additions work in place.
+    layers and pools write to memory of their own; norms, activations, dropout and additions work in place, unless it
+    is the image that they read, or a map that a later layer still needs.
     """
     return Costs(
         num_params=sum(layer.num_params for layer in layers),
@@ -91,14 +96,16 @@ def costs_of(layers: list[Layer]) -> Costs:
 
 def _peak_activations(layers: list[Layer]) -> int:
     # A layer that works in place hands on the buffer of its first source; a buffer lives until its last reader ran.
+    last_reader = {source: index for index, layer in enumerate(layers) for source in layer.sources}
     buffer_of = {IMAGE: IMAGE}
     size = {IMAGE: prod(layers[0].input_shape)}
     last_use = {IMAGE: 0}
     for index, layer in enumerate(layers):
         for source in layer.sources:
             last_use[buffer_of[source]] = index
-        if isinstance(layer.operation, _IN_PLACE):
-            buffer_of[index] = buffer_of[layer.sources[0]]
+        source = layer.sources[0]
+        if isinstance(layer.operation, _IN_PLACE) and source != IMAGE and last_reader[source] == index:
+            buffer_of[index] = buffer_of[source]
         else:
             buffer_of[index] = index
             size[index] = prod(layer.output_shape)

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
-from nas.decode import Bounds
+from nas.arch.operations import ActivationName, BlockOperation
+from nas.decode import Bounds, Note, show_value
 
 # Batch norm with a weight and a bias a channel, with a bias alone, with one weight and one bias for all channels,
 # without parameters; or no norm.
 Norm = Literal["batch", "batch_bias", "batch_scalars", "batch_plain", "none"]
-BlockKind = Literal["plain", "separable", "inverted"]
-Activation = Literal["relu", "leaky_relu", "prelu", "silu", "gelu", "hardswish", "none"]
+Activation = Literal[ActivationName, "none"]
 Order = Literal["norm_first", "activation_first"]
 DropoutKind = Literal["element", "channel"]
 Padding = Literal["same", "valid"]
 Shortcut = Literal["none", "identity", "projection"]
 
+NAME = r"[A-Za-z_][A-Za-z0-9_]{0,29}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Word(Note):
+    def problem(self, value: str) -> str | None:
+        """Return what is wrong with `value`, or None."""
+        if re.fullmatch(NAME, value):
+            return None
+        return f"{show_value(value)} is no name of 1 to 30 letters, digits and underscores"
+
+
+Name = Annotated[str, _Word()]
 Width = Annotated[int, Bounds(1, 4096)]
 Channels = Annotated[int, Bounds(1, 64)]
 Pixels = Annotated[int, Bounds(1, 1024)]
@@ -58,23 +72,51 @@ class NormAct:
 
 
 @dataclass(frozen=True, slots=True)
+class Option:
+    """What a kind of block that a person has registered is to be told: one of its options, and the value of it."""
+
+    name: Name
+    value: int | float | str | bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayer:
+    """One operation within a block, and the maps that it reads."""
+
+    operation: BlockOperation
+    sources: tuple[int, ...]  # the layers that made them, from 0; -1 for what goes into the block
+
+
+@dataclass(frozen=True, slots=True)
+class BlockLayers:
+    """The layers of a block from its input up to its last norm, in the order in which they run."""
+
+    layers: tuple[BlockLayer, ...]
+    activates: bool = True  # whether the block's activation follows behind its norm and shortcut
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """A spatial convolution, then its norm, activation and dropout.
 
-    `plain` is one convolution. `separable` is a depthwise convolution, its norm, and a 1x1 convolution (Howard et
-    al. 2017, MobileNets, section 3.1, without the activation between the two, as in Chollet 2017, Xception, 3.2).
+    `kind` is one of `nas.arch.kinds`. `plain` is one convolution. `separable` is a depthwise convolution, its norm, and
+    a 1x1 convolution (Howard et al. 2017, MobileNets, section 3.1, without the activation between the two, as in
+    Chollet 2017, Xception, 3.2).
     `inverted` is a 1x1 convolution to `expansion` times the channels and a depthwise one, each with norm and
     activation, then a 1x1 convolution with its norm alone (Sandler et al. 2018, MobileNetV2, section 3.3); an expansion
     of 1 leaves out the first. All convolutions but the depthwise ones have `groups` (Xie et al. 2017, ResNeXt, 3.2).
     A shortcut adds the block's input to what its convolutions made, ahead of the activation (He et al. 2016,
     section 3.2): as it is (`identity`) or through a 1x1 convolution (`projection`). With `repeat` above 1 the same
     layers, with the same weights, run that many times in a row.
+
+    A kind that a person has registered comes with its layers as data, so that whoever reads the architecture needs
+    nothing of theirs.
     """
 
     type: ClassVar[str] = "block"
 
     width: Width  # output channels
-    kind: BlockKind = "plain"
+    kind: Name = "plain"
     kernel: Annotated[int, Bounds(1, 31)] = 3  # pixels, square
     stride: Annotated[int, Bounds(1, 8)] = 1
     padding: Padding = "same"
@@ -83,6 +125,8 @@ class Block:
     norm_act: NormAct = NormAct()
     expansion: Expansion = 4  # of an inverted block; without effect in others
     groups: Groups = 1  # divide the channels that go in and those that go out
+    options: tuple[Option, ...] = ()  # of a kind of one's own
+    layers: BlockLayers | None = None  # of a kind of one's own, behind the channels that go in
 
 
 @dataclass(frozen=True, slots=True)

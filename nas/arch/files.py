@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas.arch.description import Architecture, BodyItem, Channels, Head, Input, NormAct, Pixels
+from nas.arch.description import Architecture, Block, BodyItem, Channels, Head, Input, NormAct, Pixels, Pool
+from nas.arch.kinds import problem_of_kind, with_own_layers
 from nas.arch.lowering import lower
 from nas.arch.old_names import with_new_names
 from nas.arch.recipe import Recipe
-from nas.decode import Bounds, decode, decode_part, encode, read_toml, show_value
+from nas.decode import Bounds, decode_part, encode, read_toml, show_value
 from nas.errors import ArchitectureError, InvalidError
 
 
@@ -40,7 +41,8 @@ def read_architecture(path: Path) -> ArchitectureFile:
 
     The top-level table `norm_act` is the norm and activation of the file. An item of the body has it with
     `norm_act = true`, has neither norm nor activation with `false`, and changes it key by key with a table of its own.
-    A block that says nothing has it; a transition that says nothing has neither.
+    A block that says nothing has it; a transition that says nothing has neither. A block of a person's own kind may
+    have a table `options`.
 
     Raises:
         InvalidError: with every problem in the file, each behind its key path.
@@ -52,10 +54,15 @@ def read_architecture(path: Path) -> ArchitectureFile:
     if problems:
         default = {}  # said once, not again for every block
     if isinstance(plain.get("body"), list):
-        plain["body"] = [_with_norm_act(item, default, f"body[{i}]", problems) for i, item in enumerate(plain["body"])]
+        plain["body"] = [
+            _with_norm_act(_with_listed_options(item), default, f"body[{i}]", problems)
+            for i, item in enumerate(plain["body"])
+        ]
+        _check_kinds(plain["body"], problems)
     file: ArchitectureFile = decode_part(ArchitectureFile, plain, "", problems)
     if problems:
         raise InvalidError(str(path), problems)
+    file = replace(file, body=_with_all_layers(file))
     try:
         lower(file.architecture)
     except ArchitectureError as error:
@@ -76,6 +83,31 @@ def _with_norm_act(item: Any, default: Mapping[str, Any], path: str, problems: l
     return {key: value for key, value in item.items() if key != "norm_act"}
 
 
+def _with_listed_options(item: Any) -> Any:
+    """Return `item` of the body with its table of options as a list of them."""
+    if not isinstance(item, Mapping) or not isinstance(options := item.get("options"), Mapping):
+        return item
+    return {**item, "options": [{"name": name, "value": value} for name, value in options.items()]}
+
+
+def _check_kinds(body: list[Any], problems: list[str]) -> None:
+    """Append what is wrong with the kinds of blocks that do not come with their layers."""
+    for index, item in enumerate(body):
+        if not isinstance(item, Mapping) or item.get("type") != "block" or item.get("layers") is not None:
+            continue
+        if isinstance(kind := item.get("kind", "plain"), str) and (problem := problem_of_kind(kind)):
+            problems.append(f"body[{index}].kind: {problem}")
+
+
+def _with_all_layers(file: ArchitectureFile) -> tuple[BodyItem, ...]:
+    """Return the body of a file with the layers of blocks of a person's own kinds."""
+    body, channels = list[BodyItem](), file.input[0]
+    for item in file.body:
+        body.append(with_own_layers(item, channels) if isinstance(item, Block) and item.layers is None else item)
+        channels = channels if isinstance(item, Pool) else item.width
+    return tuple(body)
+
+
 def architecture_to_plain(architecture: Architecture) -> dict[str, Any]:
     """Return plain lists and dicts (JSON), the inverse of `architecture_from_plain`."""
     plain: dict[str, Any] = encode(architecture)
@@ -88,4 +120,10 @@ def architecture_from_plain(plain: Any, what: str = "the architecture") -> Archi
     Raises:
         InvalidError: with every problem found.
     """
-    return decode(Architecture, with_new_names(plain), what)
+    plain, problems = with_new_names(plain), list[str]()
+    if isinstance(plain, Mapping) and isinstance(plain.get("body"), list):
+        _check_kinds(plain["body"], problems)
+    architecture: Architecture = decode_part(Architecture, plain, "", problems)
+    if problems:
+        raise InvalidError(what, problems)
+    return architecture

@@ -1,7 +1,7 @@
 """Layers as devices run them: batch norm folded into convolutions, and in 8 bits ReLU into the layer before it.
 
 Folded layers are Conv2d, Activation, Add and pools alone: a linear layer becomes a 1x1 convolution on a 1x1 map, a norm
-that no convolution precedes a depthwise 1x1 convolution, and dropout is left out.
+that no convolution of its submodule precedes a depthwise 1x1 convolution, and dropout is left out.
 """
 
 from __future__ import annotations
@@ -59,7 +59,13 @@ def fold_layers(layers: list[Layer]) -> Folded:
         convolution = layers[source].operation if source != IMAGE else None
         if isinstance(operation, (Dropout, Dropout2d)):
             folded_index[index] = folded_index[source]
-        elif isinstance(operation, BatchNorm2d) and isinstance(convolution, Conv2d) and readers[source] == 1:
+        elif (
+            isinstance(operation, BatchNorm2d)
+            and isinstance(convolution, Conv2d)
+            and readers[source] == 1
+            # Else one of them may run again with the same weights beside another layer.
+            and (layer.group, layer.use) == (layers[source].group, layers[source].use)
+        ):
             result.norms[source] = index
             folded_index[index] = folded_index[source]
             result.layers[folded_index[source]] = _with_operation(

@@ -7,9 +7,17 @@ disagree. Shapes are those of one image: (C, H, W) for maps, (F,) for features.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from nas.arch.description import Architecture, Block, Head, Norm, NormAct, Pool, Transition
+from nas.arch.description import Architecture, Block, BlockLayers, Head, Norm, NormAct, Pool, Transition
+from nas.arch.kinds import (
+    SHIPPED_KINDS,
+    TRAINED,
+    layers_of_block,
+    problem_of_kind,
+    problem_of_options,
+    problems_of_layers,
+)
 from nas.arch.operations import (
     Activation,
     AdaptiveAvgPool2d,
@@ -25,13 +33,6 @@ from nas.arch.operations import (
     Shape,
 )
 from nas.errors import ArchitectureError
-
-_TRAINED: dict[str, Literal["weight_and_bias", "bias", "scalars", "nothing"]] = {
-    "batch": "weight_and_bias",
-    "batch_bias": "bias",
-    "batch_scalars": "scalars",
-    "batch_plain": "nothing",
-}
 
 IMAGE = -1  # the source of a layer that reads the input image
 
@@ -63,7 +64,8 @@ def lower(architecture: Architecture) -> list[Layer]:
 
     Raises:
         ArchitectureError: with every problem found: a map that shrinks to nothing, a shortcut or a repeated block
-            whose shapes do not fit, groups that do not divide the channels, an even kernel with 'same' padding.
+            whose shapes do not fit, groups that do not divide the channels, an even kernel with 'same' padding, a
+            kind of block that is not known, or one whose layers do not fit together.
     """
     lowering = _Lowering(architecture)
     for index, item in enumerate(architecture.body):
@@ -135,33 +137,27 @@ class _Lowering:
                 f"identity needs equal shapes, and {channels} channels go in, {block.width} out with stride "
                 f"{block.stride}; use 'projection'",
             )
+        layers = layers_of_block(block, channels)
+        if layers is None:
+            unknown = problem_of_kind(block.kind)
+            self._problem(*((f"{path}.kind", unknown) if unknown else (f"{path}.options", problem_of_options(block))))
+            return
+        is_shipped = block.kind in SHIPPED_KINDS
+        if is_shipped and (block.layers or block.options):
+            self._problem(path, f"layers and options belong to kinds of one's own, not to {block.kind!r}")
+        problems = [] if is_shipped else list(problems_of_layers(layers, channels, block.width))
+        for problem in problems:
+            self._problem(f"{path}.layers", problem)
+        if problems:
+            return
         for use in range(block.repeat):
-            self._block_use(block, path, number, use)
+            self._block_use(block, layers, path, number, use)
 
-    def _block_use(self, block: Block, path: str, number: int, use: int) -> None:
-        group, norm_act = f"convblock{number}", block.norm_act
-        entry, channels = self.last, self.shape[0]
-        padding = block.kernel // 2 if block.padding == "same" else 0
-        groups, bias = block.groups, norm_act.bias
-        if block.kind == "separable":
-            depthwise = Conv2d(channels, channels, block.kernel, block.stride, padding, channels)
-            self._add(depthwise, group, use, path)
-            self._norm(norm_act.middle_norm, channels, group, use, path)
-            self._add(Conv2d(channels, block.width, 1, groups=groups, bias=bias), group, use, path)
-        elif block.kind == "inverted":
-            hidden = channels * block.expansion
-            inner = replace(norm_act, norm=norm_act.middle_norm, dropout=0.0, functional=False)
-            if block.expansion > 1:
-                self._add(Conv2d(channels, hidden, 1, groups=groups, bias=bias), group, use, path)
-                self._norm_act(inner, hidden, group, group, use, path)
-            depthwise = Conv2d(hidden, hidden, block.kernel, block.stride, padding, hidden, bias)
-            self._add(depthwise, group, use, path)
-            self._norm_act(inner, hidden, group, group, use, path)
-            self._add(Conv2d(hidden, block.width, 1, groups=groups, bias=bias), group, use, path)
+    def _block_use(self, block: Block, layers: BlockLayers, path: str, number: int, use: int) -> None:
+        entry, channels, norm_act = self.last, self.shape[0], block.norm_act
+        group = self._block_layers(layers, path, number, use)
+        if not layers.activates:
             norm_act = replace(norm_act, activation="none", order="norm_first")
-        else:
-            convolution = Conv2d(channels, block.width, block.kernel, block.stride, padding, groups, bias)
-            self._add(convolution, group, use, path)
         if block.shortcut == "none":
             self._norm_act(norm_act, block.width, group, f"tail{number}", use, path)
             return
@@ -172,6 +168,7 @@ class _Lowering:
         if block.shortcut == "projection":
             self._add(Conv2d(channels, block.width, 1, block.stride), f"shortcut{number}", use, path, (entry,))
             entry = self.last
+        self._check_sum(f"{path}.shortcut", main, entry)
         self._add(Add(), "", use, path, (main, entry))
         rest = NormAct(
             False,
@@ -185,6 +182,30 @@ class _Lowering:
         if not norm_first:
             rest = norm_act
         self._norm_act(rest, block.width, f"tail{number}", f"tail{number}", use, path)
+
+    def _block_layers(self, layers: BlockLayers, path: str, number: int, use: int) -> str:
+        """Append the layers of a block up to its last norm; return the submodule that this norm belongs to.
+
+        Layers that read nothing but the one before them are one submodule: 'convblock3'. Others begin a submodule of
+        their own: 'convblock3_2'.
+        """
+        entry, start, count, group = self.last, len(self.layers), 0, ""
+        all_reads = [source for layer in layers.layers for source in layer.sources]
+        for index, (operation, reads) in enumerate((layer.operation, layer.sources) for layer in layers.layers):
+            sources = tuple([entry if source < 0 else start + source for source in reads])
+            if isinstance(operation, Add):
+                group = ""
+                self._check_sum(f"{path}.layers", *sources)
+            elif not group or reads[0] != index - 1 or all_reads.count(index - 1) > 1:
+                count += 1
+                group = f"convblock{number}_{count}" if count > 1 else f"convblock{number}"
+            self._add(operation, group, use, path, sources)
+        return group or f"convblock{number}_{count + 1}"
+
+    def _check_sum(self, path: str, *sources: int) -> None:
+        shapes = [self._shape_of(source) for source in sources]
+        if shapes[0] != shapes[1] and not self.problems:  # which may be why
+            self._problem(path, f"a sum of maps of {' and '.join('x'.join(map(str, s)) for s in shapes)}, which differ")
 
     def transition(self, transition: Transition, path: str) -> None:
         number, norm_act = self._next("transition"), transition.norm_act
@@ -245,11 +266,14 @@ class _Lowering:
 
     def _norm(self, norm: Norm, channels: int, group: str, use: int, path: str) -> None:
         if norm != "none":
-            self._add(BatchNorm2d(channels, _TRAINED[norm]), group, use, path)
+            self._add(BatchNorm2d(channels, TRAINED[norm]), group, use, path)
 
     def _next(self, what: str) -> int:
         self._numbers[what] += 1
         return self._numbers[what]
+
+    def _shape_of(self, source: int) -> Shape:
+        return self.layers[source].output_shape if source != IMAGE else self.input_shape
 
     def _problem(self, path: str, text: str) -> None:
         self.problems.append(f"{path}: {text}")
@@ -259,8 +283,7 @@ class _Lowering:
     ) -> None:
         if sources is None:
             sources = (self.last,)
-        source = sources[0]
-        shape = self.layers[source].output_shape if source != IMAGE else self.input_shape
+        shape = self._shape_of(sources[0])
         output = operation.output_shape(shape)
         if min(output) < 1 and not self._collapsed:
             self._collapsed = True

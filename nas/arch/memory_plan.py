@@ -32,6 +32,19 @@ def works_in_place(layer: Layer) -> bool:
     return isinstance(operation, (Activation, Add))
 
 
+def overwrites_source(layers: list[Layer]) -> list[bool]:
+    """Return for each layer whether it writes its output over its first source."""
+    last_reader = {source: index for index, layer in enumerate(layers) for source in layer.sources}
+    # A 1x1 convolution may read what a shortcut still needs; the image is not overwritten, to keep this simple. The
+    # last layer writes to the caller's memory.
+    return [
+        works_in_place(layer)
+        and layer.sources[0] != IMAGE
+        and last_reader[layer.sources[0]] == index != len(layers) - 1
+        for index, layer in enumerate(layers)
+    ]
+
+
 def plan_memory(layers: list[Layer]) -> Plan:
     """Return where all maps but the logits lie, in as little memory as they need while the layers run in order.
 
@@ -40,7 +53,7 @@ def plan_memory(layers: list[Layer]) -> Plan:
     first (Pisarchyk and Lee 2020, Efficient Memory Management for Deep Neural Net Inference, algorithm 3), in the order
     of the layers, in the reverse one, or in a shuffled one, whichever needs least.
     """
-    last_reader = {source: index for index, layer in enumerate(layers) for source in layer.sources}
+    overwrites = overwrites_source(layers)
     buffer_of, size = {IMAGE: IMAGE}, {IMAGE: prod(layers[0].input_shape)}
     source_of, last_use = {IMAGE: IMAGE}, {IMAGE: 0}
     final = len(layers) - 1
@@ -48,8 +61,7 @@ def plan_memory(layers: list[Layer]) -> Plan:
         for source in layer.sources:
             last_use[buffer_of[source]] = index
         source = layer.sources[0]
-        # A 1x1 convolution may read what a shortcut still needs; the image is not overwritten, to keep this simple.
-        if works_in_place(layer) and source != IMAGE and last_reader[source] == index and index != final:
+        if overwrites[index]:
             buffer_of[index] = buffer_of[source]
         else:
             buffer_of[index] = index

@@ -11,13 +11,13 @@ from math import prod
 
 from nas.arch.folding import fold_layers, int8_arrays, merge_relu
 from nas.arch.lowering import Layer
-from nas.arch.memory_plan import plan_memory
+from nas.arch.memory_plan import overwrites_source, plan_memory
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 
 STACK_BYTES = 512  # that `predict` takes at most, without its logits
 _ALWAYS_BYTES = 600  # pixels, requantizing, the last layer, `predict`, 64-bit arithmetic of the compiler's library
-_FUNCTION_BYTES = {"conv": 800, "look_up": 180, "add": 220, "max_pool": 100, "average_pool": 50}
-_CALL_BYTES = {"conv": 116, "look_up": 8, "add": 12, "max_pool": 48, "average_pool": 48}
+_FUNCTION_BYTES = {"conv": 800, "look_up": 180, "add": 220, "max_pool": 100, "average_pool": 50, "copy": 20}
+_CALL_BYTES = {"conv": 116, "look_up": 8, "add": 12, "max_pool": 48, "average_pool": 48, "copy": 16}
 
 
 def flash_bytes(layers: list[Layer]) -> int:
@@ -29,15 +29,18 @@ def flash_bytes(layers: list[Layer]) -> int:
     channels = layers[0].input_shape[0]
     total = _ALWAYS_BYTES + 8 * channels
     called = set()
+    overwrites = overwrites_source(layers)
     for index, layer in enumerate(layers):
         is_last = index == len(layers) - 1
         for part, bytes_each, shape in int8_arrays(layer, is_last):
             if part != "weight" or not layer.use:
                 total += _aligned(bytes_each * prod(shape))
         if not is_last:
-            function = _function(layer)
-            called.add(function)
-            total += _CALL_BYTES[function]
+            # A sum is written over its first map, or over a copy of it where that is still needed.
+            copies = isinstance(layer.operation, Add) and not overwrites[index]
+            for function in (_function(layer), *(["copy"] if copies else [])):
+                called.add(function)
+                total += _CALL_BYTES[function]
     return total + sum(_FUNCTION_BYTES[function] for function in called)
 
 

@@ -6,9 +6,17 @@ Shapes are those of one image: (C, H, W) for maps, (F,) for features. `kind` is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
+
+from nas.decode import Bounds
 
 Shape = tuple[int, ...]
+ActivationName = Literal["relu", "leaky_relu", "prelu", "silu", "gelu", "hardswish"]
+
+# Bounds for what is read from files: of channels a whole network has fewer, within blocks there may be more than behind
+# them.
+_Channels = Annotated[int, Bounds(1, 65_536)]
+_Kernel = Annotated[int, Bounds(1, 64)]
 
 
 def _windows(size: int, kernel: int, stride: int, padding: int = 0) -> int:
@@ -19,15 +27,16 @@ def _windows(size: int, kernel: int, stride: int, padding: int = 0) -> int:
 class Conv2d:
     """Square kernel; `padding` zeros on each side; each of `groups` parts reads its share of the channels."""
 
-    in_channels: int
-    out_channels: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    groups: int = 1
+    in_channels: _Channels
+    out_channels: _Channels
+    kernel: _Kernel
+    stride: _Kernel = 1
+    padding: Annotated[int, Bounds(0, 64)] = 0
+    groups: _Channels = 1
     bias: bool = False
 
     kind: ClassVar[str] = "Conv2d"
+    type: ClassVar[str] = "convolution"  # in files, as far as the layers of a block are written there
 
     @property
     def num_params(self) -> int:
@@ -93,10 +102,11 @@ class _SameShape:
 class BatchNorm2d(_SameShape):
     """Weight and bias count as parameters, where it has them; running mean and variance are buffers and do not."""
 
-    channels: int
+    channels: _Channels
     trained: Literal["weight_and_bias", "bias", "scalars", "nothing"] = "weight_and_bias"
 
     kind: ClassVar[str] = "BatchNorm2d"
+    type: ClassVar[str] = "batch_norm"
 
     @property
     def num_params(self) -> int:
@@ -123,8 +133,10 @@ class Activation(_SameShape):
     A functional one is a call in `forward` (F.relu) and no layer of its own.
     """
 
-    name: str
+    name: ActivationName
     functional: bool = False
+
+    type: ClassVar[str] = "activation"
 
     @property
     def kind(self) -> str:
@@ -157,15 +169,16 @@ class Dropout2d(_SameShape):
 
 @dataclass(frozen=True, slots=True)
 class Add(_SameShape):
-    """The sum of a layer and its shortcut; a function, no layer of its own."""
+    """The sum of two maps, such as a layer's and its shortcut's; a function, no layer of its own."""
 
     kind: ClassVar[str] = "Add"
+    type: ClassVar[str] = "add"
 
 
 @dataclass(frozen=True, slots=True)
 class _Pool(_SameShape):
-    size: int
-    stride: int
+    size: _Kernel
+    stride: _Kernel
 
     def output_shape(self, shape: Shape) -> Shape:
         channels, height, width = shape
@@ -177,6 +190,7 @@ class MaxPool2d(_Pool):
     """The largest of each window."""
 
     kind: ClassVar[str] = "MaxPool2d"
+    type: ClassVar[str] = "max_pool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +198,7 @@ class AvgPool2d(_Pool):
     """The mean of each window."""
 
     kind: ClassVar[str] = "AvgPool2d"
+    type: ClassVar[str] = "average_pool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +215,4 @@ class AdaptiveAvgPool2d(_SameShape):
 Operation = (
     Conv2d | Linear | BatchNorm2d | Activation | Dropout | Dropout2d | Add | MaxPool2d | AvgPool2d | AdaptiveAvgPool2d
 )
+BlockOperation = Conv2d | BatchNorm2d | Activation | Add | MaxPool2d | AvgPool2d  # what a block may be made of

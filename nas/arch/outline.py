@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable
 
 from nas.arch.description import Architecture, Block, BodyItem, Pool, Transition
+from nas.arch.kinds import KINDS, SHIPPED_KINDS
 
 _MARKS = {  # what a mark looks like, and what it means
     r"(^|[ /])\d": "8: a convolution to 8 channels",
     r"(^|[ /])s\d": "s: a separable one",
     r"(^|[ /])i\d": "i…e: an inverted bottleneck and its expansion",
+    r"[a-z_]{2,}\(": "name(…): a block of a kind of one's own, and its options",
     r"k\d": "k: the kernel, where it is not 3",
     r"/": "/: a stride",
     r"\dg\d": "g: groups",
@@ -49,11 +51,15 @@ def _word(item: BodyItem) -> str:
 
 
 def _block(block: Block) -> str:
-    kind = {"plain": "", "separable": "s", "inverted": "i"}[block.kind]
-    expansion = f"e{block.expansion}" if block.kind == "inverted" else ""
     kernel = f"k{block.kernel}" if block.kernel != 3 else ""
     stride = f"/{block.stride}" if block.stride > 1 else ""
     groups = f"g{block.groups}" if block.groups > 1 else ""
     repeat = f"x{block.repeat}" if block.repeat > 1 else ""
     shortcut = "+" if block.shortcut != "none" else ""
-    return f"{kind}{block.width}{expansion}{kernel}{stride}{groups}{repeat}{shortcut}"
+    rest = f"{kernel}{stride}{groups}{repeat}{shortcut}"
+    if block.kind not in SHIPPED_KINDS:
+        options = "".join(f",{option.name}={option.value}" for option in block.options)
+        return f"{block.kind}({block.width}{rest}{options})"
+    kind = KINDS[block.kind]
+    expansion = f"e{block.expansion}" if kind.has_expansion else ""
+    return f"{kind.mark}{block.width}{expansion}{rest}"

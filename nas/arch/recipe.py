@@ -12,6 +12,7 @@ from nas.decode import Bounds, encode
 Optimizer = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "one_cycle", "cosine"]
 ClassWeights = Literal["none", "balanced"]
+AugmentationKind = Literal["data", "glyphs", "photos"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,20 @@ class Recipe:
     augmentation: Annotated[float, Bounds(0.0, 4.0)] = 0.0  # strength: 0 is none, 1 the data set's own full policy
     # What the loss of an image is multiplied by: balanced gives every class the same weight in sum, few images or many.
     class_weights: ClassWeights = "none"
+    # What the images are augmented as: as is usual for the data set, as letters and digits, or as photographs.
+    augmentation_kind: AugmentationKind = "data"
+
+
+LATER_SETTINGS = ("class_weights", "augmentation_kind")  # which recipes did not have at first
 
 
 def recipe_digest(recipe: Recipe) -> str:
     """Return 16 hexadecimal digits, equal for equal recipes.
 
-    They stay what they were before recipes had class weights: tables of trainings are keyed by them.
+    A recipe without the later settings keeps the digest that it had before: tables of trainings are keyed by them.
     """
     plain = encode(recipe)
-    if recipe.class_weights == "none":
-        del plain["class_weights"]
+    for name in LATER_SETTINGS:
+        if plain[name] == encode(Recipe())[name]:
+            del plain[name]
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]

@@ -27,7 +27,8 @@ def layer_rows(layers: list[Layer]) -> list[dict[str, Any]]:
         if not layer.group:
             row = rows[-1]
             row_of[index] = row["name"]
-            row.setdefault("then", []).append(_function(layer, [row_of[s] for s in layer.sources], row["name"]))
+            others = [row_of[source] for source in layer.sources if source != index - 1]
+            row.setdefault("then", []).append(_function(layer, others))
             continue
         name = row_of[index] = f"{layer.operation.kind}-{len(rows) + 1}"
         row = {
@@ -45,11 +46,9 @@ def layer_rows(layers: list[Layer]) -> list[dict[str, Any]]:
     return rows
 
 
-def _function(layer: Layer, sources: list[str], behind: str) -> str:
-    if isinstance(layer.operation, Activation):
-        return layer.operation.name
-    (other,) = (name for name in sources if name != behind)
-    return f"add {other}"
+def _function(layer: Layer, others: list[str]) -> str:
+    """Return what a function does, where `others` are the maps that it reads besides the one made just before it."""
+    return layer.operation.name if isinstance(layer.operation, Activation) else f"add {' and '.join(others)}"
 
 
 def layer_table(layers: list[Layer]) -> str:
@@ -101,10 +100,14 @@ def _function_call(index: int, steps: list[Call]) -> str:
     operation = steps[index].layers[0].operation
     if isinstance(operation, Activation):
         return f"  {operation.name}"
-    (other,) = (source for source in steps[index].sources if source != index - 1)
-    while other != IMAGE and not steps[other].group:  # what a function made goes by the submodule that it follows
-        other -= 1
-    return "  add " + ("image" if other == IMAGE else steps[other].group)
+    others = [source for source in steps[index].sources if source != index - 1]
+    return "  add " + " and ".join(_name_of_map(other, steps) for other in others)
+
+
+def _name_of_map(index: int, steps: list[Call]) -> str:
+    while index != IMAGE and not steps[index].group:  # what a function made goes by the submodule that it follows
+        index -= 1
+    return "image" if index == IMAGE else steps[index].group
 
 
 def _channels_by_map(shape: Shape) -> str:

@@ -64,7 +64,8 @@ def report(
         bool,
         typer.Option(
             "--mistakes",
-            help="Read the study's images to show which classes the best network confuses, where that is not kept yet.",
+            help="Read the study's images to show which classes the best network confuses, where that is not kept yet, "
+            "and what it reaches in 8 bits.",
         ),
     ] = False,
     data_dir: DataDir = None,
@@ -77,10 +78,13 @@ def report(
     folder, _, records = open_study(name, studies)
     found = None
     if mistakes:
-        from nas.app.look import find_trial
-        from nas.app.mistakes import mistakes_of
+        from nas.terminal.waiting import show_waiting
 
-        found = mistakes_of(folder, find_trial(folder, None), data_dir)
+        with show_waiting() as waiting:
+            from nas.app.look import find_trial
+            from nas.app.mistakes import mistakes_with_8_bits
+
+            found = mistakes_with_8_bits(folder, find_trial(folder, None), data_dir, waiting)
     paths = [str(path) for path in write_report(folder, records, output, found)]
     if as_json:
         print_json({"written": paths})

@@ -63,7 +63,7 @@ def _device_text(device: dict[str, Any]) -> str:
     if device.get("capture") == "works":
         parts.append("capture works")
     if (difference := device.get("difference_from_cpu")) is not None and device["device"] != "cpu":
-        parts.append(f"gradients within {difference:.1g} of the CPU's")
+        parts.append(f"steps within {difference:.1g} of the CPU's")
     return ", ".join(parts)
 
 

@@ -98,7 +98,8 @@ def train(
             "--output",
             "-o",
             help="Write the trained network; its name says the format: .py (a module, weights beside it in .pt), "
-            ".onnx, .pt2 (torch.export) or .h (C99).",
+            ".onnx, .pt2 (torch.export), .h (C99), or one in 8 bits: .int8.h, .int8.onnx, .int8.pt, or a folder of "
+            "firmware.",
         ),
     ] = None,
     prefix: Prefix = None,
@@ -127,12 +128,14 @@ def train(
         device=device,
     )
     with show_epochs("test" if test else "validation") as on_epoch:
-        result = train_described(described, request, on_epoch)
+        result = train_described(described, request, on_epoch, _say)
     if as_json:
         print_json(result)
     else:
         print(_training_text(described, result))
         if output is not None:
+            if "num_bytes" in result:
+                print(_int8_text(result))
             print(f"wrote {output}; it takes {result['input']}")
 
 
@@ -141,6 +144,10 @@ def _read(file: Path) -> ArchitectureFile:
     if file.suffix in (".py", ".pt", ".onnx", ".pt2", ".h"):
         raise UsageError(f"{file} is no architecture file (TOML); see what an export holds with: nas verify {file}")
     return read_architecture(file)
+
+
+def _say(what: str) -> None:
+    print(f"{what} …", file=sys.stderr, flush=True)
 
 
 def _training_text(described: ArchitectureFile, result: dict[str, Any]) -> str:
@@ -195,16 +202,19 @@ def export(
         return
     print(f"wrote {' and '.join(written.values())}: trial {record.number}, {record.num_params:,} parameters")
     if "num_bytes" in claims:
-        print(f"{claims['num_bytes']:,} bytes in 8 bits, {claims['float_bytes']:,} in float32; {_loss_text(claims)}")
+        print(_int8_text(claims))
     print(f"it takes {claims['input']}")
     print(f"check it with: nas verify {output}", file=sys.stderr)
 
 
-def _loss_text(claims: dict[str, Any]) -> str:
+def _int8_text(claims: dict[str, Any]) -> str:
     (claim,) = (key for key in claims if key.startswith("float_weights_"))
     name = claim.removeprefix("float_")
     kind = name.split("_")[1]
-    return f"{kind} accuracy of these weights {claims[name]:.2f} % in 8 bits, {claims[claim]:.2f} % in float32"
+    return (
+        f"{claims['num_bytes']:,} bytes in 8 bits, {claims['float_bytes']:,} in float32; {kind} accuracy of these "
+        f"weights {claims[name]:.2f} % in 8 bits, {claims[claim]:.2f} % in float32"
+    )
 
 
 def verify(

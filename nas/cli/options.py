@@ -88,6 +88,11 @@ def complete_class_weights(incomplete: str) -> list[str]:
     return [name for name in ("balanced", "none") if name.startswith(incomplete)]
 
 
+def complete_augmentation_kind(incomplete: str) -> list[str]:
+    """The ways to vary images in training."""
+    return [name for name in ("data", "glyphs", "photos") if name.startswith(incomplete)]
+
+
 def complete_warm_start(ctx: typer.Context, incomplete: str) -> list[str]:
     """The studies, the reference networks, and TOML files."""
     names = [*complete_study(ctx, incomplete), *(["reference"] if "reference".startswith(incomplete) else [])]

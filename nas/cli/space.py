@@ -140,16 +140,7 @@ def sample(
     found = [draw.candidate for draw in itertools.islice(draw_networks(space, budget, seed), count)]
     if as_json:
         print_json(
-            [
-                {
-                    **c.costs.counts(),
-                    "flash_bytes": c.costs.flash_bytes,
-                    "ram_bytes": c.costs.ram_bytes,
-                    "digest": c.digest,
-                    "genes": c.genes,
-                }
-                for c in found
-            ]
+            [{**c.costs.counts(), **c.costs.device_bytes(), "digest": c.digest, "genes": c.genes} for c in found]
         )
         return
     print(f"{'parameters':>10}  {'MACs':>11}  {'flash':>9}  {'RAM':>9}  {'digest':<16}  network")

@@ -25,6 +25,7 @@ from nas.cli.options import (
     StudyName,
     TrialNumber,
     TrialsPerDevice,
+    complete_augmentation_kind,
     complete_class_weights,
     complete_dataset,
     complete_sampler,
@@ -125,6 +126,15 @@ def search(
             metavar="NAME",
             help="In training, balanced gives rare classes the same weight as frequent ones.  [default: none]",
             autocompletion=complete_class_weights,
+        ),
+    ] = None,
+    augmentation_kind: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How to vary images in training: as photos (mirror, shift, cutout, colors), as glyphs (turn, shift, "
+            "scale, shear), or as is usual for the data.  [default: data]",
+            autocompletion=complete_augmentation_kind,
         ),
     ] = None,
     num_seeds: Annotated[

@@ -25,7 +25,7 @@ from nas.study.folder import StudyImages
 from nas.study.front import validation_front
 from nas.study.networks import keep_network
 from nas.study.recipe import study_epochs
-from nas.study.records import Confirmation, TrialRecord, last_epochs_mean
+from nas.study.records import TrialRecord, last_epochs_mean
 from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
 from nas.workers.interrupt import Interrupts
@@ -388,8 +388,7 @@ class Coordinator:
             self._say(f"confirmation of trial {number} failed: {end.reason}")
             return
         place = confirmation_seeds(s, number).index(seed)
-        confirmation = Confirmation(seed, running.accuracies, running.seconds, place, running.losses)
-        self.store.add_confirmation(number, confirmation)
+        self.store.add_confirmation(number, running.confirmation(seed, place))
         record = self.store.record(number)
         figure = record.confirmed
         assert figure is not None

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from nas.study.records import TrialRecord
+from nas.study.records import Confirmation, TrialRecord
 from nas.study.settings import StudySettings
 from nas.train.epoch import Epoch
 from nas.workers.messages import Job
@@ -28,15 +28,15 @@ class RunningJob:
         return tuple(epoch.accuracy for epoch in self.epochs)
 
     @property
-    def losses(self) -> tuple[float, ...]:
-        """Return the training losses of the epochs so far; none where one is not known."""
-        found = tuple(epoch.train_loss for epoch in self.epochs)
-        return found if all(map(math.isfinite, found)) else ()
-
-    @property
     def seconds(self) -> float:
         """Return the seconds of training so far."""
         return self.seconds_before + sum(epoch.seconds for epoch in self.epochs)
+
+    def confirmation(self, seed: int, place: int) -> Confirmation:
+        """Return what was trained as a confirmation of its trial by `seed`, at that place in the order of seeds."""
+        losses = tuple(epoch.train_loss for epoch in self.epochs)
+        known = losses if all(map(math.isfinite, losses)) else ()
+        return Confirmation(seed, self.accuracies, self.seconds, place, known, self.epochs[-1].train_accuracy)
 
 
 @dataclass(frozen=True)

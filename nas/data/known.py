@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas.arch import Input
-from nas.data.policy import AugmentationPolicy
+from nas.data.policy import POLICIES, AugmentationPolicy
 
 VALIDATION_FRACTION = 1 / 6  # of the training images; MNIST's 60,000 become 50,000 and 10,000
 
@@ -31,7 +31,7 @@ class KnownDataset:
         return round(self.num_train * VALIDATION_FRACTION)
 
 
-_GLYPHS = AugmentationPolicy(rotation=10.0, shift=0.1, scale=0.1, shear=5.0)
+_GLYPHS = POLICIES["glyphs"]
 _PHOTOS = AugmentationPolicy(shift=0.125, mirror=True)
 _GARMENTS = AugmentationPolicy(rotation=4.0, shift=0.08, scale=0.08, mirror=True)
 # A tenth of 8 pixels is most of a stroke's width.

@@ -6,10 +6,11 @@ import inspect
 import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nas.arch import Architecture, Call, Layer, calls, lower
+from nas.arch import IMAGE, Architecture, Call, Layer, calls, lower
 from nas.arch.operations import Activation, Add, Linear, Operation
 from nas.model.build import constructor, submodules
 from nas.model.scalar_norm import ScalarNorm
@@ -158,21 +159,56 @@ class _Line(NamedTuple):
 
 
 def _forward(layers: list[Layer]) -> list[str]:
-    """Return the lines of `forward`: one a submodule, with the additions and functions that only its result enters."""
+    """Return the lines of `forward`: one a submodule, with the additions and functions that only its result enters.
+
+    A map is called `x`, or by another name while an earlier one in `x` is still needed.
+    """
     steps = calls(layers)
-    expressions: dict[int, str] = {}  # of what each call computes, in terms of `x`, the result of the last line
+    parts, final = _parts(steps), len(steps) - 1
+    line_of = list(range(len(steps)))  # the last call of the line that a call stands in
+    for index in reversed(range(len(steps))):
+        for part in parts[index]:
+            line_of[part] = line_of[index]
+    last_line = {source: line_of[index] for index, call in enumerate(steps) for source in call.sources}
+    names = {IMAGE: "x"}  # of the maps that variables hold
+    expressions = {IMAGE: "x"}
     lines: list[_Line] = []
-    for index, call in enumerate(steps[:-1]):
-        expressions[index] = _expression(call, [expressions.get(s, "x") for s in call.sources])
-        # What a function reads is written inside it. A block's input has a line of its own, and then is the `x` that
-        # both its convolution, the first reader, and its shortcut read.
-        first_reader = next(later for later in steps if index in later.sources)
-        if first_reader.group:
-            lines.append(_Line(f"x = {expressions[index]}", call.use))
-            expressions[index] = "x"
-    result = _expression(steps[-1], ["x"])
+    for index, call in enumerate(steps):
+        expression = expressions[index] = _expression(call, [expressions[s] for s in _in_order(call, parts[index])])
+        if line_of[index] == index != final:
+            names = {source: name for source, name in names.items() if last_line[source] > index}
+            names[index] = expressions[index] = next(name for name in _variables() if name not in names.values())
+            lines.append(_Line(f"{names[index]} = {expression}", call.use))
     flatten = ".flatten(1)" if len(layers[-1].output_shape) > 1 else ""
-    return [*_with_loops(lines), f"return {result}{flatten}"]
+    return [*_with_loops(lines), f"return {expressions[final]}{flatten}"]
+
+
+def _parts(steps: list[Call]) -> list[list[int]]:
+    """Return for each call the calls that are written inside it: what a function alone reads.
+
+    Those of all its arguments run one behind the other just before it, so that the text runs in the order of the calls.
+    """
+    readers = Counter(source for call in steps for source in call.sources)
+    parts: list[list[int]] = []
+    first: list[int] = []  # of each call, the first one that is written inside it, or itself
+    for index, call in enumerate(steps):
+        parts.append([])
+        first.append(index)
+        for source in sorted(call.sources, reverse=True) if not call.group else ():
+            if source == first[index] - 1 != IMAGE and readers[source] == 1:
+                parts[index].insert(0, source)
+                first[index] = first[source]
+    return parts
+
+
+def _in_order(call: Call, parts: list[int]) -> list[int]:
+    """Return what a call reads; of two maps that are made inside it the earlier one first."""
+    return parts if len(parts) == 2 else sorted(call.sources, key=lambda source: source not in parts)
+
+
+def _variables() -> Iterator[str]:
+    yield from ("x", "y", "z")
+    yield from (f"x{number}" for number in itertools.count(2))
 
 
 def _expression(call: Call, sources: list[str]) -> str:

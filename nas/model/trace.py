@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from math import prod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import fx, nn
@@ -18,6 +18,7 @@ from torch.nn import functional
 from nas.arch import IMAGE, Layer
 from nas.arch.operations import (
     Activation,
+    ActivationName,
     AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
@@ -33,7 +34,11 @@ from nas.arch.operations import (
 from nas.errors import VerificationError
 from nas.model.build import make_operation
 
-_ACTIVATIONS = ("relu", "leaky_relu", "silu", "gelu", "hardswish")
+_ACTIVATIONS: dict[str, ActivationName] = {
+    name: name
+    for name in get_args(ActivationName)
+    if name != "prelu"  # which is no function without its weight
+}
 _FUNCTIONS: dict[Callable[..., Any], str] = {
     operator.add: "add",
     operator.mul: "multiply",
@@ -214,7 +219,7 @@ class _Tracing:
         if name == "add" and len(args) == 2:
             return self._append(Add(), (source, _tensor(args[1])))
         if name in _ACTIVATIONS and len(args) == 1:
-            return self._append(Activation(name, functional=True), (source,))
+            return self._append(Activation(_ACTIVATIONS[name], functional=True), (source,))
         if name == "flatten" and args[1:] in ([1], [1, -1]):
             return _flat(source)
         if name in ("view", "reshape"):
@@ -278,7 +283,7 @@ def _check_shapes(operation: Operation, shapes: list[Shape]) -> None:
         raise _Unreadable(f"{operation} cannot read {' and '.join(map(str, shapes))}")
 
 
-_ACTIVATION_OF = {getattr(nn, Activation(name).kind): name for name in (*_ACTIVATIONS, "prelu")}
+_ACTIVATION_OF = {getattr(nn, Activation(name).kind): name for name in get_args(ActivationName)}
 
 
 def _operation(module: nn.Module) -> Operation:

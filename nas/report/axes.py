@@ -37,8 +37,13 @@ class Measure:
 
     name: str  # of the attribute
     label: str  # in a word
+    unit: str  # of what it counts
     title: str
     limit: str  # the setting that bounds it
+
+    def is_known(self, records: Sequence[TrialRecord]) -> bool:
+        """Return whether all of `records` have it: older studies kept no flash and no RAM."""
+        return all(getattr(record, self.name) is not None for record in records)
 
     def of(self, network: TrialRecord | Reference) -> int:
         """Return the size of a network."""
@@ -50,11 +55,20 @@ class Measure:
         return limit
 
 
-PARAMETERS = Measure("num_params", "parameters", "parameters", "max_params")
+PARAMETERS = Measure("num_params", "parameters", "parameters", "parameters", "max_params")
+FLASH = Measure("flash_bytes", "flash", "bytes of flash", "flash in 8 bits, bytes at most", "max_flash")
 MEASURES = (
     PARAMETERS,
-    Measure("num_macs", "MACs", "multiply-accumulates for one image", "max_macs"),
-    Measure("peak_activation_bytes", "activations", "peak activations, bytes of float32", "max_activation_bytes"),
+    Measure("num_macs", "MACs", "MACs", "multiply-accumulates for one image", "max_macs"),
+    Measure(
+        "peak_activation_bytes",
+        "activations",
+        "bytes of activations",
+        "peak activations, bytes of float32",
+        "max_activation_bytes",
+    ),
+    FLASH,
+    Measure("ram_bytes", "RAM", "bytes of RAM", "RAM in 8 bits, bytes at most", "max_ram"),
 )
 
 

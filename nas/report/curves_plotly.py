@@ -70,10 +70,15 @@ def _ends(stopped: Sequence[TrialRecord]) -> go.Scatter:
 
 
 def losses_figure(record: TrialRecord) -> go.Figure:
-    """Return the training loss and the test accuracy by epoch of a trial's confirmation, a line each for a seed."""
-    figure = empty_figure("test accuracy, %")
-    accuracies = [error_of(a) for c in record.confirmations for a in c.test_accuracy] or [1.0, 10.0]
-    show_errors(figure, LogRange(0.85 * min(accuracies), 1.1 * max(accuracies)))
+    """Return the training loss and the test accuracy by epoch of a trial's confirmation, a line each for a seed.
+
+    Where the accuracy on training images is known, a mark each shows it at the last epoch.
+    """
+    figure = empty_figure("accuracy, %")
+    errors = [error_of(a) for c in record.confirmations for a in c.test_accuracy] or [1.0, 10.0]
+    trained = [(c, a) for c in record.confirmations if (a := c.train_accuracy) is not None]
+    errors += [error_of(a) for _, a in trained]
+    show_errors(figure, LogRange(0.85 * min(errors), 1.1 * max(errors)))
     for name, color, axis in (("test accuracy", palette.CONFIRMED, "y"), ("training loss", palette.REFERENCE, "y2")):
         x: list[int | None] = []
         y: list[float | None] = []
@@ -84,6 +89,20 @@ def losses_figure(record: TrialRecord) -> go.Figure:
             y += [*values, None]
         line = {"color": color, "width": 2}
         figure.add_trace(go.Scatter(x=x, y=y, name=name, mode="lines", line=line, yaxis=axis, hoverinfo="x+name"))
+    if trained:
+        figure.add_trace(
+            go.Scatter(
+                x=[len(c.test_accuracy) for c, _ in trained],
+                y=[error_of(a) for _, a in trained],
+                name="accuracy on training images",
+                mode="markers",
+                marker={"symbol": "diamond", "size": 9, "color": palette.VALIDATION_FRONT},
+                text=[
+                    f"{a:.2f} % of training images<br>{c.test_accuracy[-1]:.2f} % of test images" for c, a in trained
+                ],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
     right = {"title": "training loss", "overlaying": "y", "side": "right", "showgrid": False, "automargin": True}
     figure.update_layout(yaxis2={**right, "rangemode": "tozero", "tickmode": "auto", "nticks": 6})
     return figure.update_xaxes(title="epoch", rangemode="tozero", nticks=12, tickformat="d")

@@ -23,7 +23,7 @@ def front_figure(records: Sequence[TrialRecord], settings: StudySettings) -> go.
     It opens on what is near the fronts; a double click shows everything. Buttons below it show other sizes from left to
     right, each with its own fronts.
     """
-    figures = {measure: _figure(records, settings, measure) for measure in MEASURES}
+    figures = {measure: _figure(records, settings, measure) for measure in MEASURES if measure.is_known(records)}
     buttons = [{"label": m.label, "method": "update", "args": _changes(f)} for m, f in figures.items()]
     figure = figures[PARAMETERS]
     figure.update_layout(
@@ -70,7 +70,7 @@ def _figure(records: Sequence[TrialRecord], settings: StudySettings, measure: Me
     show_sizes(figure, axes.sizes, measure.title)
     show_errors(figure, axes.errors)
     if far := far_references(axes, settings, measure):
-        sizes = [f"{measure.of(n):,} {measure.label}" for n, _ in far]
+        sizes = [f"{measure.of(n):,} {measure.unit}" for n, _ in far]
         lines = [
             f"{escape(n.name)}: {s}, {n.best_test_accuracy:.2f} % {a}" for s, (n, a) in zip(sizes, far, strict=True)
         ]

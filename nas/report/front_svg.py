@@ -14,7 +14,8 @@ from nas.study.settings import StudySettings
 
 WIDTH, HEIGHT = 860, 480  # pixels
 LEFT, RIGHT, TOP, BOTTOM = 70, 30, 46, 56
-_INK, _GRID = "#24292f", "#eaeef2"
+_INK, _GRID = "#24292f", "#eaeef2"  # on white
+_INLINE_INK, _INLINE_GRID = "currentColor", "rgba(128,136,144,.22)"  # on whatever is around
 
 
 class _Pixels:
@@ -30,8 +31,15 @@ class _Pixels:
         return TOP + self.axes.y(accuracy) * (HEIGHT - TOP - BOTTOM)
 
 
-def front_svg(records: Sequence[TrialRecord], settings: StudySettings) -> str:
-    """Return the picture: completed trials (faint), both fronts, budget, target and the reference networks."""
+def front_svg(records: Sequence[TrialRecord], settings: StudySettings, inline: bool = False) -> str:
+    """Return the picture: completed trials (faint), both fronts, budget, target and the reference networks.
+
+    It is a file, on white. `inline` is for a page: it has the color of the text around it, no ground of its own, and is
+    no wider than its place.
+    """
+    ink, grid = (_INLINE_INK, _INLINE_GRID) if inline else (_INK, _GRID)
+    fit = ' style="max-width:100%;height:auto"' if inline else ""
+    ground = "" if inline else f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n'
     pixels = _Pixels(front_axes(records, settings))
     parts = _limits(pixels, settings)
     for r in records:
@@ -49,15 +57,17 @@ def front_svg(records: Sequence[TrialRecord], settings: StudySettings) -> str:
                 parts.append(_bar(x, pixels.y(figure.mean - spread), pixels.y(figure.mean + spread)))
             text = f"{_trial_text(r)}, test {figure.mean:.2f} %"
             parts.append(_dot(x, pixels.y(figure.mean), 5, palette.CONFIRMED, 1.0, text))
-    parts += [_diamond(pixels, reference) for reference in references(settings.dataset)]
+    published = references(settings.dataset)
+    parts += [_diamond(pixels, reference) for reference in published]
     far = far_references(pixels.axes, settings)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
-        f'font-family="system-ui, sans-serif" font-size="12" fill="{_INK}">\n'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n'
+        f'font-family="system-ui, sans-serif" font-size="12" fill="{ink}"{fit}>\n{ground}'
         # What is too weak to be shown lies below the plot; a bar that comes close to 100 % goes on above it.
         f'<clipPath id="plot"><rect y="{TOP}" width="{WIDTH}" height="{HEIGHT - TOP - BOTTOM}"/></clipPath>\n'
-        + "\n".join([*_grid(pixels), '<g clip-path="url(#plot)">', *parts, "</g>", *_legend(), *_far(far)])
+        + "\n".join(
+            [*_grid(pixels, grid), '<g clip-path="url(#plot)">', *parts, "</g>", *_legend(bool(published)), *_far(far)]
+        )
         + "\n</svg>\n"
     )
 
@@ -66,16 +76,16 @@ def _trial_text(record: TrialRecord) -> str:
     return f"trial {record.number}: {record.num_params:,} parameters, validation {record.validation_accuracy:.2f} %"
 
 
-def _grid(pixels: _Pixels) -> list[str]:
+def _grid(pixels: _Pixels, color: str) -> list[str]:
     """Return the lines and labels of both axes."""
     parts = []
     for size in pixels.axes.size_labels():
         x = pixels.x(size)
-        parts.append(f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{_GRID}"/>')
+        parts.append(f'<path d="M{x:.1f} {TOP}V{HEIGHT - BOTTOM}" stroke="{color}"/>')
         parts.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{size:,}</text>')
     for accuracy in pixels.axes.accuracy_labels():
         y = pixels.y(accuracy)
-        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{_GRID}"/>')
+        parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{color}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{accuracy:g}</text>')
     parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 14}" text-anchor="middle">parameters</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
@@ -142,13 +152,13 @@ def _far_text(network: Reference) -> str:
     return f"{network.name}: {network.num_params:,} parameters, {network.best_test_accuracy:.2f} %"
 
 
-def _legend() -> list[str]:
+def _legend(has_published: bool) -> list[str]:
     entries = [
         (palette.CONFIRMED, "confirmed on the test set, ± deviation over seeds"),
         (palette.TRIAL, "trials, validation"),
         (palette.VALIDATION_FRONT, "front by validation"),
-        (palette.REFERENCE, "published, best epoch"),
     ]
+    entries += [(palette.REFERENCE, "published, best epoch")] if has_published else []
     parts, x = [], float(LEFT)
     for color, text in entries:
         parts.append(f'<circle cx="{x:.1f}" cy="24" r="5" fill="{color}"/><text x="{x + 10:.1f}" y="28">{text}</text>')

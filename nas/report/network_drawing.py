@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from nas.arch import Architecture, Call, calls, costs_of, lower, outline
-from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, Linear, MaxPool2d, Shape
+from nas.arch import Architecture, Block, Call, calls, costs_of, lower, outline
+from nas.arch.kinds import SHIPPED_KINDS
+from nas.arch.operations import AdaptiveAvgPool2d, AvgPool2d, Linear, MaxPool2d, Shape
 from nas.report import palette
 
 _COLORS = {
@@ -19,6 +21,7 @@ _COLORS = {
     "classifier": palette.ORANGE,
     "pool": palette.GRAY,
 }
+_OWN_COLOR = palette.BUTTON  # of blocks of a kind of one's own
 _MAP, _LENGTH = 84.0, 58.0  # pixels of the largest map's height and of the most channels' length
 _DEPTH = 0.3  # pixels to the right and up that a pixel of depth is drawn with
 _BOX_SLOT, _POOL_SLOT, _TEXT = 94.0, 50.0, 54.0  # pixels: widths of a step, height of the text below it
@@ -45,7 +48,9 @@ def architecture_svg(architecture: Architecture, width: int = 1140) -> str:
     layers = lower(architecture)
     stem = architecture.input
     image = _Step("input", "image", (stem.channels, stem.height, stem.width), 0)
-    rows = _rows([image, *_steps(calls(layers))], width)
+    rows = _rows(
+        [image, *_steps(calls(layers), [item for item in architecture.body if isinstance(item, Block)])], width
+    )
     steps = [step for row in rows for step in row]
     per_pixel = _MAP / max(max(s.shape[1:], default=1) for s in steps)
     per_channel = _LENGTH / max(s.shape[0] for s in steps)
@@ -74,47 +79,45 @@ def _rows(steps: Sequence[_Step], width: int) -> list[list[_Step]]:
     return rows
 
 
-def _steps(run: Sequence[Call]) -> list[_Step]:
-    """Return a step a submodule; what belongs to the one before it (tails, shortcuts, functions) counts there."""
+def _steps(run: Sequence[Call], blocks: Sequence[Block]) -> list[_Step]:
+    """Return a step a block, transition, pool and classifier; tails, shortcuts and functions count to the one before.
+
+    `blocks` are those of the network, in order.
+    """
     steps: list[_Step] = []
-    groups: dict[str, _Step] = {}
+    drawn: dict[str, _Step] = {}  # by the submodule that begins a block or transition
     for call in run:
-        params, operation = sum(layer.num_params for layer in call.layers), call.layers[0].operation
-        convolutions = [o for layer in call.layers if isinstance(o := layer.operation, Conv2d)]
-        if call.group in groups:
-            groups[call.group].uses += 1
-        elif isinstance(operation, (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d)):
+        params, layer = sum(layer.num_params for layer in call.layers), call.layers[0]
+        first = re.fullmatch(r"(convblock|transition)(\d+)", call.group)
+        if call.group in drawn:
+            drawn[call.group].uses += 1
+        elif first:
+            step = _Step("transition", "transition 1×1", call.layers[-1].output_shape, params)
+            if first[1] == "convblock":
+                block = blocks[int(first[2]) - 1]
+                step.kind, step.title, step.shortcut = block.kind, _title(block), block.shortcut != "none"
+            drawn[call.group] = step
+            steps.append(step)
+        elif call.group.startswith("convblock"):  # goes on with a block
+            steps[-1].shape, steps[-1].num_params = call.layers[-1].output_shape, steps[-1].num_params + params
+        elif isinstance(operation := layer.operation, (MaxPool2d, AvgPool2d, AdaptiveAvgPool2d)):
             size = getattr(operation, "size", 0)
-            kind = "max" if isinstance(operation, MaxPool2d) else "average"
-            whole = call.layers[0].output_shape[1:] in ((), (1, 1))
-            title = f"global {kind}" if whole else f"{kind} {size}×{size}"
+            name = "max" if isinstance(operation, MaxPool2d) else "average"
+            title = f"global {name}" if layer.output_shape[1:] in ((), (1, 1)) else f"{name} {size}×{size}"
             steps.append(_Step("pool", title, call.layers[-1].output_shape, 0))
         elif isinstance(operation, Linear) or call.group == "classifier":
             steps.append(_Step("classifier", "classes", call.layers[-1].output_shape, params))
-        elif convolutions and not call.group.startswith("shortcut"):
-            step = _Step(*_kind_and_title(call), call.layers[-1].output_shape, params)
-            groups[call.group] = step
-            steps.append(step)
         elif steps:
             steps[-1].num_params += params
-            steps[-1].shortcut |= isinstance(operation, Add)
     return steps
 
 
-def _kind_and_title(call: Call) -> tuple[str, str]:
-    operations = [layer.operation for layer in call.layers]
-    convolutions = [o for o in operations if isinstance(o, Conv2d)]
-    spatial = convolutions[-2] if len(convolutions) > 1 else convolutions[0]
-    if len(convolutions) == 1:
-        kind = "transition" if spatial.kernel == 1 else "plain"
-    else:
-        # Only an inverted block has an activation ahead of its last convolution.
-        before = operations[: operations.index(convolutions[-1])]
-        is_inverted = len(convolutions) == 3 or any(isinstance(o, Activation) for o in before)
-        kind = "inverted" if is_inverted else "separable"
-    stride = f" /{spatial.stride}" if spatial.stride > 1 else ""
-    groups = f" in {convolutions[-1].groups}" if convolutions[-1].groups > 1 else ""
-    return kind, f"{kind} {spatial.kernel}×{spatial.kernel}{stride}{groups}"
+def _title(block: Block) -> str:
+    stride = f" /{block.stride}" if block.stride > 1 else ""
+    if block.kind not in SHIPPED_KINDS:
+        return f"{block.kind[:14]}{stride}"
+    groups = f" in {block.groups}" if block.groups > 1 else ""
+    return f"{block.kind} {block.kernel}×{block.kernel}{stride}{groups}"
 
 
 def _size(step: _Step, per_pixel: float, per_channel: float) -> tuple[float, float, float]:
@@ -126,7 +129,7 @@ def _size(step: _Step, per_pixel: float, per_channel: float) -> tuple[float, flo
 
 def _step_svg(step: _Step, previous: _Step, x: float, base: float, per_pixel: float, per_channel: float) -> str:
     length, height, depth = _size(step, per_pixel, per_channel)
-    color, middle = _COLORS[step.kind], x + (step.slot - 8) / 2
+    color, middle = _COLORS.get(step.kind, _OWN_COLOR), x + (step.slot - 8) / 2
     map_text = "×".join(map(str, step.shape[1:])) if len(step.shape) == 3 else ""
     if step.kind == "pool":
         # A funnel from the map before it to the map behind it.

@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 from nas.arch import Architecture, costs_of, explain_outlines, layer_rows, lower
 from nas.host import versions
 from nas.report import page_values
+from nas.report.axes import FLASH
 from nas.report.curves_plotly import curves_figure, losses_figure
 from nas.report.document import rungs_reached
 from nas.report.front_plotly import front_figure
@@ -40,6 +41,7 @@ from nas.study.ledger import seconds_by_fate, warm_started
 from nas.study.mistakes import Mistakes
 from nas.study.records import LAST_EPOCHS, TrialRecord, last_epochs_text
 from nas.study.tables import test_set_note, trials_table
+from nas.train.epoch import MOST_TRAIN_IMAGES
 
 _NARROW = 350  # pixels of a drawing that fits a phone or a card
 _MOST_GENES = 16  # rows of the table of genes
@@ -119,11 +121,14 @@ def report_html(
         script=_own_file("report.js"),
         plotly=Markup(get_plotlyjs()),
         trials_json=_script_json(_trials_json(records, best)),
+        knows_device=FLASH.is_known(records),
         front_json=_script_json(front_figure(records, settings).to_json()),
         genes_json=_script_json(genes_figure(records, effects).to_json()) if effects else "",
         has_curves=any(r.validation_curve for r in records),
         progress_json=_script_json(progress_figure(records, settings).to_json()),
         losses_json=_script_json(losses_figure(best).to_json()) if best and _has_losses(best) else "",
+        gap=page_values.gap(best) if best else None,
+        most_train_images=MOST_TRAIN_IMAGES,
         curves_json=_script_json(curves_figure(records).to_json()),
     )
 

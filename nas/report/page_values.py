@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import NamedTuple
 
 from nas.study.folder import StudyImages
@@ -97,6 +98,24 @@ def draws(records: Sequence[TrialRecord]) -> dict[str, int]:
         "trials that took the result of another with the same network and recipe": drawn.duplicates,
         _READINGS: readings,
     }
+
+
+class Gap(NamedTuple):
+    """What the networks of a confirmation have right after their last epoch, in percent, means over seeds."""
+
+    train: float  # of training images, without augmentation
+    test: float
+
+    @property
+    def points(self) -> float:
+        """How much more of the training images is right."""
+        return self.train - self.test
+
+
+def gap(record: TrialRecord) -> Gap | None:
+    """Return what is known of the gap between training and test of a trial's confirmation; None for nothing."""
+    known = [(c.train_accuracy, c.test_accuracy[-1]) for c in record.confirmations if c.train_accuracy is not None]
+    return Gap(fmean(train for train, _ in known), fmean(test for _, test in known)) if known else None
 
 
 class StandardError(NamedTuple):

@@ -44,6 +44,8 @@
         cell("validation_accuracy") !== null && ["validation", `${cell("validation_accuracy").toFixed(2)} %`],
         ["multiply-accumulates", number.format(cell("num_macs"))],
         ["peak activations", `${number.format(cell("peak_activation_bytes"))} bytes`],
+        cell("flash_bytes") !== null && ["flash in 8 bits, at most", `${number.format(cell("flash_bytes"))} bytes`],
+        cell("ram_bytes") !== null && ["RAM in 8 bits, at most", `${number.format(cell("ram_bytes"))} bytes`],
         ["epochs trained", shownValue(cell("epochs"))],
         ["training time", `${number.format(Math.round(cell("train_seconds")))} s`],
         cell("reason") && ["reason", cell("reason")],
@@ -70,8 +72,9 @@
   const headings = [
     ["trial", "trial"], ["fate", "fate"], ["num_params", "parameters"], ["test_accuracy", "test, %"], ["seeds", "seeds"],
     ["validation_accuracy", "validation, %"], ["epochs", "epochs"], ["num_macs", "multiply-accumulates"],
-    ["peak_activation_bytes", "peak activations, bytes"], ["train_seconds", "seconds"],
-  ];
+    ["peak_activation_bytes", "peak activations, bytes"], ["flash_bytes", "flash, bytes"], ["ram_bytes", "RAM, bytes"],
+    ["train_seconds", "seconds"],
+  ].filter(([name]) => data.some((row) => row[columns.indexOf(name)] !== null));
   function trialsTable(table) {
     const head = element("tr", undefined, element("thead", undefined, table));
     const body = element("tbody", undefined, table);
@@ -151,6 +154,25 @@
     plot.before(box);
   }
 
+  // Plotly's own buttons are cut off where a figure is narrow; those of the page go on in the next line.
+  function choices(plot, options) {
+    const box = document.createElement("div");
+    box.className = "choices";
+    const chosen = (button) => {
+      for (const other of box.children) other.setAttribute("aria-pressed", String(other === button));
+    };
+    for (const { label, args } of options) {
+      const button = element("button", label, box);
+      button.type = "button";
+      button.addEventListener("click", () => {
+        chosen(button);
+        Plotly.update(plot, ...args);
+      });
+    }
+    chosen(box.firstChild);
+    plot.after(box);
+  }
+
   const plots = [];
   const touch = matchMedia("(pointer: coarse)").matches;
   async function draw(id) {
@@ -158,11 +180,14 @@
     if (!plot) return;
     const figure = read(`${id}-figure`);
     const layout = themed(figure.layout);
+    const [menu] = layout.updatemenus || [];
+    delete layout.updatemenus;
     if (touch) layout.dragmode = false; // a finger scrolls the page
     await Plotly.newPlot(plot, figure.data, layout, {
-      responsive: true, displaylogo: false, doubleClick: layout.updatemenus ? "autosize" : "reset+autosize", modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: touch ? false : "hover",
+      responsive: true, displaylogo: false, doubleClick: menu ? "autosize" : "reset+autosize", modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: touch ? false : "hover",
     });
     legend(plot, figure.data);
+    if (menu) choices(plot, menu.buttons);
     plot.on("plotly_click", (event) => {
       const trial = event.points.map((point) => point.customdata).find((value) => value !== undefined && value !== null);
       if (trial !== undefined) show(trial, true);

@@ -22,7 +22,8 @@ from nas.arch import (
     digest_of,
     lower,
 )
-from nas.arch.description import BodyItem
+from nas.arch.description import BodyItem, Option
+from nas.arch.kinds import KINDS, with_own_layers
 from nas.errors import ArchitectureError
 from nas.space.domains import Value
 from nas.space.schema import Space
@@ -99,7 +100,7 @@ def assemble(space: Space, genes: Genes) -> Architecture:
         for number in range(1, blocks + 1):
             block = block_of(space, genes, stage, number, channels, stride, norm_act)
             if (stage, number) == (stages, blocks):
-                block = last_block(space, genes, block)
+                block = last_block(space, genes, block, channels)
             body.append(block)
             channels, stride = block.width, 1
         if stage < stages:
@@ -139,9 +140,12 @@ def block_of(
     if value("shortcut") == "auto" and (padding == "same" or kernel == 1):
         shortcut = "identity" if same_width and stride == 1 else "projection"
     repeat = value("repeat") if same_width and stride == 1 else 1
-    expansion = value("expansion") if kind == "inverted" else DEFAULT_EXPANSION
+    about = KINDS[kind]
+    expansion = value("expansion") if about.has_expansion else DEFAULT_EXPANSION
     groups = groups_of(value("groups"), channels, width)
-    return Block(width, kind, kernel, stride, padding, shortcut, repeat, norm_act, expansion, groups)  # type: ignore[arg-type]
+    options = tuple(Option(name, value(name)) for name in about.options)
+    block = Block(width, kind, kernel, stride, padding, shortcut, repeat, norm_act, expansion, groups, options)  # type: ignore[arg-type]
+    return with_own_layers(block, channels)
 
 
 DEFAULT_EXPANSION = Block(1).expansion  # of blocks in which it has no effect
@@ -176,13 +180,16 @@ def bias_only(norm_act: NormAct) -> NormAct:
     return NormAct(bias=norm_act.bias, norm="none", activation="none")
 
 
-def last_block(space: Space, genes: Genes, block: Block) -> Block:
-    """Return `block` as the last of its network, which `norm_act.last` may leave without a norm or without both."""
+def last_block(space: Space, genes: Genes, block: Block, channels: int) -> Block:
+    """Return `block` as the last of its network, behind `channels`.
+
+    `norm_act.last` may leave it without a norm or without norm and activation.
+    """
     match space.value(genes, "norm_act.last"):
         case "no_norm":
-            return replace(block, norm_act=replace(block.norm_act, norm="none"))
+            return with_own_layers(replace(block, norm_act=replace(block.norm_act, norm="none")), channels)
         case "none":
-            return replace(block, norm_act=bias_only(block.norm_act))
+            return with_own_layers(replace(block, norm_act=bias_only(block.norm_act)), channels)
     return block
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.arch import Architecture, Block, Head, NormAct, Pool, Transition, digest_of, lower
 from nas.arch.description import BodyItem
+from nas.arch.kinds import KINDS, layers_of_block, layers_of_kind
 from nas.errors import ArchitectureError, SpaceError
 from nas.space.assemble import assemble, groups_of
 from nas.space.domains import Value, domain_text
@@ -168,8 +169,13 @@ class _Reading:
             self._require("block.kind", block.kind, stage, number, where)
             if stage == number == 1:
                 self._require("block.first", "any")
-        if block.kind == "inverted":
+        if block.kind in KINDS and KINDS[block.kind].has_expansion:
             self._require("block.expansion", block.expansion, stage, number, where)
+        if block.kind in KINDS and layers_of_kind(block, channels) != layers_of_block(block, channels):
+            self.problems.append(f"{where}: its layers are not those that the kind {block.kind!r} makes here")
+        elif block.kind in KINDS:
+            for option in block.options:
+                self._require(f"block.{option.name}", option.value, stage, number, where)
         self._block_groups(block, stage, number, channels, where)
         if stage == number == 1 and block.stride > 1:
             self.problems.append(f"{where}: the stride is {block.stride}, and the first block of a space has none")
@@ -204,9 +210,11 @@ class _Reading:
 
     def _block_norm_act(self, block: Block, where: str, is_last: bool) -> None:
         norm_act = block.norm_act
-        if block.kind != "plain" and not (is_last and self.last == "none"):
+        has_middle = _depends_on(block, middle="none" if norm_act.middle_norm != "none" else "batch")
+        if has_middle and not (is_last and self.last == "none"):
             self.middles.append(norm_act)
-        if block.kind == "inverted" and norm_act.middle_norm != "none" and norm_act.activation != "none":
+        other_order = "activation_first" if norm_act.order == "norm_first" else "norm_first"
+        if _depends_on(block, order=other_order):
             self._require("norm_act.order", norm_act.order, where=where)  # of those within, whatever the last norm is
         if not is_last or self.last == "full":
             self._norm_act(norm_act, where, block.shortcut != "none")
@@ -215,7 +223,7 @@ class _Reading:
                 self.problems.append(f"{where}: the last block has a norm, and norm_act.last is 'no_norm'")
             self._norm_act(norm_act, where, norm=False)
         else:
-            if not _is_bias_alone(norm_act) or (block.kind != "plain" and norm_act.middle_norm != "none"):
+            if not _is_bias_alone(norm_act) or (has_middle and norm_act.middle_norm != "none"):
                 self.problems.append(f"{where}: the last block has more than a bias, and norm_act.last is 'none'")
             self._require("norm_act.bias", norm_act.bias, where=where)
 
@@ -252,6 +260,12 @@ class _Reading:
         self.problems.append(
             f"the norm between two convolutions is {found}, and norm_act.middle has {domain_text(domain)}, one for all"
         )
+
+
+def _depends_on(block: Block, **norm_act: Any) -> bool:
+    """Return whether the layers of a block up to its last norm are others with another `norm_act`."""
+    other = replace(block, norm_act=replace(block.norm_act, **norm_act))
+    return layers_of_kind(block, block.width) != layers_of_kind(other, block.width)
 
 
 def _is_bias_alone(norm_act: NormAct) -> bool:

@@ -18,7 +18,6 @@ from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 from nas.arch import Head, Input, NormAct, Recipe
 from nas.arch.description import (
     Activation,
-    BlockKind,
     DropoutKind,
     DropoutRate,
     Expansion,
@@ -28,7 +27,9 @@ from nas.arch.description import (
     Padding,
     Width,
 )
-from nas.decode import Bounds, decode_part, read_toml
+from nas.arch.kinds import KINDS, SHIPPED_KINDS, problem_of_kind
+from nas.arch.recipe import LATER_SETTINGS
+from nas.decode import Bounds, Note, decode_part, read_toml
 from nas.errors import InvalidError, SpaceError, near_misses
 from nas.space.domains import Choice, Domain, Scope, Setting, Value, decode_setting, domain_text
 from nas.space.gene_prior import Prior, decode_prior
@@ -50,6 +51,17 @@ class Key(NamedTuple):
     is_later: bool = False  # not known to the first spaces, so that digests pass over it where it has its default
 
 
+@dataclass(frozen=True, slots=True)
+class KindName(Note):
+    """Says of a text that it is the name of a kind of block, also of one that was registered meanwhile."""
+
+    also: tuple[str, ...] = ()  # what may stand in place of a name
+
+    def problem(self, value: str) -> str | None:
+        """Return what is wrong with `value`, or None."""
+        return problem_of_kind(value, self.also)
+
+
 _HEAD = get_type_hints(Head, include_extras=True)
 _RECIPE = get_type_hints(Recipe, include_extras=True)
 
@@ -59,10 +71,8 @@ KEYS: dict[str, Key] = {
     "stages.junction": Key(Junction, "pool", "what lies between two stages", "stage"),
     "stages.pool": Key(Literal["max", "average"], "max", "kind of the pools"),
     "stages.pool_size": Key(Annotated[int, Bounds(2, 8)], 2, "pixels, the pools' window and stride"),
-    "block.kind": Key(BlockKind, "plain", "how a block convolves", "block"),
-    "block.first": Key(
-        Literal["any", "plain", "separable", "inverted"], "any", "kind of the very first block; any leaves it free"
-    ),
+    "block.kind": Key(Annotated[str, KindName()], "plain", "how a block convolves", "block"),
+    "block.first": Key(Annotated[str, KindName(("any",))], "any", "kind of the very first block; any leaves it free"),
     "block.width": Key(Width, 16, "output channels of a block", "block"),
     "block.growing": Key(bool, False, "whether draws put the widths of the blocks in ascending order"),
     "block.kernel": Key(Annotated[int, Bounds(1, 31)], 3, "pixels, odd where the padding is same", "block"),
@@ -107,12 +117,22 @@ KEYS: dict[str, Key] = {
     "head.padding": Key(_HEAD["padding"], "valid", "conv_gap only"),
     **{
         f"recipe.{f.name}": Key(
-            _RECIPE[f.name], f.default, "see nas.arch.recipe.Recipe", is_later=f.name == "class_weights"
+            _RECIPE[f.name], f.default, "see nas.arch.recipe.Recipe", is_later=f.name in LATER_SETTINGS
         )
         for f in fields(Recipe)
         if isinstance(f.default, (int, float, str, bool))
     },
 }
+
+
+def all_keys() -> dict[str, Key]:
+    """Return `KEYS`, and a key for each option of the kinds of blocks that a person has registered."""
+    keys = dict(KEYS)
+    for kind_name, kind in KINDS.items():
+        for name, values in kind.options.items():
+            meaning = f"an option of blocks of kind {kind_name}"
+            keys[f"block.{name}"] = Key(Literal[values], values[0], meaning, "block", is_later=True)
+    return keys
 
 
 @dataclass(frozen=True, eq=False)  # compared by digest; identity serves as a cache key
@@ -121,13 +141,13 @@ class Space:
 
     name: str
     summary: str
-    settings: Mapping[str, Setting]  # one for every key of KEYS
+    settings: Mapping[str, Setting]  # one for every key of `all_keys`
     input: Input
     classes: int
     source: Path  # the file that it was read from
     has_old_names: bool = False  # whether its genes are called as in `nas.space.old_names`
     priors: Mapping[str, Prior] = field(default_factory=dict)  # by gene, of those that the file says something about
-    keys: Mapping[str, str] = field(init=False)  # gene to the key of KEYS that it holds a value for
+    keys: Mapping[str, str] = field(init=False)  # gene to the key that it holds a value for
     genes: Mapping[str, Domain] = field(init=False)  # every value that the sampler chooses; flat, fixed and ordered
 
     def __post_init__(self) -> None:
@@ -160,7 +180,8 @@ class Space:
     @functools.cached_property
     def plain_genes(self) -> dict[str, Value]:
         """Return a value for every gene: the default of its key where its domain has that, else the first there is."""
-        defaults = {name: self.gene_value(key, KEYS[key].default) for name, key in self.keys.items()}
+        known = all_keys()
+        defaults = {name: self.gene_value(key, known[key].default) for name, key in self.keys.items()}
         return {n: defaults[n] if d.contains(defaults[n]) else d.values()[0] for n, d in self.genes.items()}
 
     @functools.cached_property
@@ -171,9 +192,9 @@ class Space:
     @functools.cached_property
     def digest(self) -> str:
         """Return 16 hexadecimal digits, equal for equal settings, input and classes, whatever the name."""
-        settings = {}
+        settings, known = {}, all_keys()
         for key, setting in self.settings.items():
-            if KEYS[key].is_later and setting.domain == Choice((KEYS[key].default,)):
+            if known[key].is_later and setting.domain == Choice((known[key].default,)):
                 continue
             # Constants go by their old names whatever the file has, so that either kind of file resumes a study.
             if self.has_old_names or setting.domain.size == 1:
@@ -183,6 +204,9 @@ class Space:
         parts: list[Any] = [{k: repr(s) for k, s in sorted(settings.items())}, repr(self.input), self.classes]
         if self.priors:  # a space without any has the digest that it had before there were priors
             parts.append({name: prior.text for name, prior in sorted(self.priors.items())})
+        kinds = {str(v) for key in ("block.kind", "block.first") for v in self.settings[key].domain.values()}
+        if own := {name: KINDS[name].fingerprint for name in sorted(kinds - {*SHIPPED_KINDS, "any"})}:
+            parts.append(own)
         text = json.dumps(parts)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -247,8 +271,8 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
     """
     problems: list[str] = []
     flat: dict[str, Any] = {}
-    is_old = has_old_names(plain)
-    names = {key: old_name(key) if is_old else key for key in KEYS}  # as the file has them
+    is_old, keys = has_old_names(plain), all_keys()
+    names = {key: old_name(key) if is_old else key for key in keys}  # as the file has them
     sections = {*(name.split(".")[0] for name in names.values()), "prior"}
     for section, content in plain.items():
         if section in ("name", "summary"):
@@ -263,7 +287,7 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
     for name in flat:
         if name not in names.values():
             problems.append(f"{name}: unknown key; {near_misses(name, names.values())}")
-    for key, (hint, default, _, per, _) in KEYS.items():
+    for key, (hint, default, _, per, _) in keys.items():
         name = names[key]
         content = flat.get(name, default)
         if is_old:
@@ -273,10 +297,11 @@ def decode_space(plain: Mapping[str, Any], source: Path, input: Input, classes: 
             settings[key] = setting
             if _RANK[setting.per] > _RANK[per]:
                 problems.append(f"{name}.per: {setting.per!r} is finer than {per!r}, the finest for this key")
-    _check_together(settings, problems)
+    is_complete = len(settings) == len(keys)
+    _check_together(settings, is_complete, problems)
     stated = plain.get("prior", {})
     # Which genes there are is known once all settings are.
-    has_genes = len(settings) == len(KEYS) and isinstance(stated, Mapping)
+    has_genes = is_complete and isinstance(stated, Mapping)
     priors = _decode_priors(stated, settings, is_old, problems) if has_genes else {}
     if problems:
         raise InvalidError(str(source), problems)
@@ -292,7 +317,7 @@ def _decode_priors(
     The prior of a key (`block.kind`) is that of all its genes, but for those (`stage1.block2.kind`) with their own.
     """
     keys = _gene_keys(settings, is_old)
-    genes_of_key = {old_name(key) if is_old else key: [n for n, k in keys.items() if k == key] for key in KEYS}
+    genes_of_key = {old_name(key) if is_old else key: [n for n, k in keys.items() if k == key] for key in settings}
     names = {**genes_of_key, **{gene: [gene] for gene in keys}}
     found: dict[str, Any] = {}
 
@@ -323,7 +348,7 @@ _RANK = {"network": 0, "stage": 1, "block": 2}
 MAX_GENES = 400
 
 
-def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> None:
+def _check_together(settings: Mapping[str, Setting], is_complete: bool, problems: list[str]) -> None:
     """Append the problems that single keys cannot have."""
     for section in ("block", "head"):
         kernels, paddings = settings.get(f"{section}.kernel"), settings.get(f"{section}.padding")
@@ -339,5 +364,5 @@ def _check_together(settings: Mapping[str, Setting], problems: list[str]) -> Non
             f"recipe.epochs: {domain_text(epochs.domain)} is more than one value, and early stopping compares trials "
             "at the same epochs; use one number, and a study for each with `epochs`"
         )
-    if len(settings) == len(KEYS) and (count := len(_gene_keys(settings, False))) > MAX_GENES:
+    if is_complete and (count := len(_gene_keys(settings, False))) > MAX_GENES:
         problems.append(f"the space has {count} genes, more than {MAX_GENES}, the most; use fewer stages or blocks")

@@ -25,7 +25,7 @@ from nas.arch.operations import Shape
 from nas.errors import ArchitectureError, BudgetError
 from nas.space.assemble import Candidate, block_of, candidate, head_of, junction_of, last_block, norm_act_of
 from nas.space.domains import Scope, Value
-from nas.space.schema import Space
+from nas.space.schema import KEYS, Space
 
 _Values = dict[str, Value]  # by key, of one place
 
@@ -96,6 +96,7 @@ class _Search:
         self.space, self.goal, self.max_activation_bytes = space, goal, max_activation_bytes
         self.best: _Path | None = None
         self.present = set(space.keys.values())
+        self.block_keys = (*_BLOCK, *(key for key in space.settings if key not in KEYS))
         self.settled = dict(space.plain_genes)
         for key, by_weight in _BY_WEIGHT.items():
             if key in self.present:
@@ -111,7 +112,7 @@ class _Search:
         self.junction_steps = functools.cache(self._junction_steps)
 
     def run(self) -> Candidate | None:
-        for network in self._ways(("stages.blocks", *_BLOCK, *_JUNCTION), "network"):
+        for network in self._ways(("stages.blocks", *self.block_keys, *_JUNCTION), "network"):
             self._walk(network)
         if self.best is None:
             return None
@@ -127,7 +128,7 @@ class _Search:
         entering: _Paths = {_State((stem.channels, stem.height, stem.width), 1): _Path(0.0, network, None)}
         for stage in range(1, stages + 1):
             leaving: _Paths = {}
-            for own in self._ways(_BLOCK, "stage"):
+            for own in self._ways(self.block_keys, "stage"):
                 fixed = tuple({**network, **own}.items())
                 paths = {s: _Path(p.cost, self._by_gene(own, stage), p) for s, p in entering.items()}
                 for number in range(1, most + 1):
@@ -182,10 +183,10 @@ class _Search:
         """Return the blocks that there may be behind `channels`, each with values that make it."""
         number = 1 if first else 2  # any place with these genes will do; the first block alone has its own rules
         result: dict[Block, _Values] = {}
-        for values in self._ways(_BLOCK, "block"):
+        for values in self._ways(self.block_keys, "block"):
             genes = self._by_gene({**dict(fixed), **values}, 1, number)
             block = block_of(self.space, genes, 1, number, channels, stride, self.norm_act)
-            result.setdefault(last_block(self.space, self.settled, block) if last else block, values)
+            result.setdefault(last_block(self.space, self.settled, block, channels) if last else block, values)
         return result
 
     def _junction_steps(self, fixed: tuple[tuple[str, Value], ...], state: _State) -> _Steps:

@@ -53,6 +53,8 @@ class _Attributes:
     repeated: _Count = 0
     origin: str = ""
     network: str = ""  # in one line, for people
+    flash_bytes: _Size | None = None
+    ram_bytes: _Size | None = None
     epochs: _Count | None = None  # where an attempt that was cut off went further than the last one
 
 
@@ -140,6 +142,8 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> Tria
         repeated=attributes.repeated,
         origin=attributes.origin,
         network=attributes.network,
+        flash_bytes=attributes.flash_bytes,
+        ram_bytes=attributes.ram_bytes,
         confirmations=confirmations,
     )
 

@@ -265,8 +265,9 @@ class SearchStore(Store):
 
         `draw` has what it took to draw the network, by the names that `TrialRecord` has for it.
         """
+        costs = candidate.costs.counts() | candidate.costs.device_bytes()
         known = {"digest": candidate.digest, "network": outline(candidate.architecture), "seed": seed}
-        for name, value in {**(draw or {}), **candidate.costs.counts(), **known}.items():
+        for name, value in {**(draw or {}), **costs, **known}.items():
             self._running[number].trial.set_user_attr(name, value)
         self._write(lambda: self._begin(self._running[number]))
         self._refresh(number)

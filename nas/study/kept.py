@@ -43,10 +43,13 @@ class _Row:
     validation_accuracy: Percent | None = None
     test_accuracy: Percent | None = None
     test_spread: Annotated[float, Bounds(0.0)] | None = None
+    flash_bytes: _Count | None = None
+    ram_bytes: _Count | None = None
 
 
 _NUMBERS: Mapping[str, type[int] | type[float]] = {
     **dict.fromkeys(("trial", "num_params", "num_macs", "peak_activation_bytes", "epochs", "seeds"), int),
+    **dict.fromkeys(("flash_bytes", "ram_bytes"), int),
     **dict.fromkeys(("validation_accuracy", "test_accuracy", "test_spread", "train_seconds"), float),
 }
 
@@ -144,6 +147,8 @@ def _record(
         train_seconds=one.train_seconds,
         reason=one.reason,
         origin=one.origin,
+        flash_bytes=one.flash_bytes,
+        ram_bytes=one.ram_bytes,
         summary=Summary(one.epochs, one.validation_accuracy, figure, seconds * one.seeds),
     )
     found = known_candidate(space, record)

@@ -20,6 +20,8 @@ class Reference:
     best_test_accuracy: float  # percent, the best epoch: what its document reports
     num_macs: int
     peak_activation_bytes: int
+    flash_bytes: int
+    ram_bytes: int
 
 
 def references(dataset: str) -> list[Reference]:
@@ -31,8 +33,10 @@ def references(dataset: str) -> list[Reference]:
 def _published() -> list[tuple[str, Reference]]:
     """Return every published network whose accuracy is known, each with its data set."""
     files = [read_architecture(path) for path in sorted(REFERENCES.glob("*.toml"))]
-    return [
-        (f.dataset, Reference(f.name, best_test_accuracy=best, **costs_of(lower(f.architecture)).counts()))
-        for f in files
-        if (best := f.published_best_test_accuracy) is not None
-    ]
+    found = []
+    for file in files:
+        if (best := file.published_best_test_accuracy) is not None:
+            costs = costs_of(lower(file.architecture))
+            reference = Reference(file.name, best_test_accuracy=best, **costs.counts(), **costs.device_bytes())
+            found.append((file.dataset, reference))
+    return found

@@ -14,6 +14,8 @@ from nas.study.networks import kept_file
 from nas.study.records import TrialRecord
 
 KEPT_ERRORS = 12  # the most confident ones
+KEPT_EXAMPLES = 4  # images of each class
+MOST_CLASSES_WITH_EXAMPLES = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Mistakes:
     class_names: tuple[str, ...]  # by label
     confusion: tuple[tuple[int, ...], ...]  # images by their label (rows) and by what they are taken for (columns)
     errors: tuple[ConfidentError, ...]  # the most confident first
+    examples: tuple[tuple[str, ...], ...] = ()  # by label, some images of the part as PNG in base64
+    accuracy_in_8_bits: float | None = None  # percent of the same images, of the 8-bit network that is exported
 
     @property
     def accuracy(self) -> float:

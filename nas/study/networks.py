@@ -75,10 +75,7 @@ def kept_network(folder: StudyFolder, record: TrialRecord) -> TrainedNetwork | N
 
 def device_costs(network: TrainedNetwork | None) -> dict[str, int]:
     """Return the flash and the RAM that a network takes in 8 bits, in bytes; nothing without a network."""
-    if network is None:
-        return {}
-    costs = costs_of(lower(network.architecture))
-    return {"flash_bytes": costs.flash_bytes, "ram_bytes": costs.ram_bytes}
+    return costs_of(lower(network.architecture)).device_bytes() if network else {}
 
 
 def device_text(costs: Mapping[str, int], settings: StudySettings) -> str:

@@ -11,10 +11,10 @@ from nas.study.settings import StudySettings
 
 
 def trial_recipe(space: Space, settings: StudySettings, genes: Genes) -> Recipe:
-    """Return the recipe that `genes` describe, with the study's own epochs and class weights where it has such."""
+    """Return the recipe that `genes` describe, with what the study itself says of them in place of the space's."""
     recipe = recipe_of(space, genes)
-    own = {"epochs": settings.epochs, "class_weights": settings.class_weights}
-    return replace(recipe, **{name: value for name, value in own.items() if value is not None})  # type: ignore[arg-type]
+    own = {name: getattr(settings, name) for name in ("epochs", "class_weights", "augmentation_kind")}
+    return replace(recipe, **{name: value for name, value in own.items() if value is not None})
 
 
 def study_epochs(space: Space, settings: StudySettings) -> int:

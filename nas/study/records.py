@@ -26,6 +26,7 @@ class Confirmation:
     train_seconds: Annotated[float, Bounds(0.0)]
     place: Annotated[int, Bounds(0)] = 0  # of its seed in the order in which those of the confirmation are trained
     train_loss: tuple[float, ...] = ()  # one an epoch; empty where one is not known, as in studies of earlier versions
+    train_accuracy: Percent | None = None  # after the last epoch, of the training images as they are; None likewise
 
     @property
     def figure(self) -> float:
@@ -64,6 +65,8 @@ class TrialRecord:
     repeated: int = 0  # networks that were passed over, as they had been tried before
     origin: str = ""  # where a warm start has it from; empty for what the search proposed
     network: str = ""  # its architecture in one line, for people; empty in studies of version 0.1
+    flash_bytes: int | None = None  # of a microcontroller, in 8 bits, at most; None in older studies
+    ram_bytes: int | None = None  # the same of its RAM
     confirmations: tuple[Confirmation, ...] = ()
     summary: Summary | None = None  # in place of curves and confirmations, where these were not kept
 

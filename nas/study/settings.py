@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from nas.arch import Budget
-from nas.arch.recipe import ClassWeights
+from nas.arch.recipe import AugmentationKind, ClassWeights
 from nas.decode import Bounds, decode, read_toml
 from nas.errors import UsageError
 
@@ -33,6 +33,7 @@ class StudySettings:
     space: str = "general"  # a shipped space, or a .toml file
     epochs: Annotated[int, Bounds(1, 10_000)] | None = None  # of a training; None is what the space says
     class_weights: ClassWeights | None = None  # in the loss of a training; None is what the space says
+    augmentation_kind: AugmentationKind | None = None  # of a training's images; None is what the space says
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
     sampler: str = "auto"  # of the networks to try: our own, or one of Optuna's
     train: str | None = None  # the name of the function that trains, given in Python; None is our own training

@@ -25,7 +25,7 @@ def front_table(records: Sequence[TrialRecord], target: float | None = None) -> 
     """The rows of `front_rows`."""
     import pandas as pd
 
-    return pd.DataFrame(front_rows(records, target), columns=list(_COLUMNS))
+    return _whole(pd.DataFrame(front_rows(records, target), columns=list(_COLUMNS)))
 
 
 _COLUMNS = (
@@ -33,12 +33,15 @@ _COLUMNS = (
     "num_params",
     "num_macs",
     "peak_activation_bytes",
+    "flash_bytes",
+    "ram_bytes",
     "validation_accuracy",
     "test_accuracy",
     "test_spread",
     "seeds",
     "consistent",
     "best_epoch",
+    "weights_test_accuracy",
     "digest",
 )
 
@@ -51,6 +54,8 @@ def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
         "num_params": record.num_params,
         "num_macs": record.num_macs,
         "peak_activation_bytes": record.peak_activation_bytes,
+        "flash_bytes": record.flash_bytes,
+        "ram_bytes": record.ram_bytes,
         "validation_accuracy": round(record.validation_accuracy, 4),
         "seeds": figure.num_seeds if figure else 0,
         "digest": record.digest,
@@ -125,7 +130,7 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
     """Every trial, a row each, with its genes as columns. Accuracies in percent, times in seconds."""
     import pandas as pd
 
-    return pd.DataFrame(
+    table = pd.DataFrame(
         [
             {
                 "trial": r.number,
@@ -134,6 +139,8 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
                 "num_params": r.num_params,
                 "num_macs": r.num_macs,
                 "peak_activation_bytes": r.peak_activation_bytes,
+                "flash_bytes": r.flash_bytes,
+                "ram_bytes": r.ram_bytes,
                 "epochs": r.num_epochs,
                 "validation_accuracy": round(r.validation_accuracy, 4) if r.num_epochs else None,
                 "test_accuracy": round(r.confirmed.mean, 4) if r.confirmed else None,
@@ -147,6 +154,12 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
             for r in records
         ]
     )
+    return _whole(table)
+
+
+def _whole(table: pd.DataFrame) -> pd.DataFrame:
+    """Return `table` with whole numbers of bytes where some are not known: pandas would make them floats."""
+    return table.astype({name: "Int64" for name in ("flash_bytes", "ram_bytes") if name in table})
 
 
 def studies_text(rows: Sequence[dict[str, Any]]) -> str:
@@ -192,10 +205,15 @@ def comparison_text(rows: Sequence[ComparedNetwork]) -> str:
 
 
 def curves_table(record: TrialRecord) -> pd.DataFrame:
-    """A row for each epoch of a trial and of the seeds of its confirmation: part, seed, epoch, accuracy in percent."""
+    """A row for each epoch of a trial and of the seeds of its confirmation: part, seed, epoch, accuracy in percent.
+
+    The part 'train' has a row for each seed whose accuracy on training images is known, that of its last epoch.
+    """
     import pandas as pd
 
     rows = [("validation", record.seed, epoch, a) for epoch, a in enumerate(record.validation_curve, 1)]
+    for c in record.confirmations:
+        rows += [("train", c.seed, len(c.test_accuracy), c.train_accuracy)] if c.train_accuracy is not None else []
     for confirmation in record.confirmations:
         rows += [("test", confirmation.seed, epoch, a) for epoch, a in enumerate(confirmation.test_accuracy, 1)]
     return pd.DataFrame(rows, columns=["part", "seed", "epoch", "accuracy"])

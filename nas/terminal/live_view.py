@@ -73,8 +73,8 @@ class SearchView:
         self._next = began + (max(DRAW_EVERY, took / MOST_OF_TIME) if self._console.is_terminal else LINE_EVERY)
 
 
-def status_line(snapshot: Snapshot) -> str:
-    """Return trials by fate, the best, the speed and the time left, in one line."""
+def status_line(snapshot: Snapshot, is_over: bool = False) -> str:
+    """Return trials by fate, the best, the speed and the time left, in one line; no time left where it `is_over`."""
     by_fate = fates(snapshot.records)
     counts = ", ".join(f"{by_fate[f]} {f}" for f in ("completed", "stopped", "failed", "duplicate") if f in by_fate)
     completed = [r for r in snapshot.records if r.fate == "completed"]
@@ -85,6 +85,8 @@ def status_line(snapshot: Snapshot) -> str:
     confirmed = [(r.confirmed.mean, r.num_params) for r in snapshot.records if r.confirmed]
     if confirmed:
         parts.append(f"best test {max(confirmed)[0]:.2f} % at {max(confirmed)[1]:,}")
+    if is_over:
+        return "  |  ".join([*parts, f"ended after {format_duration(snapshot.seconds)}"])
     if snapshot.seconds > 1 and snapshot.images:
         sharing = f" (up to {snapshot.most_on_a_device} a device)" if snapshot.most_on_a_device > 1 else ""
         parts.append(f"{snapshot.images / snapshot.seconds:,.0f} images/s, {len(snapshot.running)} at once{sharing}")

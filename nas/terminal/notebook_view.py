@@ -38,6 +38,7 @@ class NotebookView:
         self._output: Any = None  # the handle of what is shown
         self._said: deque[str] = deque(maxlen=LINES)
         self._snapshot: Snapshot | None = None
+        self._is_over = False
         self._next = 0.0  # when to show the search again, by the monotonic clock
 
     def __enter__(self) -> NotebookView:
@@ -46,7 +47,9 @@ class NotebookView:
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._draw()  # as it stands at the end: the last update may have come too soon after the one before
+        self._is_over = True
+        if self._snapshot or self._said:
+            self._draw()  # as it stands at the end: the last update may have come too soon after the one before
 
     def say(self, text: str) -> None:
         """Show a line below the front; the last `LINES` stay."""
@@ -65,22 +68,23 @@ class NotebookView:
             self._next = began + max(DRAW_EVERY, (time.monotonic() - began) / MOST_OF_TIME)
 
     def _draw(self) -> None:
-        shown = self._ipython.HTML(_html(self._snapshot, self._said))
+        shown = self._ipython.HTML(_html(self._snapshot, self._said, self._is_over))
         if self._output is None:
             self._output = self._ipython.display(shown, display_id=True)
         else:
             self._output.update(shown)
 
 
-def _html(snapshot: Snapshot | None, said: Iterable[str]) -> str:
+def _html(snapshot: Snapshot | None, said: Iterable[str], is_over: bool) -> str:
     """Return the markup: what comes from a study is escaped."""
     lines = "".join(f"<div>{escape(line)}</div>" for line in said)
     if snapshot is None:
         return lines
     front = [front_row(record) for record in front_records(snapshot.records)]
-    running = [running_row(job) for job in snapshot.running]
+    running = [] if is_over else [running_row(job) for job in snapshot.running]
     tables = _table("front", _FRONT, front) + _table("running", _RUNNING, running)
-    return f"<p>{escape(status_line(snapshot))}</p>{tables}{front_svg(snapshot.records, snapshot.settings)}{lines}"
+    picture = front_svg(snapshot.records, snapshot.settings, inline=True)
+    return f"<p>{escape(status_line(snapshot, is_over))}</p>{tables}{picture}{lines}"
 
 
 def _table(title: str, heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

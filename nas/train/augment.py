@@ -1,4 +1,4 @@
-"""Batched augmentation on the device: one random affine map per image, all images of a batch at once.
+"""Batched augmentation on the device: random affine maps, colors and blanked squares, all images of a batch at once.
 
 Shape legend: N images, C channels, H and W pixels.
 """
@@ -17,10 +17,11 @@ from nas.data.policy import AugmentationPolicy
 def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generator: torch.Generator) -> Tensor:
     """Return each image under a random affine map of its own, mirrored with probability 1/2 where the policy says so.
 
-    Bilinear; pixels from outside the image are 0, so the images must not be normalized yet.
+    Bilinear; pixels from outside the image are 0, so the images must not be normalized yet. Then colors are changed and
+    a square is blanked, where the policy says so.
 
     Args:
-        images: float (N, C, H, W).
+        images: float (N, C, H, W), from 0 to 1.
         policy: the data set's ranges at full strength.
         strength: what the ranges are multiplied by; 0 returns the images as they are.
         generator: on the device of `images`; the only source of randomness.
@@ -59,4 +60,33 @@ def augment(images: Tensor, policy: AugmentationPolicy, strength: float, generat
     ys = (2 * torch.arange(height, dtype=images.dtype, device=images.device) + 1) / height - 1
     pixels = torch.stack([xs.repeat(height), ys.repeat_interleave(width), torch.ones_like(xs).repeat(height)])
     grid = (matrices @ pixels).view(count, 2, height, width).permute(0, 2, 3, 1)
-    return functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    images = functional.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if policy.color:
+        images = _change_colors(images, policy.color * strength, generator)
+    if policy.cutout:
+        images = _blank_squares(images, policy.cutout * strength, xs, ys, generator)
+    return images
+
+
+def _change_colors(images: Tensor, extent: float, generator: torch.Generator) -> Tensor:
+    """Return images (N, C, H, W) with brightness, contrast and saturation each times 1 - `extent` to 1 + `extent`.
+
+    Contrast is the distance from the image's mean, saturation that from each pixel's mean over the channels.
+    """
+    draws = torch.rand(3, len(images), 1, 1, 1, generator=generator, device=images.device).to(images.dtype)
+    brightness, contrast, saturation = (1 + (2 * draws - 1) * extent).unbind()
+    images = images * brightness
+    for factor, dimensions in ((contrast, (1, 2, 3)), (saturation, (1,))):
+        means = images.mean(dimensions, keepdim=True)
+        images = means + (images - means) * factor
+    return images.clamp(0, 1)
+
+
+def _blank_squares(images: Tensor, side: float, xs: Tensor, ys: Tensor, generator: torch.Generator) -> Tensor:
+    """Return images (N, C, H, W) with a square of `side`, a fraction, around any pixel in the color of its mean.
+
+    `xs` (W,) and `ys` (H,) are the places of the pixels, from -1 to 1.
+    """
+    x, y = (torch.rand(2, len(images), 1, generator=generator, device=images.device).to(images.dtype) * 2 - 1).unbind()
+    inside = ((ys - y).abs() < side).unsqueeze(2) & ((xs - x).abs() < side).unsqueeze(1)
+    return torch.where(inside.unsqueeze(1), images.mean((2, 3), True), images)

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from nas.arch import Recipe
+from nas.data.images import ImageSet
+from nas.data.policy import POLICIES
 from nas.errors import OutOfMemoryError, TrainingError
 from nas.train.augment import augment
 from nas.train.device_interface import Event
@@ -149,7 +151,7 @@ class _TrainingState:
     """What a training holds on its device, and the three functions that its epochs consist of.
 
     `inputs`, `step` and `count_correct` never wait for the device and use only tensors that stay in place, so that
-    each can be a CUDA graph.
+    each can be a CUDA graph. `count_train_correct` does too, and is called once.
     """
 
     def __init__(
@@ -180,7 +182,9 @@ class _TrainingState:
         self._current, self._averages = [current for current, _ in floats], [average for _, average in floats]
         self.losses = torch.zeros(len(seeds), device=where)
         self._class_weights = _balanced_weights(data) if recipe.class_weights == "balanced" else None
+        self._policy = POLICIES.get(recipe.augmentation_kind, data.policy)
         self.correct = torch.zeros(len(seeds), dtype=torch.int64, device=where)
+        self.train_correct = torch.zeros_like(self.correct)
 
     def start_epoch(self) -> Tensor:
         """Return the order of the images, int64 (images, S)."""
@@ -193,7 +197,7 @@ class _TrainingState:
         """Return inputs (N, S*C, H, W), augmented, and labels (N, S) of the images at `order`, int64 (N, S)."""
         data, parts = self.data, []
         for indices, generator in zip(order.unbind(1), self.generators, strict=True):
-            images = augment(data.scale(data.train.images[indices]), data.policy, self.recipe.augmentation, generator)
+            images = augment(data.scale(data.train.images[indices]), self._policy, self.recipe.augmentation, generator)
             parts.append(data.normalize(images))
         joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
         return joined.contiguous(memory_format=data.device.layout), data.train.labels[order]
@@ -221,8 +225,16 @@ class _TrainingState:
     @torch.inference_mode()
     def count_correct(self) -> None:
         """Write the number of evaluation images that each seed classifies correctly into `correct`."""
+        self.correct.copy_(self._count_correct(self.data.evaluation))
+
+    @torch.inference_mode()
+    def count_train_correct(self) -> None:
+        """Write the number of images of the sample of the training images that each seed has right."""
+        self.train_correct.copy_(self._count_correct(self.data.train_sample))
+
+    def _count_correct(self, images: ImageSet) -> Tensor:
         self._fast_result.eval()
-        self.correct.copy_(_count_correct(self._fast_result, self.data, len(self.generators)))
+        return _count_correct(self._fast_result, self.data, images, len(self.generators))
 
     def finish(self) -> None:
         """Give the networks their final weights."""
@@ -303,13 +315,15 @@ def _take_turns(state: _TrainingState, stream: TrainingStream) -> Generator[_Tur
                 yield "waiting"
         count_correct()
         if number == recipe.epochs:
+            state.count_train_correct()
             state.finish()
         state.set_evaluation_mode()
-        results = device.copy_to_host(torch.cat([state.losses.double() / steps, state.correct.double()]))
+        counted = [state.losses.double() / steps, state.correct.double(), state.train_correct.double()]
+        results = device.copy_to_host(torch.cat(counted))
         end = device.record()
         while not end.is_done():
             yield "waiting"
-        losses, correct = results.view(2, -1).tolist()
+        losses, correct, train_correct = results.view(3, -1).tolist()
         for loss in losses:
             if not math.isfinite(loss):
                 raise TrainingError(
@@ -317,8 +331,15 @@ def _take_turns(state: _TrainingState, stream: TrainingStream) -> Generator[_Tur
                 )
         seconds = (time.perf_counter() - started) / len(losses)
         yield tuple(
-            Epoch(number, loss, 100.0 * right / len(data.evaluation), seconds, steps * batch)
-            for loss, right in zip(losses, correct, strict=True)
+            Epoch(
+                number,
+                loss,
+                100.0 * right / len(data.evaluation),
+                seconds,
+                steps * batch,
+                100.0 * train_right / len(data.train_sample) if number == recipe.epochs else None,
+            )
+            for loss, right, train_right in zip(losses, correct, train_correct, strict=True)
         )
 
 
@@ -337,15 +358,15 @@ def _rates_of_steps(recipe: Recipe, steps: range, steps_per_epoch: int) -> Tenso
 def evaluate(network: nn.Module, data: PreparedData) -> float:
     """Return the accuracy of `network` on `data.evaluation` in percent; leave the network in evaluation mode."""
     network.eval()
-    return 100.0 * _count_correct(network, data, 1).item() / len(data.evaluation)
+    return 100.0 * _count_correct(network, data, data.evaluation, 1).item() / len(data.evaluation)
 
 
-def _count_correct(network: nn.Module, data: PreparedData, seeds: int) -> Tensor:
-    """Return how many images of `data.evaluation` each seed classifies correctly, int64 (S,)."""
+def _count_correct(network: nn.Module, data: PreparedData, judged: ImageSet, seeds: int) -> Tensor:
+    """Return how many of the images `judged` each seed classifies correctly, int64 (S,)."""
     device = data.device
     correct = torch.zeros(seeds, dtype=torch.int64, device=device.torch_device)
     batch = device.evaluation_batch
-    parts = zip(torch.split(data.evaluation.images, batch), torch.split(data.evaluation.labels, batch), strict=True)
+    parts = zip(torch.split(judged.images, batch), torch.split(judged.labels, batch), strict=True)
     for images, labels in parts:
         inputs = data.normalize(data.scale(images))
         inputs = (inputs if seeds == 1 else inputs.repeat(1, seeds, 1, 1)).contiguous(memory_format=device.layout)

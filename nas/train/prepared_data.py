@@ -13,8 +13,10 @@ from torch import Tensor
 
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
+from nas.data.sample import stratified_sample
 from nas.train.device import device_of
 from nas.train.device_interface import Device
+from nas.train.epoch import MOST_TRAIN_IMAGES
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class PreparedData:
     """Images as bytes on the device, and how to make network inputs of them."""
 
     train: ImageSet
+    train_sample: ImageSet  # of `train`, on which the accuracy of training is measured
     evaluation: ImageSet
     mean: Tensor  # (C, 1, 1), of images scaled to 0..1
     std: Tensor  # (C, 1, 1)
@@ -50,9 +53,15 @@ def prepare(
     where = device.torch_device
     mean, std = compute_normalization(train.images)
     shape = (-1, 1, 1)
+    sample = train.subset(stratified_sample(train.labels, MOST_TRAIN_IMAGES, 0))
+
+    def moved(images: ImageSet) -> ImageSet:
+        return ImageSet(images.images.to(where), images.labels.to(where))
+
     return PreparedData(
-        train=ImageSet(train.images.to(where), train.labels.to(where)),
-        evaluation=ImageSet(evaluation.images.to(where), evaluation.labels.to(where)),
+        train=moved(train),
+        train_sample=moved(sample),
+        evaluation=moved(evaluation),
         mean=torch.tensor(mean).view(shape).to(where),
         std=torch.tensor(std).view(shape).to(where),
         policy=policy,

@@ -13,7 +13,7 @@ from fake_device import NOT_CAPTURED, FakeDevice
 from nas.app import doctor
 from nas.data.images import Dataset
 from nas.data.load import load_dataset
-from nas.train import self_check
+from nas.train import engine, self_check
 from nas.train.self_check import check_device
 
 if TYPE_CHECKING:
@@ -69,11 +69,27 @@ def test_a_device_that_fails(few: Dataset) -> None:
 
 
 def test_a_device_that_computes_something_else(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    gradients = self_check._gradients
+    changes = self_check._changes
     factors = iter([1.01, 1.0])  # ten bits of mantissa
-    monkeypatch.setattr(self_check, "_gradients", lambda *arguments: gradients(*arguments) * next(factors))
+
+    def imprecise(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        (weights, statistics), factor = changes(*arguments), next(factors)
+        return weights * factor, statistics
+
+    monkeypatch.setattr(self_check, "_changes", imprecise)
     problem = check_device(FakeDevice(), few, seconds=0.0).problem
-    assert "its gradients are 0.01 off those of the CPU" in problem
+    assert "what its steps change is 0.01 off what those of the CPU do" in problem
+
+
+def test_a_device_whose_steps_change_nothing(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, first = engine._TrainingState.step, FakeDevice()
+
+    def without_result(state: engine._TrainingState, *arguments: Any) -> None:
+        if state.data.device is not first:
+            step(state, *arguments)
+
+    monkeypatch.setattr(engine._TrainingState, "step", without_result)
+    assert "what its steps change is 1 off" in check_device(first, few, seconds=0.0).problem
 
 
 Examine = Any

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
+import io
 import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import nas as library
 from nas.data.load import load_dataset
@@ -47,7 +50,13 @@ def test_the_search_keeps_what_the_exported_module_errs_in(digits_study: Study) 
     for image, label, taken_for in errors[["image", "class", "taken_for"]].itertuples(index=False):
         assert (int(label), int(taken_for)) == (int(test.labels[image]), int(predicted[image]))
     accuracy = 100 * np.trace(counted) / counted.sum()
-    assert json.loads(kept.read_text())["part"] == "test"
+    found = json.loads(kept.read_text())
+    assert found["part"] == "test"
+    for label, pictures in enumerate(found["examples"]):
+        first = test.images[test.labels == label][: len(pictures)]
+        shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(picture)))) for picture in pictures]
+        assert np.array_equal(np.stack(shown), first[:, 0].numpy())
+    assert len(found["examples"]) == 10
     assert accuracy == pytest.approx(100 * float((predicted == test.labels).float().mean()))
 
 
@@ -65,7 +74,10 @@ def test_a_report_shows_them_and_derives_them_again(study_copy: Study) -> None:
         assert "--mistakes" in page.read_text()
     assert nas("report", "small", "--mistakes").rc == 0
     assert "Its most confident errors" in page.read_text()
-    assert kept.read_text() == before
+    in_8_bits = json.loads(kept.read_text())["accuracy_in_8_bits"]
+    assert {**json.loads(before), "accuracy_in_8_bits": in_8_bits} == json.loads(kept.read_text())
+    assert f" % are right after its last epoch, and {in_8_bits:.2f} % in 8 bits." in page.read_text()
+    assert nas("export", "small", "-o", "net.int8.pt", "--json").json["weights_test_accuracy"] == in_8_bits
     kept.unlink()
     assert nas("report", "small").rc == 0
     assert "--mistakes" in page.read_text()

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from own_blocks import OWN_KINDS, own_block
 
 from nas.arch import (
     Architecture,
@@ -127,6 +128,7 @@ CHANGES: list[dict[str, Any]] = [
     {"kind": "inverted"},
     {"kind": "inverted", "expansion": 1},
     {"kind": "inverted", "expansion": 2},
+    *({"kind": kind, "layers": own_block(kind, BASE, 8).layers} for kind in OWN_KINDS),
     {"groups": 2},
     {"kernel": 5},
     {"stride": 2},
@@ -151,7 +153,9 @@ CHANGES: list[dict[str, Any]] = [
 def test_each_change_of_a_block_changes_the_digest() -> None:
     blocks = [BASE, *(dataclasses.replace(BASE, **change) for change in CHANGES)]
     assert len({digest(Block(8), block) for block in blocks}) == len(blocks)
-    untested = {f.name for f in dataclasses.fields(Block)} - {name for change in CHANGES for name in change}
+    untested = (
+        {f.name for f in dataclasses.fields(Block)} - {"options"} - {name for change in CHANGES for name in change}
+    )
     assert not untested
 
 
@@ -259,4 +263,5 @@ RECIPE_CHANGES: list[dict[str, Any]] = [
     {"averaging": 0.9},
     {"augmentation": 1.0},
     {"class_weights": "balanced"},
+    {"augmentation_kind": "photos"},
 ]

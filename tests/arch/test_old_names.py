@@ -70,13 +70,13 @@ def test_a_file_with_every_old_name(tmp_path: Path) -> None:
         ('{ type = "block", width = 8, dress = 3 }', "norm_act: 3 is not true, false or a table"),
         (
             '{ type = "block", width = 8, dressed = true }',
-            "dressed: unknown key; known: expansion, groups, kernel, kind, norm_act, "
-            "padding, repeat, shortcut, stride, width",
+            "dressed: unknown key; known: expansion, groups, kernel, kind, layers, norm_act, "
+            "options, padding, repeat, shortcut, stride, width",
         ),
         (
             '{ type = "block", width = 8, dress = {}, norm_act = {} }',
-            "dress: unknown key; known: expansion, groups, kernel, kind, norm_act, "
-            "padding, repeat, shortcut, stride, width",
+            "dress: unknown key; known: expansion, groups, kernel, kind, layers, norm_act, "
+            "options, padding, repeat, shortcut, stride, width",
         ),
     ],
 )

@@ -72,7 +72,7 @@ def test_the_flags_of_search_are_these() -> None:
     assert flags == {
         "--max-params", "--max-macs", "--max-activation-bytes", "--target", "--stop-at-first", "--go-on",
         "--dataset", "--image-size", "--color", "--gray", "--space", "--study", "--name", "--studies", "--storage",
-        "--warm-start", "--sampler", "--class-weights",
+        "--warm-start", "--sampler", "--class-weights", "--augmentation-kind",
         "--max-flash", "--max-ram", "--board",
         "--trials", "--time", "--epochs", "--seeds", "--seed", "--workers", "--trials-per-device",
         "--cluster",

@@ -256,7 +256,17 @@ def test_a_network_for_other_images_is_refused(network: str, nas: Nas, no_networ
     assert "six wide is for images 1x10x10 of 10 classes, and digits has 1x8x8 of 10; change `input`" in ended.err
 
 
-@pytest.mark.parametrize("place", ["net.txt", "net.int8.h", "a_file/net.py"])
+@pytest.mark.parametrize("output", ["net.int8.pt", "firmware/"])
+def test_a_network_is_trained_into_formats_in_8_bits(output: str, network: str, nas: Nas) -> None:
+    ended = nas("arch", "train", network, "--test", "-o", output)
+    assert ended.rc == 0, ended.err
+    assert re.search(r"bytes in 8 bits, .* in float32; test accuracy of these weights [\d.]+ % in 8 bits", ended.out)
+    verified = nas("verify", output)
+    assert verified.rc == 0, verified.out + verified.err
+    assert "weights_test_accuracy" in verified.out
+
+
+@pytest.mark.parametrize("place", ["net.txt", "a_file/net.py"])
 def test_a_place_that_cannot_be_written_is_refused_before_training(place: str, network: str, nas: Nas) -> None:
     (nas.cwd / "a_file").write_text("in the way")
     ended = nas("arch", "train", network, "-o", place)
@@ -264,7 +274,7 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(place: str, n
     assert ended.out == ""
     assert "epoch 1" not in ended.err
     assert re.search(
-        r"net\.txt: the name says the format and must end in one of \.py|an 8-bit network is exported from a study|"
+        r"net\.txt: the name says the format and must end in one of \.py|"
         r"cannot write a_file/net\.py: .*; choose another \S*output",
         ended.err,
     )

@@ -27,8 +27,8 @@ RESULT_KEYS = {
     "front", "references", "test_readings", "test_set", "flash_bytes", "ram_bytes",
 }  # fmt: skip
 FRONT_KEYS = {
-    "trial", "num_params", "num_macs", "peak_activation_bytes", "validation_accuracy", "test_accuracy", "test_spread",
-    "seeds", "consistent", "best_epoch", "weights_test_accuracy", "digest",
+    "trial", "num_params", "num_macs", "peak_activation_bytes", "flash_bytes", "ram_bytes", "validation_accuracy",
+    "test_accuracy", "test_spread", "seeds", "consistent", "best_epoch", "weights_test_accuracy", "digest",
 }  # fmt: skip
 
 

@@ -242,7 +242,7 @@ class SearchMachine(RuleBasedStateMachine):
 
 
 SearchMachine.TestCase.settings = settings(
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=10,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],

@@ -17,6 +17,7 @@ import pytest
 from browser import Browser, browser
 from made_up_studies import FACTS, NETWORK, SETTINGS, made_up_records
 
+from nas.report.axes import MEASURES
 from nas.report.page import report_html
 from nas.study.answer import best_record
 from nas.study.front import front_records
@@ -143,6 +144,21 @@ def test_the_legend_hides_a_trace(chromium: Browser, page: Path) -> None:
     chromium.evaluate("document.querySelector('.legend button').click()")
     assert chromium.evaluate("document.querySelector('.legend button').ariaPressed") == "false"
     assert chromium.evaluate("document.getElementById('front-plot').data[0].visible") is False
+
+
+def test_the_buttons_below_the_front_show_another_size(chromium: Browser, page: Path) -> None:
+    chromium.view(390, 900)
+    chromium.open(page.as_uri(), READY)
+    buttons = "[...document.querySelectorAll('.choices button')]"
+    assert chromium.evaluate(f"{buttons}.map((b) => b.textContent)") == [m.label for m in MEASURES]
+    assert chromium.evaluate(f"{buttons}.every((b) => b.getBoundingClientRect().right < 390)")
+    chromium.evaluate(f"{buttons}.at(-1).click()")
+    title = "document.querySelector('#front-plot .xtitle').textContent"
+    chromium.wait(f"{title} === {json.dumps(MEASURES[-1].title)}", 5)
+    assert chromium.evaluate(f"{buttons}.map((b) => b.ariaPressed)") == ["false"] * 4 + ["true"]
+    found = "document.getElementById('front-plot').data.find((t) => t.name === 'confirmed on the test set')"
+    assert chromium.evaluate(f"[...{found}.x]") == [r.ram_bytes for r in RECORDS if r.confirmed]
+    assert chromium.complaints == []
 
 
 def test_the_page_follows_a_change_to_dark(chromium: Browser, page: Path) -> None:

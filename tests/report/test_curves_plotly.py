@@ -25,6 +25,19 @@ def test_a_confirmation_shows_its_losses_where_they_are_kept() -> None:
     assert "losses-plot" not in report_html(FACTS, [older], {}).partition("<script>")[0]
 
 
+def test_a_confirmation_shows_its_gap_between_training_and_test_where_it_is_known() -> None:
+    seeds = tuple(Confirmation(s, (90.0, 95.0 + s), 1.0, 0, (0.5, 0.2), 99.5 - s) for s in (0, 1))
+    record = replace(next(r for r in made_up_records(100) if r.fate == "completed"), confirmations=seeds)
+    *_, marks = losses_figure(record).data
+    assert (marks.name, marks.mode) == ("accuracy on training images", "markers")
+    assert (list(marks.x), list(marks.y)) == ([2, 2], [0.5, 1.5])
+    page = " ".join(report_html(FACTS, [record], {}).partition("<script>")[0].split())
+    assert "99.00 % are right there, and 95.50 % of the test images, a gap of 3.50 points" in page
+    older = replace(record, confirmations=tuple(replace(c, train_accuracy=None) for c in seeds))
+    assert "No accuracy was measured on the training images" in report_html(FACTS, [older], {})
+    assert len(losses_figure(older).data) == 2
+
+
 def test_a_thousand_curves_are_a_few_lines_with_gaps() -> None:
     figure = curves_figure(RECORDS)
     found = {t["name"]: t for t in json.loads(figure.to_json())["data"]}

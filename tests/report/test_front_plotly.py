@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -57,8 +58,8 @@ def test_a_button_shows_another_size_with_its_own_fronts() -> None:
     records = [replace(r, num_macs=10_000_000 // r.num_params, peak_activation_bytes=4 * r.num_params) for r in RECORDS]
     figure = json.loads(front_figure(records, replace(SETTINGS, max_macs=20_000)).to_json())
     names = [trace.get("name", "line") for trace in figure["data"]]
-    first, macs, activations = figure["layout"]["updatemenus"][0]["buttons"]
-    assert [first["label"], macs["label"], activations["label"]] == ["parameters", "MACs", "activations"]
+    first, macs, activations, *_ = buttons = figure["layout"]["updatemenus"][0]["buttons"]
+    assert [button["label"] for button in buttons] == ["parameters", "MACs", "activations", "flash", "RAM"]
     assert [decoded(x) for x in first["args"][0]["x"]] == [decoded(trace["x"]) for trace in figure["data"]]
     by_size = decoded(macs["args"][0]["x"][names.index("trials, validation")])
     assert by_size == [r.num_macs for r in records if r.fate == "completed"]
@@ -66,6 +67,30 @@ def test_a_button_shows_another_size_with_its_own_fronts() -> None:
     assert decoded(macs["args"][0]["x"][names.index("front by validation")]) == [r.num_macs for r in front]
     assert {annotation["text"] for annotation in macs["args"][1]["annotations"]} >= {"budget 20,000", "target 99.4 %"}
     assert not any("budget" in annotation["text"] for annotation in activations["args"][1]["annotations"])
+
+
+def test_the_buttons_show_what_a_microcontroller_needs_where_all_of_it_is_known() -> None:
+    settings = replace(SETTINGS, max_flash=9_000, max_ram=8_500)
+    figure = json.loads(front_figure(RECORDS, settings).to_json())
+    names = [trace.get("name", "line") for trace in figure["data"]]
+    flash, ram = figure["layout"]["updatemenus"][0]["buttons"][-2:]
+    confirmed = [r for r in RECORDS if r.confirmed]
+    index = names.index("confirmed on the test set")
+    assert decoded(flash["args"][0]["x"][index]) == [r.flash_bytes for r in confirmed]
+    assert decoded(ram["args"][0]["x"][index]) == [r.ram_bytes for r in confirmed]
+    assert "budget 9,000" in {annotation["text"] for annotation in flash["args"][1]["annotations"]}
+    assert "budget 8,500" in {annotation["text"] for annotation in ram["args"][1]["annotations"]}
+    assert ram["args"][1]["xaxis.title.text"] == "RAM in 8 bits, bytes at most"
+    assert any("26,314 parameters" in text for text in _texts(figure["layout"]))
+    assert any(re.search(r"002: [\d,]+ bytes of flash, 98.83 % →", text) for text in _texts(flash["args"][1]))
+
+    old = json.loads(front_figure([*RECORDS[:-1], replace(RECORDS[-1], ram_bytes=None)], settings).to_json())
+    labels = [button["label"] for button in old["layout"]["updatemenus"][0]["buttons"]]
+    assert labels == ["parameters", "MACs", "activations", "flash"]
+
+
+def _texts(layout: dict[str, list[dict[str, str]]]) -> list[str]:
+    return [annotation["text"] for annotation in layout["annotations"]]
 
 
 def decoded(values: object) -> list[float]:

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 from made_up_studies import FACTS, NETWORK, SETTINGS, made_up_records
+from own_blocks import OWN_KINDS, own_block
 from scipy.stats import chi2, kruskal
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, lower
@@ -247,6 +248,7 @@ NETWORKS = [
          Block(64, stride=2, shortcut="projection")),
         Head("flatten_linear"),
     ),
+    Architecture(Input(4, 8, 8), 2, tuple(own_block(k, Block(4, shortcut="identity", repeat=2), 4) for k in OWN_KINDS)),
     Architecture(Input(1, 8, 8), 2, (), Head("conv_gap", kernel=3)),
     Architecture(Input(1, 8, 8), 2, (Pool(), Block(4, padding="valid")), Head("gap_conv")),
 ]  # fmt: skip
@@ -274,6 +276,9 @@ def test_a_drawing_is_to_scale_and_names_what_it_draws() -> None:
     assert "8 of 28×28" in svg
     assert "24 of 7×7" in svg
     assert "plain 3×3 ×3" in architecture_svg(NETWORKS[1])
+    of_own_kinds = architecture_svg(NETWORKS[2])
+    assert all(f">{kind} ×2<" in of_own_kinds for kind in OWN_KINDS)
+    assert of_own_kinds.count("<title>shortcut</title>") == 3  # the sums within a block are none
 
 
 def test_durations_and_counts() -> None:

@@ -249,7 +249,7 @@ def test_what_is_no_network_at_all() -> None:
 @pytest.mark.parametrize("name", SPACES)
 def test_genes_are_found_again_for_every_draw(name: str) -> None:
     space = SPACES[name]
-    for draw in itertools.islice(draw_networks(space, Budget(20_000), 7), 150):
+    for draw in itertools.islice(draw_networks(space, Budget(20_000), 7), 100):
         assert rebuilt(space, draw.candidate.architecture)
 
 

@@ -212,7 +212,7 @@ def test_the_general_space_draws_what_did_well() -> None:
     """A plain block, then separable ones, in pooled stages, with widths that hardly ever fall; whatever the budget."""
     space = load_space("general", Input(1, 28, 28), 10)
     for budget in (2_500, 8_000):
-        found = [draw.candidate for draw in itertools.islice(draw_networks(space, Budget(budget), 1), 60)]
+        found = [draw.candidate for draw in itertools.islice(draw_networks(space, Budget(budget), 1), 40)]
         assert max(c.costs.num_params for c in found) <= budget
         bodies = [[item for item in c.architecture.body if isinstance(item, Block)] for c in found]
         assert statistics.fmean(len(c.architecture.body) - len(b) for c, b in zip(found, bodies, strict=True)) > 1.6

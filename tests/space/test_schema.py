@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 import pytest
 
 from nas.arch import Budget, Input
+from nas.arch.kinds import SHIPPED_KINDS
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import InvalidError, NasError, SpaceError
 from nas.space import KEYS, SHIPPED, Choice, Space, candidate, draw_networks, load_space, recipe_of
@@ -69,7 +70,8 @@ def test_every_problem_at_once_each_with_its_key(tmp_path: Path) -> None:
         "stages.count.low: 3 exceeds high, 2; swap them",
         "stages.blocks: the list is empty; give at least one value",
         "stages.junction: only numbers have a range; list the values instead",
-        "block.kind.choices[1]: 'separabel' is not known; did you mean 'separable'?",
+        "block.kind.choices[1]: 'separabel' is not known; did you mean 'separable'? A kind of your own has to be "
+        "registered before this is opened, in Python: nas.register_block",
         "block.width: 'wide' is not a whole number",
         "block.kernel.step: 0 is below 1, the least",
         "norm_act.norm.per: 'block' is finer than 'network', the finest for this key",
@@ -200,6 +202,8 @@ def test_recipes_come_from_genes_and_constants(tmp_path: Path) -> None:
 
 
 def table_values(hint: Any) -> str:
+    if get_args(hint)[:1] == (str,):
+        return ", ".join(f"`{name}`" for name in (*hint.__metadata__[0].also, *SHIPPED_KINDS))
     if get_origin(hint) is Annotated:
         bounds = hint.__metadata__[0]
         end = ", without the end" if bounds.open_high else ""

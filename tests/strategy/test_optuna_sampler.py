@@ -139,6 +139,7 @@ def test_store_remembers_what_the_draw_took(space: Space, tmp_path: Path) -> Non
     store.describe(number, found, 3, sampler.draw_counts(genes))
     (record,) = store.records()
     assert (record.fate, record.num_params, record.digest) == ("running", found.costs.num_params, found.digest)
+    assert (record.flash_bytes, record.ram_bytes) == (found.costs.flash_bytes, found.costs.ram_bytes)
     assert record.genes == genes
     store.report(number, 1, 50.0)
     store.finish(number, "completed", 1.0, 50.0)

@@ -52,6 +52,7 @@ STUDIES = st.builds(
     space=TEXTS | TEXTS.map(lambda text: f"{text}.toml"),
     epochs=number(1, 10_000),
     class_weights=st.sampled_from([None, "none", "balanced"]),
+    augmentation_kind=st.sampled_from([None, "data", "photos"]),
     seed=st.integers(0, 2**31 - 1),
     sampler=TEXTS,
     warm_start=st.lists(TEXTS | TEXTS.map(lambda text: f"{text}.toml"), max_size=3).map(tuple),
@@ -66,7 +67,7 @@ STUDIES = st.builds(
 @given(STUDIES, st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,9}", fullmatch=True), TEXTS)
 @example(StudySettings(8000, target=99.45678, max_seconds=1.08e6), "long", "studies")
 @example(StudySettings(8000, warm_start=("it's", 'a "b"', "--json"), dataset="-", color=False), "quotes", "my studies")
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_the_printed_line_runs_the_same_study(asked: StudySettings, name: str, studies: str) -> None:
     try:
         _, _, kept = resolve({**encode(asked), "name": name, "study": None}, NOWHERE)  # what a study of it would hold

@@ -109,6 +109,7 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         "tiny_digits",
         3,
         "balanced",
+        "photos",
         4,
         "gp",
         "mixup",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -98,6 +99,13 @@ def test_trials_table_has_a_row_a_trial_and_a_column_a_gene() -> None:
     table = trials_table(RECORDS)
     assert list(table["trial"]) == [0, 1, 2, 3, 4]
     assert list(table["stage1.width"]) == [8] * 5
+
+
+def test_bytes_are_whole_numbers_where_some_trials_have_none() -> None:
+    records = [replace(RECORDS[0], flash_bytes=9_876, ram_bytes=5_432), *RECORDS[1:]]
+    for table in (trials_table(records), front_table(records)):
+        lines = table.to_csv(index=False, columns=["flash_bytes", "ram_bytes"]).splitlines()
+        assert lines[1:3] == ["9876,5432", ","]
 
 
 @pytest.mark.parametrize("records", [RECORDS, RECORDS[:1], []])

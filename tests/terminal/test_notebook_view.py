@@ -6,11 +6,15 @@ import sys
 from types import ModuleType, SimpleNamespace
 
 import pytest
-from made_up_studies import SETTINGS, made_up_records
+from made_up_studies import NETWORK, SETTINGS, made_up_records
 
-from nas.coordinator.snapshot import Snapshot
+from nas.arch import Recipe
+from nas.coordinator.snapshot import RunningJob, Snapshot
 from nas.terminal.live_view import SearchView
 from nas.terminal.notebook_view import NotebookView, search_view
+from nas.workers.messages import Job
+
+JOB = Job((200, None), NETWORK, Recipe(), 0)
 
 
 class Output:
@@ -48,7 +52,7 @@ def test_a_search_in_a_notebook_has_one_output_that_is_drawn_again(monkeypatch: 
         assert "a &lt;b&gt;line" in output.shown[-1]
         view.update(Snapshot([], [], SETTINGS, 1, 0, 0, 0))
         before = len(output.shown)
-        view.update(Snapshot(records, [], SETTINGS, 2, 0, 0, 0))
+        view.update(Snapshot(records, [RunningJob(JOB, 1_234, [])], SETTINGS, 2, 0, 0, 0))
         assert len(output.shown) == before  # too soon
     assert output.num_displays == 1
     last = output.shown[-1]  # the end is shown, however soon it came
@@ -56,6 +60,17 @@ def test_a_search_in_a_notebook_has_one_output_that_is_drawn_again(monkeypatch: 
     assert "a &lt;b&gt;line" in last
     smallest = min(r.num_params for r in records if r.fate == "completed")
     assert f"<td>{smallest:,}</td>" in last
+    assert "|  ended after 2s</p>" in last
+    assert "running" not in last
+    assert all("ended" not in earlier for earlier in output.shown[:-1])
+    assert 'fill="white"' not in last  # it lies on what is around, which may be dark
+
+
+def test_a_search_that_is_refused_at_once_leaves_no_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = install(monkeypatch, SimpleNamespace(kernel=object()))
+    with pytest.raises(RuntimeError, match="refused"), search_view():
+        raise RuntimeError("refused")
+    assert output.shown == []
 
 
 @pytest.mark.parametrize("shell", [None, SimpleNamespace()], ids=["plain", "terminal"])

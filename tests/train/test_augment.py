@@ -1,9 +1,18 @@
 from __future__ import annotations
 
-import torch
+from typing import get_args
 
-from nas.data.policy import AugmentationPolicy
+import torch
+from torch import nn
+
+from nas.arch import Recipe
+from nas.arch.recipe import AugmentationKind
+from nas.data.images import ImageSet
+from nas.data.known import KNOWN_DATASETS
+from nas.data.policy import POLICIES, AugmentationPolicy
 from nas.train.augment import augment
+from nas.train.engine import _TrainingState
+from nas.train.prepared_data import prepare
 
 FULL = AugmentationPolicy(rotation=10, shift=0.1, scale=0.1, shear=5, mirror=True)
 
@@ -63,3 +72,45 @@ def test_rotation_keeps_distances_to_the_centre() -> None:
     distance = (grid[:, None] ** 2 + grid**2).sqrt()
     mean = (out[:, 0] * distance).sum(dim=(1, 2)) / out[:, 0].sum(dim=(1, 2))
     torch.testing.assert_close(mean, torch.full((100,), 14.0), atol=0.3, rtol=0)
+
+
+def test_cutout_blanks_a_square_of_its_side_in_the_mean_color() -> None:
+    images = _images(200, 24)
+    out = augment(images, AugmentationPolicy(cutout=0.5), 1.0, torch.Generator().manual_seed(0))
+    changed = ((out - images).abs() > 1e-4).any(dim=1)
+    rows, columns = changed.any(dim=2).sum(dim=1), changed.any(dim=1).sum(dim=1)
+    assert (changed.sum(dim=(1, 2)) == rows * columns).all()  # a square, cut off at the edges
+    assert rows.max() == columns.max() == 12
+    assert rows.min() >= 5
+    for before, after, where in zip(images[:8], out, changed, strict=False):
+        mean = before.mean(dim=(1, 2))
+        torch.testing.assert_close(after[:, where], mean[:, None].expand(-1, int(where.sum())), atol=1e-4, rtol=0)
+
+
+def test_colors_are_changed_image_by_image_within_their_range() -> None:
+    plain = torch.full((500, 3, 4, 4), 0.5)
+    out = augment(plain, AugmentationPolicy(color=0.2), 1.0, torch.Generator().manual_seed(0))
+    brightness = out[:, 0, 0, 0] / 0.5
+    torch.testing.assert_close(out, (plain * brightness.view(-1, 1, 1, 1)), atol=1e-5, rtol=0)
+    assert 0.8 - 1e-4 <= brightness.min() < 0.82
+    assert 1.18 < brightness.max() <= 1.2 + 1e-4
+    colors = torch.rand(500, 3, 4, 4, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
+    out = augment(colors, AugmentationPolicy(color=0.2), 1.0, torch.Generator().manual_seed(0))
+    contrast = out.mean(1).std((1, 2)) / out.mean((1, 2, 3)) / (colors.mean(1).std((1, 2)) / colors.mean((1, 2, 3)))
+    assert 0.8 - 1e-3 <= contrast.min() < 0.82
+    saturation = out.std(1).mean((1, 2)) / colors.std(1).mean((1, 2)) / brightness / contrast
+    assert 0.8 - 1e-3 <= saturation.min() < 0.82
+    assert 1.18 < saturation.max() <= 1.2 + 1e-3
+
+
+def test_a_recipe_says_what_images_are_varied_as() -> None:
+    assert POLICIES.keys() | {"data"} == set(get_args(AugmentationKind))
+    assert POLICIES["glyphs"] == KNOWN_DATASETS["mnist"].policy
+    color = torch.full((4, 3, 8, 8), 100, dtype=torch.uint8)
+    images = ImageSet(color, torch.tensor([0, 1, 0, 1]))
+    data = prepare(images, images, AugmentationPolicy(), torch.device("cpu"))
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+    for kind, changes in (("data", False), ("photos", True)):
+        recipe = Recipe(epochs=1, augmentation=1.0, augmentation_kind=kind)  # type: ignore[arg-type]
+        inputs, _ = _TrainingState([network], recipe, data, [0], []).inputs(torch.tensor([[0], [1]]))
+        assert bool((inputs[0] != inputs[1]).any()) is changes

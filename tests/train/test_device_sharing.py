@@ -41,8 +41,8 @@ def network(width: int) -> nn.Module:
     return build(Architecture(Input(1, 8, 8), 10, (Block(width, norm_act=NormAct(dropout=0.3)), Pool(), Block(4))))
 
 
-def result(epoch: Epoch) -> tuple[int, float, float]:
-    return epoch.number, epoch.train_loss, epoch.accuracy
+def result(epoch: Epoch) -> tuple[int, float, float, float | None]:
+    return epoch.number, epoch.train_loss, epoch.accuracy, epoch.train_accuracy
 
 
 def test_trainings_in_turn_compute_what_each_computes_alone(data: PreparedData) -> None:

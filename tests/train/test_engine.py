@@ -53,11 +53,14 @@ def network(seed: int = 0) -> nn.Module:
 
 
 def test_learns_digits(data: PreparedData) -> None:
-    epochs = list(train(network(), Recipe(epochs=12, batch_size=32, augmentation=0.3), data, seed=0))
+    trained = network()
+    epochs = list(train(trained, Recipe(epochs=12, batch_size=32, augmentation=0.3), data, seed=0))
     assert [e.number for e in epochs] == list(range(1, 13))
     assert epochs[-1].accuracy > 90.0
     assert epochs[-1].train_loss < epochs[0].train_loss / 3
     assert all(e.images == len(data.train) // 32 * 32 for e in epochs)
+    assert [e.train_accuracy for e in epochs[:-1]] == [None] * 11
+    assert epochs[-1].train_accuracy == evaluate(trained, replace(data, evaluation=data.train))
 
 
 def test_same_seed_same_training_and_another_seed_another(data: PreparedData) -> None:
@@ -238,6 +241,13 @@ assert len(list(train(network, Recipe(epochs=1, batch_size=4), data, 0))) == 1
 assert "torch._dynamo" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_accuracy_on_training_images_is_measured_on_a_stratified_sample() -> None:
+    labels = torch.arange(12_000) % 10
+    images = ImageSet(torch.zeros(12_000, 1, 1, 1, dtype=torch.uint8), labels)
+    sample = prepare(images, images, AugmentationPolicy(), CPU).train_sample
+    assert sample.labels.bincount().tolist() == [500] * 10
 
 
 def test_normalization_is_exact() -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from own_blocks import own_block
 from torch import nn
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition
@@ -92,6 +93,15 @@ ARCHITECTURES = {
             Block(6, groups=3, shortcut="identity", norm_act=norm_act(middle="batch_scalars")),
         ),
     ),
+    "blocks of one's own": Architecture(
+        Input(3, 8, 8),
+        4,
+        (
+            own_block("preactivated", Block(4, shortcut="projection", norm_act=norm_act("silu")), 3),
+            own_block("mixed", Block(4, shortcut="identity", repeat=2, norm_act=norm_act("silu", dropout=0.1)), 4),
+            own_block("two_sums", Block(5, norm_act=norm_act("silu")), 4),
+        ),
+    ),
     "functional, head behind the pool": Architecture(
         Input(1, 8, 8), 4, (Block(4, norm_act=norm_act(functional=True, dropout=0.1)),), Head("gap_conv", bias=False)
     ),
@@ -112,6 +122,7 @@ def test_each_seed_of_a_batch_follows_the_seed_alone(name: str, averaging: float
         for ours, single in zip(fused, epochs, strict=True):
             assert ours[index].train_loss == pytest.approx(single.train_loss, rel=1e-6)  # added up in float32
             assert (ours[index].number, ours[index].accuracy) == (single.number, single.accuracy)
+            assert ours[index].train_accuracy == single.train_accuracy
         state, expected = batched[index].state_dict(), alone.state_dict()
         assert state.keys() == expected.keys()
         for key, tensor in expected.items():

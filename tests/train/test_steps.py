@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from own_blocks import own_block
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
@@ -107,6 +108,12 @@ BODIES: dict[str, Callable[[NormAct], Architecture]] = {
     "shortcuts": lambda norm_act: one(
         Block(6, shortcut="projection", norm_act=norm_act),
         Block(6, "separable", shortcut="identity", repeat=2, norm_act=norm_act),
+    ),
+    "blocks of one's own": lambda norm_act: one(
+        own_block("preactivated", Block(6, shortcut="projection", norm_act=norm_act), 3),
+        own_block("mixed", Block(6, stride=2, norm_act=norm_act), 6),
+        own_block("two_sums", Block(6, shortcut="identity", norm_act=norm_act), 6),
+        channels=3,
     ),
 }
 NORM_ACTS = {

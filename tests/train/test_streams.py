@@ -43,7 +43,7 @@ def network(seed: int, dropout: float = 0.3) -> nn.Module:
 
 def outcome(epochs: Sequence[Any], net: nn.Module) -> tuple[list[tuple[float, ...]], list[list[float]]]:
     return (
-        [(epoch.number, epoch.train_loss, epoch.accuracy) for epoch in epochs],
+        [(epoch.number, epoch.train_loss, epoch.accuracy, epoch.train_accuracy) for epoch in epochs],
         [tensor.flatten().tolist() for tensor in net.state_dict().values()],
     )
 
@@ -91,7 +91,7 @@ def test_torchs_layers_train_as_the_kernels_for_the_cpu_do(averaging: float) -> 
     """What a GPU computes, against what is tried most: eager and captured trainings would agree on never learning."""
     recipe = replace(RECIPE, augmentation=0.0, averaging=averaging)
     curve, on_cpu = (train_alone(d, recipe, dropout=0.0)[0] for d in (EagerDevice(), Device(torch.device("cpu"))))
-    assert [loss for _, loss, _ in curve] == pytest.approx([loss for _, loss, _ in on_cpu], rel=1e-3)
+    assert [loss for _, loss, *_ in curve] == pytest.approx([loss for _, loss, *_ in on_cpu], rel=1e-3)
 
 
 @pytest.mark.parametrize("order", range(2))

@@ -105,9 +105,10 @@ class _Header:
         return f"nas_work + {offset}" if offset else "nas_work"
 
     def map_in_place(self, index: int) -> str:
-        """Return `map_of` a layer that overwrites its first source."""
-        place = self.map_of(index)
-        assert place == self.map_of(self.layers[index].sources[0])
+        """Return `map_of` a layer that overwrites its first source; where that is still needed, it is copied there."""
+        place, source = self.map_of(index), self.map_of(self.layers[index].sources[0])
+        if place != source:
+            self.call("copy", source, place, prod(self.layers[index].output_shape))
         return place
 
     def name(self, name: str) -> str:

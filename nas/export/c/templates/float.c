@@ -84,6 +84,12 @@ static inline void nas_average_pool(const float *x, int channels, int height, in
     }
 }
 
+static inline void nas_copy(const float *x, float *y, int size)
+{
+    for (int i = 0; i < size; i++)
+        y[i] = x[i];
+}
+
 static inline void nas_add(float *x, const float *y, int size)
 {
     for (int i = 0; i < size; i++)

@@ -132,6 +132,12 @@ static inline void nas_average_logits(const int8_t *x, int x_zero, int size, con
     }
 }
 
+static inline void nas_copy(const int8_t *x, int8_t *y, int size)
+{
+    for (int i = 0; i < size; i++)
+        y[i] = x[i];
+}
+
 static inline void nas_add(int8_t *x, int x_zero, const int8_t *y, int y_zero, const int32_t *multiplier,
         const uint8_t *shift, int zero, int size)
 {
