@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from nas.app import export as room
+from nas.app import quantize as quantizing
 from nas.app.look import find_trial
 from nas.data.images import Dataset, ImageSet
 from nas.data.known import OWN_IMAGES_POLICY
@@ -51,7 +52,7 @@ def test_the_calibration_has_a_share_of_each_class(folder: StudyFolder, monkeypa
         return quantize(network, calibration)
 
     monkeypatch.setattr(room, "study_dataset", lambda *_: images)
-    monkeypatch.setattr(room, "quantize", watch)
+    monkeypatch.setattr(quantizing, "quantize", watch)
     room.export(folder, find_trial(folder, None), folder.path / "net.int8.h", None)
     counts = seen[0][:, 0, 0, 0].unique(return_counts=True)
     assert counts[0].tolist() == [20 * label for label in range(10)]
