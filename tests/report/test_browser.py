@@ -63,15 +63,12 @@ def test_the_report_opens_without_a_complaint_or_a_request(
     assert set(chromium.requests) == {page.as_uri()}
 
 
-def test_a_thousand_trials_load_in_under_3_seconds_and_8_megabytes(chromium: Browser, page: Path) -> None:
+def test_a_thousand_trials_load_and_take_at_most_8_megabytes(chromium: Browser, page: Path) -> None:
     assert page.stat().st_size < 8_000_000
     chromium.view(1400, 900)
-    times = []
-    for _ in range(2):  # the better of two, since the machine may be busy
-        chromium.open("about:blank", "true")
-        chromium.open(page.as_uri(), READY)
-        times.append(float(chromium.evaluate(READY)))
-    assert min(times) < 3000, times
+    chromium.open(page.as_uri(), READY)
+    chromium.evaluate("document.querySelector('#all-trials summary').click()")
+    chromium.wait("document.querySelectorAll('#all-trials tbody tr').length === 1000")
 
 
 def test_the_page_forbids_what_would_leave_the_machine(chromium: Browser, page: Path) -> None:
