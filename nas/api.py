@@ -332,7 +332,7 @@ def search(
     from nas.arch.boards import limits_of
     from nas.storage.address import StorageAddress
     from nas.strategy.fitted_sampler import name_given
-    from nas.study.resolve_settings import given_settings, resolve_settings
+    from nas.study.resolve_settings import default_name, given_settings, resolve_settings
     from nas.terminal.notebook_view import search_view
 
     if unknown := renamed.keys() - RENAMED.keys():
@@ -342,14 +342,14 @@ def search(
         raise UsageError("`max_params` is missing; for example: nas.search(max_params=8000, target=99.4)")
     space_name = str(space.get("name", "own")) if isinstance(space, Mapping) else Path(space or "general").stem
     if dataset is not None and not isinstance(dataset, (str, os.PathLike)):
-        name = name or f"images-{space_name}-{max_params}"
+        name = name or default_name("images", space_name, max_params)
         from nas.app.own_images import keep_images
 
         dataset = keep_images(StudyFolder(root, name), dataset)
     if isinstance(space, Mapping):
         from nas.app.own_space import keep_space
 
-        name = name or f"{Path(dataset or 'mnist').stem}-{space_name}-{max_params}"
+        name = name or default_name(str(dataset or "mnist"), space_name, max_params)
         arguments["space"] = str(keep_space(StudyFolder(root, name), space))
     if sampler is not None and not isinstance(sampler, str):
         arguments["sampler"] = name_given(sampler)

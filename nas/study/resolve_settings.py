@@ -52,9 +52,14 @@ def resolve_settings(
         percent = f"{100 * settings.target:g}"
         raise UsageError(f"`target` {settings.target:g}: give it in percent; did you mean {percent}?")
     if name is None:
-        data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(settings.dataset).name).strip("-") or "images"
-        name = f"{data}-{Path(settings.space).stem}-{settings.max_params}"
+        name = default_name(settings.dataset, Path(settings.space).stem, settings.max_params)
     return StudyFolder(studies, name), settings
+
+
+def default_name(dataset: str, space: str, max_params: int | None) -> str:
+    """Return what a study is called whose name nobody gave, by its data, the name of its space and its budget."""
+    data = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(dataset).name).strip("-") or "images"
+    return f"{data}-{space}-{max_params}"
 
 
 def _with_absolute_paths(plain: Mapping[str, Any], folder: Path) -> dict[str, Any]:
