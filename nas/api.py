@@ -258,6 +258,7 @@ def search(
     augmentation_kind: str | None = None,
     seed: int | None = None,
     sampler: Any = None,
+    count: str | None = None,
     max_macs: int | None = None,
     max_activation_bytes: int | None = None,
     max_flash: int | None = None,
@@ -303,6 +304,8 @@ def search(
         seed: of the study.
         sampler: of the networks to try: 'auto', 'tpe', 'gp', 'nsgaii', 'cmaes', 'random', or a sampler of Optuna
             (`optuna.samplers.BaseSampler`), which a resume has to be given again.
+        count: which parameters `max_params`, the front and the answer go by: those that are 'trained', the default, or
+            those 'deployed', which are left once batch norms are folded into convolutions.
         max_macs: most multiply-accumulates an image.
         max_activation_bytes: most bytes of activations (float32, one image).
         max_flash: most bytes of a microcontroller's flash, in 8 bits.

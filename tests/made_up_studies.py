@@ -42,6 +42,7 @@ def made_up_records(count: int, seed: int = 0) -> list[TrialRecord]:
                 number=number,
                 fate=fate,
                 num_params=num_params,
+                deployed_params=num_params - width,
                 num_macs=60 * num_params,
                 peak_activation_bytes=40_000,
                 flash_bytes=3_000 + num_params,

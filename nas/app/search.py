@@ -232,7 +232,9 @@ def _opening_lines(parts: Parts, space: Space, settings: StudySettings) -> list[
 
 def _target_to_begin_with(overview: Overview, settings: StudySettings) -> str:
     """Return what a person who has given no target may ask for, and how little that is known by; empty for nothing."""
-    published = [r.best_test_accuracy for r in references(settings.dataset) if r.num_params <= settings.max_params]
+    published = [
+        r.best_test_accuracy for r in references(settings.dataset) if settings.budget.size(r) <= settings.max_params
+    ]
     if published:
         known = f"published networks within the budget claim up to {max(published):.2f} %, at their best epoch"
     elif overview.modest_target is not None:

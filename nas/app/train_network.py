@@ -133,7 +133,8 @@ def _result(
 
 def _claims(result: dict[str, Any], dataset: Dataset, request: TrainingRequest) -> dict[str, Any]:
     """Return what the exported file says of itself."""
-    claims = {key: result[key] for key in ("num_params", "num_macs", "peak_activation_bytes", "digest")}
+    counts = ("num_params", "deployed_params", "num_macs", "peak_activation_bytes", "digest")
+    claims = {key: result[key] for key in counts}
     claims |= data_claims(dataset.name, dataset.fingerprint, request.image_size, request.color)
     if request.test:
         last = result["test_accuracy"][-1]

@@ -1,6 +1,6 @@
 """What an architecture is: described, lowered to layers, counted, named by a digest. Standard library only."""
 
-from nas.arch.costs import Budget, Costs, costs_of
+from nas.arch.costs import COUNTED, Budget, Costs, Count, costs_of, counted_layers
 from nas.arch.description import Architecture, Block, Head, Input, NormAct, Pool, Transition
 from nas.arch.digest import canonical_form, digest_of
 from nas.arch.files import ArchitectureFile, architecture_from_plain, architecture_to_plain, read_architecture
@@ -15,6 +15,7 @@ from nas.arch.recipe import Recipe, recipe_digest
 from nas.arch.table import layer_rows, layer_table, sketch
 
 __all__ = [
+    "COUNTED",
     "IMAGE",
     "Architecture",
     "ArchitectureFile",
@@ -23,6 +24,7 @@ __all__ = [
     "Budget",
     "Call",
     "Costs",
+    "Count",
     "Head",
     "Input",
     "Int8Layers",
@@ -36,6 +38,7 @@ __all__ = [
     "calls",
     "canonical_form",
     "costs_of",
+    "counted_layers",
     "digest_of",
     "explain_outlines",
     "flash_bytes",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
+from typing import Literal, Protocol, TypeAlias
 
+from nas.arch.folding import fold_layers
 from nas.arch.lowering import IMAGE, Layer
 from nas.arch.microcontroller import flash_bytes, ram_bytes
 from nas.arch.operations import Activation, Add, BatchNorm2d, Dropout, Dropout2d
@@ -14,12 +16,29 @@ from nas.arch.operations import Activation, Add, BatchNorm2d, Dropout, Dropout2d
 BYTES_PER_ACTIVATION = 4  # float32
 _IN_PLACE = (BatchNorm2d, Activation, Dropout, Dropout2d, Add)
 
+# Which parameters of a network count as its size: those that are trained, or those that are left to deploy once its
+# batch norms are folded into convolutions. By the name of what holds them, of costs and of a trial's record.
+Count: TypeAlias = Literal["trained", "deployed"]
+COUNTED: Mapping[Count, str] = {"trained": "num_params", "deployed": "deployed_params"}
+
+
+class Counts(Protocol):
+    """A network of which both counts are known."""
+
+    @property
+    def num_params(self) -> int:
+        """Those that are trained."""
+
+    @property
+    def deployed_params(self) -> int:
+        """Those that are left once batch norms are folded."""
+
 
 @dataclass(frozen=True)
 class Costs:
     """`num_params` and `num_macs` are exact; see `costs_of` for what each means.
 
-    Flash and RAM take longer to count than all else, and are counted when they are asked for.
+    Folding, flash and RAM take longer to count than all else, and are counted when they are asked for.
     """
 
     num_params: int  # elements of all parameter tensors, each tensor once however often it is used
@@ -28,13 +47,18 @@ class Costs:
     layers: list[Layer] = field(default_factory=list, repr=False, compare=False)
 
     def counts(self) -> dict[str, int]:
-        """Return the three exact counts by name."""
-        names = ("num_params", "num_macs", "peak_activation_bytes")
+        """Return the exact counts by name."""
+        names = ("num_params", "deployed_params", "num_macs", "peak_activation_bytes")
         return {name: getattr(self, name) for name in names}
 
     def device_bytes(self) -> dict[str, int]:
         """Return flash and RAM of a microcontroller, in 8 bits, by name."""
         return {"flash_bytes": self.flash_bytes, "ram_bytes": self.ram_bytes}
+
+    @cached_property
+    def deployed_params(self) -> int:
+        """Weights and biases that are left once batch norms are folded: the float32 numbers of the export as C."""
+        return sum(layer.num_params for layer in counted_layers(self.layers, "deployed"))
 
     @cached_property
     def flash_bytes(self) -> int:
@@ -56,6 +80,16 @@ class Budget:
     max_activation_bytes: int | None = None
     max_flash: int | None = None  # bytes, in 8 bits
     max_ram: int | None = None  # bytes, in 8 bits
+    count: Count = "trained"  # the parameters that `max_params` is about
+
+    @property
+    def unit(self) -> str:
+        """Return what `max_params` counts, for people."""
+        return "parameters deployed" if self.count == "deployed" else "parameters"
+
+    def size(self, network: Counts) -> int:
+        """Return the parameters of a network that the budget counts."""
+        return int(getattr(network, COUNTED[self.count]))
 
     def admits(self, costs: Costs) -> bool:
         """Return whether `costs` stay within every limit."""
@@ -67,7 +101,7 @@ class Budget:
 
     def _excesses(self, costs: Costs) -> Iterator[str]:
         limits = {
-            "num_params": self.max_params,
+            COUNTED[self.count]: self.max_params,
             "num_macs": self.max_macs,
             "peak_activation_bytes": self.max_activation_bytes,
             "flash_bytes": self.max_flash,
@@ -76,6 +110,11 @@ class Budget:
         for name, most in limits.items():
             if most is not None and (value := getattr(costs, name)) > most:
                 yield f"{name} {value:,} exceeds {most:,}"
+
+
+def counted_layers(layers: list[Layer], count: Count) -> list[Layer]:
+    """Return the layers whose parameters count: `layers` themselves, or folded."""
+    return layers if count == "trained" else fold_layers(layers).layers
 
 
 def costs_of(layers: list[Layer]) -> Costs:

@@ -67,6 +67,7 @@ def layer_table(layers: list[Layer]) -> str:
     lines += [
         "=" * (COLUMNS - 1),
         f"Total params: {costs.num_params:,}",
+        f"Deployed params (norms folded): {costs.deployed_params:,}",
         f"Total MACs: {costs.num_macs:,}",
         f"Peak activation bytes: {costs.peak_activation_bytes:,}",
     ]

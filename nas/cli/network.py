@@ -156,8 +156,8 @@ def _training_text(described: ArchitectureFile, result: dict[str, Any]) -> str:
     where = "test" if result["trained_on"] == "train" else "validation"
     curve = result[f"{where}_accuracy"]
     return (
-        f"{described.name}: {result['num_params']:,} parameters, {where} accuracy {result['figure']:.2f} % "
-        f"(mean of {last_epochs_text(len(curve))}), best epoch {max(curve):.2f} %, "
+        f"{described.name}: {result['num_params']:,} parameters ({result['deployed_params']:,} deployed), {where} "
+        f"accuracy {result['figure']:.2f} % (mean of {last_epochs_text(len(curve))}), best epoch {max(curve):.2f} %, "
         f"{result['images_per_second']:,} images a second"
     )
 
@@ -200,7 +200,7 @@ def export(
     if as_json:
         print_json({**written, "trial": record.number, **claims})
         return
-    print(f"wrote {' and '.join(written.values())}: trial {record.number}, {record.num_params:,} parameters")
+    print(f"wrote {' and '.join(written.values())}: trial {record.number}, {record.size_text}")
     if "num_bytes" in claims:
         print(_int8_text(claims))
     print(f"it takes {claims['input']}")

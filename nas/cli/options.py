@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from nas.arch import COUNTED
 from nas.study.command import DEFAULT_STUDIES as DEFAULT_STUDIES
 from nas.study.command import option_of
 from nas.study.folder import SHIPPED_STUDIES, study_names
@@ -81,6 +82,11 @@ def complete_space(incomplete: str) -> list[str]:
 def complete_sampler(incomplete: str) -> list[str]:
     """Our own sampler and Optuna's, by their names here."""
     return [name for name in ("auto", "cmaes", "gp", "nsgaii", "random", "tpe") if name.startswith(incomplete)]
+
+
+def complete_count(incomplete: str) -> list[str]:
+    """The ways to count parameters."""
+    return [name for name in COUNTED if name.startswith(incomplete)]
 
 
 def complete_class_weights(incomplete: str) -> list[str]:

@@ -114,7 +114,12 @@ def show(name: SpaceName, dataset: Dataset = "mnist", as_json: AsJson = False) -
 
 
 def _ends(found: Candidate) -> dict[str, Any]:
-    return {"num_params": found.costs.num_params, "digest": found.digest, "genes": found.genes}
+    return {
+        "num_params": found.costs.num_params,
+        "deployed_params": found.costs.deployed_params,
+        "digest": found.digest,
+        "genes": found.genes,
+    }
 
 
 @app.command("sample")
@@ -135,7 +140,8 @@ def sample(
 ) -> None:
     """Draws networks from the prior: they never exceed the budget, of sizes spread over all that it allows."""
     space = _load(name, dataset)
-    budget = Budget(max_params, max_macs, max_activation_bytes, **limits_of(board, max_flash, max_ram))
+    limits = limits_of(board, max_flash, max_ram)
+    budget = Budget(max_params, max_macs, max_activation_bytes, limits["max_flash"], limits["max_ram"])
     require_reachable(space, budget)
     found = [draw.candidate for draw in itertools.islice(draw_networks(space, budget, seed), count)]
     if as_json:
@@ -143,10 +149,11 @@ def sample(
             [{**c.costs.counts(), **c.costs.device_bytes(), "digest": c.digest, "genes": c.genes} for c in found]
         )
         return
-    print(f"{'parameters':>10}  {'MACs':>11}  {'flash':>9}  {'RAM':>9}  {'digest':<16}  network")
+    print(f"{'parameters':>10}  {'deployed':>8}  {'MACs':>11}  {'flash':>9}  {'RAM':>9}  {'digest':<16}  network")
     for c in found:
         costs = c.costs
-        counts = f"{costs.num_params:>10,}  {costs.num_macs:>11,}  {costs.flash_bytes:>9,}  {costs.ram_bytes:>9,}"
-        print(f"{counts}  {c.digest:<16}  {outline(c.architecture)}")
+        counts = f"{costs.num_params:>10,}  {costs.deployed_params:>8,}  {costs.num_macs:>11,}"
+        in_8_bits = f"{costs.flash_bytes:>9,}  {costs.ram_bytes:>9,}"
+        print(f"{counts}  {in_8_bits}  {c.digest:<16}  {outline(c.architecture)}")
     print(explain_outlines(outline(c.architecture) for c in found), file=sys.stderr)
     print("flash and RAM: at most so many bytes of a microcontroller, in 8 bits", file=sys.stderr)

@@ -27,6 +27,7 @@ from nas.cli.options import (
     TrialsPerDevice,
     complete_augmentation_kind,
     complete_class_weights,
+    complete_count,
     complete_dataset,
     complete_sampler,
     complete_space,
@@ -58,6 +59,15 @@ def search(
         int | None,
         typer.Option(
             parser=parse_count, metavar="COUNT", help="The hard budget: most parameters of any network: 8000, 8k."
+        ),
+    ] = None,
+    count: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What --max-params limits and sizes go by: parameters as trained, or as deployed, with batch norms "
+            "folded into convolutions.  [default: trained]",
+            autocompletion=complete_count,
         ),
     ] = None,
     target: Annotated[
@@ -198,7 +208,10 @@ def search(
     folder.require_resumable()
     name = folder.name
     verb = "resuming" if folder.exists else "new"
-    print(f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} parameters", file=sys.stderr)
+    print(
+        f"{verb} study {name!r}: {settings.dataset}, at most {settings.max_params:,} {settings.budget.unit}",
+        file=sys.stderr,
+    )
     with SearchView() as view:
         machine = Machine(device, workers, data_dir, trials_per_device, cluster)
         outcome = run_search(folder, settings, machine, [view], address, began)

@@ -232,7 +232,8 @@ class Coordinator:
                 return [again]
         while self._only_confirms or not self._target_ends_search():
             if jobs := self._next_confirmations(joins_seeds):
-                return [RunningJob(job, self.store.record(job.key[0]).num_params, []) for job in jobs]
+                records = [self.store.record(job.key[0]) for job in jobs]
+                return [RunningJob(j, r.num_params, [], r.deployed_params) for j, r in zip(jobs, records, strict=True)]
             if self._only_confirms or not self._may_start_trial():
                 break
             # A trial that ends at once may be the last one, after which there are confirmations to plan.
@@ -310,9 +311,7 @@ class Coordinator:
     def _aim(self) -> None:
         """Tell the sampler and the pruner how far the search has come."""
         confirming = {r.job.key[0] for r in self._unfinished() if r.job.confirms}
-        self.sampler.history.goal = goal_of(
-            self.settings, self._met.num_params if self._met else None, tuple(confirming)
-        )
+        self.sampler.history.goal = goal_of(self.settings, self._met.size if self._met else None, tuple(confirming))
 
     def _begin_confirmation(self, record: TrialRecord, count: int | None = None) -> None:
         before = self._seeds_left(record.number)
@@ -320,8 +319,7 @@ class Coordinator:
         if before < self.settings.num_seeds:
             return  # it was said when the first of its seeds began
         self._say(
-            f"confirming trial {record.number}: {record.num_params:,} parameters, validation "
-            f"{record.validation_accuracy:.2f} %"
+            f"confirming trial {record.number}: {record.size_text}, validation {record.validation_accuracy:.2f} %"
         )
 
     # What workers report
@@ -393,7 +391,7 @@ class Coordinator:
         figure = record.confirmed
         assert figure is not None
         seeds = f"{figure.num_seeds} of {s.num_seeds} seeds"
-        self._say(f"trial {number}, {running.num_params:,} parameters: test {figure} over {seeds}")
+        self._say(f"trial {number}, {record.size_text}: test {figure} over {seeds}")
         self._beliefs.learn_confirmation(number, tuple(c.figure for c in record.confirmations))
         before = self._met
         self._met = smallest_met(self._records, s)

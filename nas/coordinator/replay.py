@@ -212,7 +212,7 @@ class _Again:
             history.beliefs.learn_confirmation(record.number, tuple(c.figure for c in record.confirmations))
         met = smallest_met(known, self._settings)
         confirming = history.goal.confirming if history.goal else ()
-        history.goal = goal_of(self._settings, met.num_params if met else None, confirming)
+        history.goal = goal_of(self._settings, met.size if met else None, confirming)
 
     def _end(self, event: Ended) -> None:
         there = self._stored.get(event.trial)

@@ -19,6 +19,7 @@ class RunningJob:
     job: Job
     num_params: int
     epochs: list[Epoch]
+    deployed_params: int | None = None  # None in older studies
     seconds_before: float = 0.0  # of training, under workers that died
     deaths: int = 0  # of workers
 

@@ -61,7 +61,8 @@ class Trials:
             return None
         self._known[digest, recipe_digest(recipe)] = number
         self._duplicates = 0
-        return RunningJob(Job((number, None), found.architecture, recipe, seed), found.costs.num_params, [])
+        job, costs = Job((number, None), found.architecture, recipe, seed), found.costs
+        return RunningJob(job, costs.num_params, [], costs.deployed_params)
 
     def _judge_gain(self, has_answer: bool) -> None:
         """Take note of whether the search still promises something, once it has an answer."""

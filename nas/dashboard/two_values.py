@@ -37,7 +37,7 @@ def save_two_values(store: Store) -> None:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names(["parameters", "validation accuracy (%)"])
+            study.set_metric_names([store.folder.settings().budget.unit, "validation accuracy (%)"])
         shown = {trial.user_attrs[_TRIAL] for trial in study.get_trials(deepcopy=False)}
         for trial in store.trials():
             if trial.number not in completed.keys() - shown:
@@ -45,7 +45,7 @@ def save_two_values(store: Store) -> None:
             record = completed[trial.number]
             study.add_trial(
                 create_trial(
-                    values=[record.num_params, record.validation_accuracy],
+                    values=[record.size, record.validation_accuracy],
                     params=trial.params,
                     distributions=trial.distributions,
                     user_attrs={_TRIAL: record.number, "network": record.network},

@@ -64,8 +64,11 @@ class PythonModule(LoadedExport):
     def _derive(self) -> dict[str, object]:
         layers = trace_layers(self.net, self.input_shape)
         costs = costs_of(layers)
+        # Norms are folded within a submodule of the network, whose layers have paths of their own here.
+        folded = costs_of([layer._replace(group=layer.group.partition(".")[0]) for layer in layers])
         return {
             "num_params": sum(p.numel() for p in self.net.parameters()),
+            "deployed_params": folded.deployed_params,
             "num_macs": costs.num_macs,
             "peak_activation_bytes": costs.peak_activation_bytes,
             "digest": digest_of(layers),

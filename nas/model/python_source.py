@@ -107,6 +107,7 @@ def _docstring(provenance: str, claims: Mapping[str, object]) -> str:
     paragraphs = [" ".join(p.split()) for p in provenance.split("\n\n") if p.strip()]
     costs = [
         (claims.get("num_params"), "parameters"),
+        (claims.get("deployed_params"), "parameters deployed (norms folded)"),
         (claims.get("num_macs"), "multiply-accumulates an image"),
         (claims.get("peak_activation_bytes"), "bytes of activations at most"),
     ]

@@ -1,4 +1,4 @@
-"""The axes of every picture of the front: parameters and error, both on a log scale.
+"""The axes of every picture of the front: size and error, both on a log scale.
 
 The error is 100 minus the accuracy. On its log scale 99.0 and 99.4 stand apart; pictures label it with the accuracy.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log10
 
+from nas.arch import Count
 from nas.study.front import validation_front
 from nas.study.landmarks import Reference, references
 from nas.study.records import TrialRecord
@@ -40,9 +41,10 @@ class Measure:
     unit: str  # of what it counts
     title: str
     limit: str  # the setting that bounds it
+    count: Count | None = None  # of the studies that it is bounded in; None for all
 
     def is_known(self, records: Sequence[TrialRecord]) -> bool:
-        """Return whether all of `records` have it: older studies kept no flash and no RAM."""
+        """Return whether all of `records` have it: older studies kept less."""
         return all(getattr(record, self.name) is not None for record in records)
 
     def of(self, network: TrialRecord | Reference) -> int:
@@ -52,13 +54,17 @@ class Measure:
     def most(self, settings: StudySettings) -> int | None:
         """Return the study's limit of it, or None."""
         limit: int | None = getattr(settings, self.limit)
-        return limit
+        return limit if self.count in (None, settings.count) else None
 
 
-PARAMETERS = Measure("num_params", "parameters", "parameters", "parameters", "max_params")
+PARAMETERS = Measure("num_params", "parameters", "parameters", "parameters", "max_params", "trained")
+DEPLOYED = Measure(
+    "deployed_params", "deployed", "parameters deployed", "parameters deployed", "max_params", "deployed"
+)
 FLASH = Measure("flash_bytes", "flash", "bytes of flash", "flash in 8 bits, bytes at most", "max_flash")
 MEASURES = (
     PARAMETERS,
+    DEPLOYED,
     Measure("num_macs", "MACs", "MACs", "multiply-accumulates for one image", "max_macs"),
     Measure(
         "peak_activation_bytes",
@@ -70,6 +76,11 @@ MEASURES = (
     FLASH,
     Measure("ram_bytes", "RAM", "bytes of RAM", "RAM in 8 bits, bytes at most", "max_ram"),
 )
+
+
+def counted(settings: StudySettings) -> Measure:
+    """Return the size that a study goes by."""
+    return next(measure for measure in MEASURES if measure.count == settings.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +112,7 @@ class FrontAxes:
     errors: LogRange
 
     def x(self, size: float) -> float:
-        """Return the share of the width, 0 at the left, where `size` parameters lie."""
+        """Return the share of the width, 0 at the left, where a size lies."""
         return self.sizes.share(size)
 
     def y(self, accuracy: float) -> float:
@@ -113,7 +124,7 @@ class FrontAxes:
         return 0 <= self.x(size) <= 1 and 0 <= self.y(accuracy) <= 1
 
     def size_labels(self) -> list[int]:
-        """Return the numbers of parameters at which the axis is labeled."""
+        """Return the sizes at which the axis is labeled."""
         return [int(size) for size in self.sizes.within(size_ticks(self.sizes))]
 
     def accuracy_labels(self) -> list[float]:
@@ -121,11 +132,13 @@ class FrontAxes:
         return [100 - error for error in self.errors.within(error_ticks(self.errors))]
 
 
-def front_axes(records: Sequence[TrialRecord], settings: StudySettings, measure: Measure = PARAMETERS) -> FrontAxes:
+def front_axes(records: Sequence[TrialRecord], settings: StudySettings, measure: Measure | None = None) -> FrontAxes:
     """Return axes that show what is near the fronts: a few weak trials must not flatten everything else.
 
-    They are chosen by the study's own networks, and widened for published ones that are near those.
+    They are chosen by the study's own networks, and widened for published ones that are near those. Sizes are by
+    default those that the study goes by.
     """
+    measure = measure or counted(settings)
     trained = [r for r in records if r.fate in ("completed", "stopped") and r.num_epochs]
     figures = [r.confirmed for r in records if r.confirmed]
     shown = [*(r.validation_accuracy for r in validation_front(records)), *(f.mean for f in figures)]
@@ -156,10 +169,10 @@ def front_axes(records: Sequence[TrialRecord], settings: StudySettings, measure:
 
 
 def far_references(
-    axes: FrontAxes, settings: StudySettings, measure: Measure = PARAMETERS
+    axes: FrontAxes, settings: StudySettings, measure: Measure | None = None
 ) -> list[tuple[Reference, str]]:
     """Return the published networks that lie outside the picture, and for each an arrow towards it."""
-    found = []
+    measure, found = measure or counted(settings), []
     for reference in references(settings.dataset):
         x, y = axes.x(measure.of(reference)), axes.y(reference.best_test_accuracy)
         if arrow := _ARROWS[(y > 1) - (y < 0), (x > 1) - (x < 0)]:

@@ -8,7 +8,7 @@ from html import escape
 import plotly.graph_objects as go
 
 from nas.report import palette
-from nas.report.axes import PARAMETERS, error_of, front_axes
+from nas.report.axes import counted, error_of, front_axes
 from nas.report.plotly_axes import empty_figure, show_errors, show_sizes
 from nas.study.comparison import ComparedStudy
 from nas.study.front import confirmed_front, validation_front
@@ -18,7 +18,7 @@ _COLORS = (palette.BLUE, palette.ORANGE, palette.TEAL, palette.PURPLE, palette.R
 
 
 def comparison_figure(studies: Sequence[ComparedStudy]) -> go.Figure:
-    """Return parameters against accuracy: what each study has confirmed, and its front by validation."""
+    """Return size against accuracy: what each study has confirmed, and its front by validation."""
     figure = empty_figure("accuracy, %")
     for at, study in enumerate(studies):
         color = _COLORS[at % len(_COLORS)]
@@ -33,8 +33,8 @@ def comparison_figure(studies: Sequence[ComparedStudy]) -> go.Figure:
         name = f"{escape(study.name)}, confirmed on the test set"
         figure.add_trace(_stairs(confirmed, tests, name, line=line, marker={"size": 9, "color": color}, **shown))
     largest = max((study.settings for study in studies), key=lambda settings: settings.max_params)
-    axes = front_axes([record for study in studies for record in study.records], largest)
-    show_sizes(figure, axes.sizes, PARAMETERS.title)
+    axes = front_axes([record for study in studies for record in study.records], largest, counted(largest))
+    show_sizes(figure, axes.sizes, counted(largest).title)
     show_errors(figure, axes.errors)
     # A page of its own, unlike a figure of the report, has no colors of its own around it.
     return figure.update_layout(paper_bgcolor="white", plot_bgcolor="white", font_color="#333a40")
@@ -42,11 +42,11 @@ def comparison_figure(studies: Sequence[ComparedStudy]) -> go.Figure:
 
 def _stairs(records: Sequence[TrialRecord], accuracies: Sequence[float], name: str, **style: object) -> go.Scatter:
     return go.Scatter(
-        x=[record.num_params for record in records],
+        x=[record.size for record in records],
         y=[error_of(accuracy) for accuracy in accuracies],
         name=name,
         text=[
-            f"<b>trial {r.number}</b>, {r.num_params:,} parameters<br>{escape(r.network)}<br>{accuracy:.2f} %"
+            f"<b>trial {r.number}</b>, {r.size_text}<br>{escape(r.network)}<br>{accuracy:.2f} %"
             for r, accuracy in zip(records, accuracies, strict=True)
         ],
         hovertemplate="%{text}<extra></extra>",

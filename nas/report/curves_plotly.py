@@ -53,7 +53,7 @@ def _curves(records: Sequence[TrialRecord], name: str, color: str, width: float,
 
 def _ends(stopped: Sequence[TrialRecord]) -> go.Scatter:
     texts = [
-        f"trial {r.number} was stopped after epoch {len(r.validation_curve)}<br>{r.num_params:,} parameters, "
+        f"trial {r.number} was stopped after epoch {len(r.validation_curve)}<br>{r.size_text}, "
         f"{r.validation_curve[-1]:.2f} %"
         for r in stopped
     ]

@@ -34,7 +34,12 @@ def study_document(name: str, settings: StudySettings, records: Sequence[TrialRe
         "rank_correlations": [c._asdict() for c in rank_correlations(records, rungs_reached(records))],
         "front": tables.front_rows(records, settings.target),
         "references": [
-            {"name": r.name, "num_params": r.num_params, "best_epoch": r.best_test_accuracy}
+            {
+                "name": r.name,
+                "num_params": r.num_params,
+                "deployed_params": r.deployed_params,
+                "best_epoch": r.best_test_accuracy,
+            }
             for r in references(settings.dataset)
         ],
         "test_readings": test_readings(list(records)),
@@ -49,10 +54,12 @@ def summary_row(name: str, settings: StudySettings, records: Sequence[TrialRecor
         "study": name,
         "dataset": settings.dataset,
         "max_params": settings.max_params,
+        "count": settings.count,
         "target": settings.target,
         "target_confirmed": is_target_met(records, settings) if settings.target is not None else None,
         "trials": sum(r.fate in ("completed", "stopped", "failed") for r in records),
         "num_params": best.num_params if best else None,
+        "deployed_params": best.deployed_params if best else None,
         "test_accuracy": round(best.confirmed.mean, 4) if best and best.confirmed else None,
         "validation_accuracy": round(best.validation_accuracy, 4) if best else None,
     }

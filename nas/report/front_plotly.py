@@ -9,7 +9,7 @@ from math import log10
 import plotly.graph_objects as go
 
 from nas.report import palette
-from nas.report.axes import LEAST_ERROR, MEASURES, PARAMETERS, Measure, error_of, far_references, front_axes
+from nas.report.axes import LEAST_ERROR, MEASURES, Measure, counted, error_of, far_references, front_axes
 from nas.report.plotly_axes import CLEAR, GRID, empty_figure, show_errors, show_sizes
 from nas.study.front import confirmed_front, validation_front
 from nas.study.landmarks import Reference, references
@@ -18,18 +18,19 @@ from nas.study.settings import StudySettings
 
 
 def front_figure(records: Sequence[TrialRecord], settings: StudySettings) -> go.Figure:
-    """Return parameters against accuracy: every trial, both fronts, budget, target and the reference networks.
+    """Return size against accuracy: every trial, both fronts, budget, target and the reference networks.
 
     It opens on what is near the fronts; a double click shows everything. Buttons below it show other sizes from left to
     right, each with its own fronts.
     """
     figures = {measure: _figure(records, settings, measure) for measure in MEASURES if measure.is_known(records)}
     buttons = [{"label": m.label, "method": "update", "args": _changes(f)} for m, f in figures.items()]
-    figure = figures[PARAMETERS]
+    figure = figures[counted(settings)]
     figure.update_layout(
         updatemenus=[
             {
                 **{"type": "buttons", "direction": "right", "buttons": buttons, "showactive": True},
+                "active": list(figures).index(counted(settings)),
                 **{"x": 0, "xanchor": "left", "y": 0, "yanchor": "top", "pad": {"t": 56}},
                 **{"bgcolor": CLEAR, "bordercolor": GRID, "font": {"color": palette.BUTTON, "size": 11}},
             }
@@ -119,7 +120,7 @@ def _published(networks: Sequence[Reference], measure: Measure) -> go.Scatter:
         mode="markers",
         marker={"symbol": "diamond", "size": 9, "color": palette.REFERENCE},
         text=[
-            f"<b>{escape(network.name)}</b>, published<br>{network.num_params:,} parameters<br>best epoch "
+            f"<b>{escape(network.name)}</b>, published<br>{network.size_text}<br>best epoch "
             f"{network.best_test_accuracy:.2f} %"
             for network in networks
         ],
@@ -160,7 +161,7 @@ def _confirmed(records: Sequence[TrialRecord], measure: Measure) -> list[go.Scat
 
 def _hover_text(record: TrialRecord) -> str:
     """Return what is shown of a trial where one hovers. Plotly reads a few tags in it, so its network is escaped."""
-    lines = [f"<b>trial {record.number}</b>, {record.num_params:,} parameters", escape(record.network)]
+    lines = [f"<b>trial {record.number}</b>, {record.size_text}", escape(record.network)]
     if record.num_epochs:
         lines.append(f"validation {record.validation_accuracy:.2f} %")
     return "<br>".join(line for line in lines if line)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 
 from nas.report import palette
-from nas.report.axes import FrontAxes, far_references, front_axes
+from nas.report.axes import FrontAxes, Measure, counted, far_references, front_axes
 from nas.study.front import confirmed_front, validation_front
 from nas.study.landmarks import Reference, references
 from nas.study.records import TrialRecord
@@ -40,43 +40,42 @@ def front_svg(records: Sequence[TrialRecord], settings: StudySettings, inline: b
     ink, grid = (_INLINE_INK, _INLINE_GRID) if inline else (_INK, _GRID)
     fit = ' style="max-width:100%;height:auto"' if inline else ""
     ground = "" if inline else f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>\n'
+    measure = counted(settings)
     pixels = _Pixels(front_axes(records, settings))
     parts = _limits(pixels, settings)
     for r in records:
         if r.fate == "completed":
-            place = pixels.x(r.num_params), pixels.y(r.validation_accuracy)
+            place = pixels.x(r.size), pixels.y(r.validation_accuracy)
             parts.append(_dot(*place, 3, palette.TRIAL, 0.45, _trial_text(r)))
-    steps = [(pixels.x(r.num_params), pixels.y(r.validation_accuracy)) for r in validation_front(records)]
+    steps = [(pixels.x(r.size), pixels.y(r.validation_accuracy)) for r in validation_front(records)]
     parts.append(_stairs(steps, palette.VALIDATION_FRONT, "4 3"))
-    front = [(r.num_params, r.confirmed.mean) for r in confirmed_front(records) if r.confirmed]
+    front = [(r.size, r.confirmed.mean) for r in confirmed_front(records) if r.confirmed]
     parts.append(_stairs([(pixels.x(size), pixels.y(mean)) for size, mean in front], palette.CONFIRMED, ""))
     for r in records:
         if figure := r.confirmed:
-            x = pixels.x(r.num_params)
+            x = pixels.x(r.size)
             if spread := figure.spread:
                 parts.append(_bar(x, pixels.y(figure.mean - spread), pixels.y(figure.mean + spread)))
             text = f"{_trial_text(r)}, test {figure.mean:.2f} %"
             parts.append(_dot(x, pixels.y(figure.mean), 5, palette.CONFIRMED, 1.0, text))
     published = references(settings.dataset)
-    parts += [_diamond(pixels, reference) for reference in published]
-    far = far_references(pixels.axes, settings)
+    parts += [_diamond(pixels, reference, measure) for reference in published]
+    far, lines = far_references(pixels.axes, settings), _grid(pixels, grid, measure.title)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="{ink}"{fit}>\n{ground}'
         # What is too weak to be shown lies below the plot; a bar that comes close to 100 % goes on above it.
         f'<clipPath id="plot"><rect y="{TOP}" width="{WIDTH}" height="{HEIGHT - TOP - BOTTOM}"/></clipPath>\n'
-        + "\n".join(
-            [*_grid(pixels, grid), '<g clip-path="url(#plot)">', *parts, "</g>", *_legend(bool(published)), *_far(far)]
-        )
+        + "\n".join([*lines, '<g clip-path="url(#plot)">', *parts, "</g>", *_legend(bool(published)), *_far(far)])
         + "\n</svg>\n"
     )
 
 
 def _trial_text(record: TrialRecord) -> str:
-    return f"trial {record.number}: {record.num_params:,} parameters, validation {record.validation_accuracy:.2f} %"
+    return f"trial {record.number}: {record.size_text}, validation {record.validation_accuracy:.2f} %"
 
 
-def _grid(pixels: _Pixels, color: str) -> list[str]:
+def _grid(pixels: _Pixels, color: str, title: str) -> list[str]:
     """Return the lines and labels of both axes."""
     parts = []
     for size in pixels.axes.size_labels():
@@ -87,7 +86,7 @@ def _grid(pixels: _Pixels, color: str) -> list[str]:
         y = pixels.y(accuracy)
         parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="{color}"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{accuracy:g}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 14}" text-anchor="middle">parameters</text>')
+    parts.append(f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 14}" text-anchor="middle">{title}</text>')
     middle = (TOP + HEIGHT - BOTTOM) / 2
     parts.append(
         f'<text transform="translate(18 {middle}) rotate(-90)" text-anchor="middle">'
@@ -123,9 +122,9 @@ def _bar(x: float, low: float, high: float) -> str:
     return f'<path d="{lines}" stroke="{palette.CONFIRMED}"/>'
 
 
-def _diamond(pixels: _Pixels, reference: Reference) -> str:
-    x, y = pixels.x(reference.num_params), pixels.y(reference.best_test_accuracy)
-    text = f"{reference.name}: {reference.num_params:,} parameters, best epoch {reference.best_test_accuracy:.2f} %"
+def _diamond(pixels: _Pixels, reference: Reference, measure: Measure) -> str:
+    x, y = pixels.x(measure.of(reference)), pixels.y(reference.best_test_accuracy)
+    text = f"{reference.name}: {reference.size_text}, best epoch {reference.best_test_accuracy:.2f} %"
     shape = f"M{x:.1f} {y - 6:.1f}l6 6l-6 6l-6 -6z"
     return f'<path d="{shape}" fill="{palette.REFERENCE}"><title>{escape(text)}</title></path>'
 
@@ -149,7 +148,7 @@ def _far(networks: Sequence[tuple[Reference, str]]) -> list[str]:
 
 
 def _far_text(network: Reference) -> str:
-    return f"{network.name}: {network.num_params:,} parameters, {network.best_test_accuracy:.2f} %"
+    return f"{network.name}: {network.size_text}, {network.best_test_accuracy:.2f} %"
 
 
 def _legend(has_published: bool) -> list[str]:

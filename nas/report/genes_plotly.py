@@ -27,11 +27,12 @@ _GROUPS = (  # from the least accurate quarter of the trials to the most accurat
 
 
 def genes_figure(records: Sequence[TrialRecord], effects: Sequence[GeneEffect]) -> go.Figure:
-    """Return an axis for the parameters, one for each of the first genes of `effects`, and one for the accuracy."""
+    """Return an axis for the size, one for each of the first genes of `effects`, and one for the accuracy."""
     completed = sorted((r for r in records if r.fate == "completed"), key=lambda r: r.validation_accuracy)
     figure = empty_figure("")
+    unit = "parameters deployed" if any(r.count == "deployed" for r in records) else "parameters"
     axes = [
-        _axis("parameters", completed, lambda r: log10(r.num_params), lambda r: f"{r.num_params:,}"),
+        _axis(unit, completed, lambda r: log10(r.size), lambda r: f"{r.size:,}"),
         *(_gene_axis(effect.name, completed) for effect in effects[:MOST_GENES]),
         _axis("validation, %", completed, lambda r: r.validation_accuracy, lambda r: f"{r.validation_accuracy:.2f}"),
     ]

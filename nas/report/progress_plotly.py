@@ -31,10 +31,10 @@ def progress_figure(records: Sequence[TrialRecord], settings: StudySettings) -> 
         errors = [y for _, line in lines for y in line] or [1.0, 10.0]
         show_errors(figure, LogRange(0.85 * min(errors), 1.1 * max(errors)))
     else:
-        figure = empty_figure("parameters of the smallest so far")
+        figure = empty_figure(f"{settings.budget.unit} of the smallest so far")
         lines = [
-            _best([r for r in completed if r.validation_accuracy >= target], lambda r: r.num_params),
-            _best([r for r in confirmed if r.confirmed and r.confirmed.mean >= target], lambda r: r.num_params),
+            _best([r for r in completed if r.validation_accuracy >= target], lambda r: r.size),
+            _best([r for r in confirmed if r.confirmed and r.confirmed.mean >= target], lambda r: r.size),
         ]
         figure.update_yaxes(type="linear", rangemode="tozero", tickformat="~s")
     last = max((r.number for r in records), default=0)
@@ -60,7 +60,7 @@ def _stairs(
     records: Sequence[TrialRecord], values: Sequence[float], last: int, name: str, color: str, dash: str
 ) -> go.Scatter:
     numbers: list[int | None] = [r.number for r in records]
-    texts = [f"<b>trial {r.number}</b>, {r.num_params:,} parameters<br>{_accuracies(r)}" for r in records]
+    texts = [f"<b>trial {r.number}</b>, {r.size_text}<br>{_accuracies(r)}" for r in records]
     return go.Scatter(
         x=[*numbers, last] if numbers else [],  # level to the last trial
         y=[*values, *values[-1:]],

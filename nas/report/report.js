@@ -40,6 +40,7 @@
     list(
       [
         ["parameters", number.format(cell("num_params"))],
+        cell("deployed_params") !== null && ["parameters deployed (norms folded)", number.format(cell("deployed_params"))],
         test !== null && ["test", `${test.toFixed(2)} %${spread} (${cell("seeds")} ${cell("seeds") === 1 ? "seed" : "seeds"})`],
         cell("validation_accuracy") !== null && ["validation", `${cell("validation_accuracy").toFixed(2)} %`],
         ["multiply-accumulates", number.format(cell("num_macs"))],
@@ -70,7 +71,8 @@
 
   // Every trial in a table, made when it is first opened; a click on a heading sorts by that column.
   const headings = [
-    ["trial", "trial"], ["fate", "fate"], ["num_params", "parameters"], ["test_accuracy", "test, %"], ["seeds", "seeds"],
+    ["trial", "trial"], ["fate", "fate"], ["num_params", "parameters"], ["deployed_params", "deployed"],
+    ["test_accuracy", "test, %"], ["seeds", "seeds"],
     ["validation_accuracy", "validation, %"], ["epochs", "epochs"], ["num_macs", "multiply-accumulates"],
     ["peak_activation_bytes", "peak activations, bytes"], ["flash_bytes", "flash, bytes"], ["ram_bytes", "RAM, bytes"],
     ["train_seconds", "seconds"],
@@ -155,7 +157,7 @@
   }
 
   // Plotly's own buttons are cut off where a figure is narrow; those of the page go on in the next line.
-  function choices(plot, options) {
+  function choices(plot, options, first) {
     const box = document.createElement("div");
     box.className = "choices";
     const chosen = (button) => {
@@ -169,7 +171,7 @@
         Plotly.update(plot, ...args);
       });
     }
-    chosen(box.firstChild);
+    chosen(box.children[first]);
     plot.after(box);
   }
 
@@ -187,7 +189,7 @@
       responsive: true, displaylogo: false, doubleClick: menu ? "autosize" : "reset+autosize", modeBarButtonsToRemove: ["select2d", "lasso2d"], displayModeBar: touch ? false : "hover",
     });
     legend(plot, figure.data);
-    if (menu) choices(plot, menu.buttons);
+    if (menu) choices(plot, menu.buttons, menu.active);
     plot.on("plotly_click", (event) => {
       const trial = event.points.map((point) => point.customdata).find((value) => value !== undefined && value !== null);
       if (trial !== undefined) show(trial, true);

@@ -60,19 +60,19 @@ def draw_network(
         rng: the source of the ceiling and of the repair's choices.
         propose: returns one value for every gene, those of the prior by default; called several times where its
             networks do not fit.
-        ceiling: parameters to aim just below; at random over what the budget allows by default.
+        ceiling: parameters to aim just below, counted as the budget does; at random over what that allows by default.
 
     Raises:
         BudgetError: no network of the space fits the budget.
     """
     least = require_reachable(space, budget)
     if ceiling is None:
-        most = min(budget.max_params, most_network(space).costs.num_params)
+        most = min(budget.max_params, budget.size(most_network(space, budget.count).costs))
         # Even in the square root: more often small, where a parameter is worth more, but not as often as in the
         # logarithm. A tenth beyond the upper end, so that the very largest networks come up as well.
-        low, high = math.sqrt(least.costs.num_params), math.sqrt(1.1 * most)
+        low, high = math.sqrt(budget.size(least.costs)), math.sqrt(1.1 * most)
         ceiling = min(round(rng.uniform(low, high) ** 2), most)
-    ceiling = max(min(ceiling, budget.max_params), least.costs.num_params)
+    ceiling = max(min(ceiling, budget.max_params), budget.size(least.costs))
     floor = WINDOW * ceiling
     patience = PATIENCE if propose else 0
     proposal: Genes = {}
@@ -87,12 +87,12 @@ def draw_network(
         if found is None:
             continue
         over_budget += not budget.admits(found.costs)
-        if budget.admits(found.costs) and floor <= found.costs.num_params <= ceiling:
+        if budget.admits(found.costs) and floor <= budget.size(found.costs) <= ceiling:
             return Draw(found, attempt, False, over_budget)
         if attempt < patience:
             continue
         misfit = _resize(space, found, budget, ceiling) or misfit
-        if misfit is not None and misfit.costs.num_params >= floor:
+        if misfit is not None and budget.size(misfit.costs) >= floor:
             return Draw(misfit, attempt, True, over_budget)
     return Draw(misfit or _from_least(space, least, proposal, budget, ceiling, rng), REDRAWS, True, over_budget)
 
@@ -113,11 +113,11 @@ def fit_network(space: Space, genes: Genes, budget: Budget, rng: random.Random, 
         BudgetError: no network of the space fits the budget.
     """
     least = require_reachable(space, budget)
-    ceiling = max(min(ceiling or budget.max_params, budget.max_params), least.costs.num_params)
+    ceiling = max(min(ceiling or budget.max_params, budget.max_params), budget.size(least.costs))
     proposal = ascending(space, genes)
     found = candidate(space, proposal)
     is_over_budget = found is not None and not budget.admits(found.costs)
-    if found is not None and (is_over_budget or found.costs.num_params > ceiling):
+    if found is not None and (is_over_budget or budget.size(found.costs) > ceiling):
         found = _resize(space, found, budget, ceiling)
     if found is None:
         found = _from_least(space, least, proposal, budget, ceiling, rng)
@@ -141,7 +141,7 @@ def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
 def _within(space: Space, genes: Genes, budget: Budget, ceiling: int) -> Candidate | None:
     """Return the network that `genes` describe where it is within `budget` and has at most `ceiling` parameters."""
     found = fitting(space, genes, budget)
-    return found if found is not None and found.costs.num_params <= ceiling else None
+    return found if found is not None and budget.size(found.costs) <= ceiling else None
 
 
 def _resize(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Candidate | None:
@@ -160,7 +160,7 @@ def _resize(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Can
         return genes
 
     # Scale 0 has every width at its least, 1 is the network itself, and 2 has every width at its most.
-    if budget.admits(found.costs) and found.costs.num_params <= ceiling:
+    if budget.admits(found.costs) and budget.size(found.costs) <= ceiling:
         best, low, high = found, 1.0, 2.0
     else:
         smallest = _within(space, scale_widths(0.0), budget, ceiling)
@@ -168,7 +168,7 @@ def _resize(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Can
             return None
         best, low, high = smallest, 0.0, 1.0
     for _ in range(BISECTIONS):
-        if best.costs.num_params >= CLOSE * ceiling:
+        if budget.size(best.costs) >= CLOSE * ceiling:
             break
         middle = (low + high) / 2
         fits = _within(space, scale_widths(middle), budget, ceiling)
@@ -187,7 +187,7 @@ def _widen(space: Space, found: Candidate, budget: Budget, ceiling: int) -> Cand
     best = found
     for name in reversed(space.width_genes):
         raised = _raise_width(space, best, name, budget, ceiling)
-        if raised is not None and raised.costs.num_params > best.costs.num_params:
+        if raised is not None and budget.size(raised.costs) > budget.size(best.costs):
             best = raised  # else too much, or a width that this network does not have
     return best
 

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from math import prod
 
-from nas.arch import Budget, Layer, max_work_bytes
+from nas.arch import Budget, Layer, counted_layers, max_work_bytes
 from nas.arch.costs import BYTES_PER_ACTIVATION
 from nas.errors import BudgetError
 from nas.space.assemble import Candidate
@@ -22,7 +22,7 @@ def require_reachable(space: Space, budget: Budget) -> Candidate:
         BudgetError: no network of the space fits; says the least there is and what forces it.
     """
     _require_params(space, budget)
-    least = least_network(space)
+    least = least_network(space, budget.count)
     if budget.admits(least.costs):
         return least
     _require_macs(space, budget)
@@ -32,7 +32,7 @@ def require_reachable(space: Space, budget: Budget) -> Candidate:
     macs = 1.0 / budget.max_macs if budget.max_macs else 0.0
     nearest = least
     for weight in (0.0, 1.0, 0.25, 4.0, 0.06, 16.0) if macs else (0.0,):
-        goal = Goal(1.0 / budget.max_params, weight * macs)
+        goal = Goal(1.0 / budget.max_params, weight * macs, count=budget.count)
         found = find_extreme(space, goal, _most_activation_bytes(space, budget))
         if found is None:
             break
@@ -40,8 +40,9 @@ def require_reachable(space: Space, budget: Budget) -> Candidate:
             return found
         nearest = found
     raise BudgetError(
-        f"no network of space {space.name!r} was found within all limits at once; near them, one of "
-        f"{nearest.costs.num_params:,} parameters has: {'; '.join(budget.excesses(nearest.costs))}; raise that limit"
+        f"no network of space {space.name!r} was found within all limits at once; near them, "
+        f"one of {budget.size(nearest.costs):,} {budget.unit} has: {'; '.join(budget.excesses(nearest.costs))}; raise "
+        "that limit"
     )
 
 
@@ -58,12 +59,13 @@ def _most_activation_bytes(space: Space, budget: Budget) -> int | None:
 
 
 def _require_params(space: Space, budget: Budget) -> None:
-    least = least_network(space)
-    if budget.max_params < least.costs.num_params:
+    least = least_network(space, budget.count)
+    size, layers = budget.size(least.costs), counted_layers(least.layers, budget.count)
+    if budget.max_params < size:
         raise BudgetError(
             f"`max_params` {budget.max_params:,}: the smallest network of space {space.name!r} has "
-            f"{least.costs.num_params:,} parameters ({_largest(least, lambda layer: layer.num_params)}); raise "
-            f"`max_params` to {least.costs.num_params:,} or more, or take a space with smaller widths or fewer blocks"
+            f"{size:,} {budget.unit} ({_largest(layers, lambda layer: layer.num_params)}); raise "
+            f"`max_params` to {size:,} or more, or take a space with smaller widths or fewer blocks"
         )
 
 
@@ -74,8 +76,8 @@ def _require_macs(space: Space, budget: Budget) -> None:
     if budget.max_macs < least.costs.num_macs:
         raise BudgetError(
             f"`max_macs` {budget.max_macs:,}: the network of space {space.name!r} with the fewest multiply-accumulates "
-            f"has {least.costs.num_macs:,} ({_largest(least, lambda layer: layer.num_macs)}); raise `max_macs` to "
-            f"{least.costs.num_macs:,} or more, or take a space with smaller widths or earlier pools"
+            f"has {least.costs.num_macs:,} ({_largest(least.layers, lambda layer: layer.num_macs)}); raise `max_macs` "
+            f"to {least.costs.num_macs:,} or more, or take a space with smaller widths or earlier pools"
         )
 
 
@@ -93,14 +95,14 @@ def _require_activation_bytes(space: Space, budget: Budget) -> None:
 
         raise BudgetError(
             f"`max_activation_bytes` {budget.max_activation_bytes:,}: every network of space {space.name!r} holds "
-            f"{peak:,} or more at once ({_largest(least, held, 1)}); raise `max_activation_bytes` to {peak:,} or more, "
-            "or take a space with smaller first widths"
+            f"{peak:,} or more at once ({_largest(least.layers, held, 1)}); raise `max_activation_bytes` to {peak:,} "
+            "or more, or take a space with smaller first widths"
         )
 
 
-def _largest(found: Candidate, amount: Callable[[Layer], int], count: int = 3) -> str:
+def _largest(layers: list[Layer], amount: Callable[[Layer], int], count: int = 3) -> str:
     """Describe the `count` layers that hold most of a cost, with the amount of each."""
-    layers = sorted(found.layers, key=amount, reverse=True)[:count]
+    layers = sorted(layers, key=amount, reverse=True)[:count]
     return ", ".join(
         f"{layer.operation.kind} {'x'.join(map(str, layer.input_shape))} to "
         f"{'x'.join(map(str, layer.output_shape))} has {amount(layer):,}"

@@ -19,7 +19,20 @@ from dataclasses import dataclass
 from math import lcm, prod
 from typing import NamedTuple
 
-from nas.arch import IMAGE, Architecture, Block, Costs, Head, Input, Layer, costs_of, lower
+from nas.arch import (
+    COUNTED,
+    IMAGE,
+    Architecture,
+    Block,
+    Costs,
+    Count,
+    Head,
+    Input,
+    Layer,
+    costs_of,
+    counted_layers,
+    lower,
+)
 from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
 from nas.errors import ArchitectureError, BudgetError
@@ -35,6 +48,7 @@ _BY_WEIGHT: dict[str, tuple[Value, ...]] = {
     "norm_act.norm": ("none", "batch_plain", "batch_scalars", "batch_bias", "batch"),  # of two channels and more
     "norm_act.activation": ("none", "relu", "leaky_relu", "silu", "gelu", "hardswish", "prelu"),
     "norm_act.middle": ("none", "batch_plain", "batch_scalars", "batch_bias", "batch"),  # `same` is the norm
+    "norm_act.order": ("norm_first", "activation_first"),  # a norm behind an activation cannot be folded
     "norm_act.last": ("none", "no_norm", "full"),
     "transition.norm_act": ("none", "blocks"),
     "head.bias": (False, True),
@@ -60,12 +74,13 @@ class Goal:
     macs: float = 0.0  # weight of a multiply-accumulate
     peak: bool = False  # the peak of activations in place of both
     sign: int = 1
+    count: Count = "trained"  # the parameters that `params` is about
 
     def of(self, costs: Costs) -> float:
         """Return the cost of a network, or of a part of one."""
         if self.peak:
             return costs.peak_activation_bytes
-        return self.sign * (self.params * costs.num_params + self.macs * costs.num_macs)
+        return self.sign * (self.params * int(getattr(costs, COUNTED[self.count])) + self.macs * costs.num_macs)
 
     def join(self, one: float, other: float) -> float:
         """Return the cost of two parts together."""
@@ -224,7 +239,7 @@ class _Search:
 
     def _cost_and_shape(self, layers: list[Layer]) -> tuple[float, Shape] | None:
         if not self.goal.peak and not self.goal.macs and self.max_activation_bytes is None:
-            num_params = sum(layer.num_params for layer in layers)
+            num_params = sum(layer.num_params for layer in counted_layers(layers, self.goal.count))
             return self.goal.sign * self.goal.params * num_params, layers[-1].output_shape
         costs = costs_of(layers)
         if self.max_activation_bytes is not None and costs.peak_activation_bytes > self.max_activation_bytes:
@@ -340,19 +355,19 @@ def extreme(space: Space, goal: Goal) -> Candidate:
     return found
 
 
-def least_network(space: Space) -> Candidate:
-    """Return the network of the space with the fewest parameters.
+def least_network(space: Space, count: Count = "trained") -> Candidate:
+    """Return the network of the space with the fewest parameters that count.
 
     Raises:
         BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
     """
-    return extreme(space, Goal())
+    return extreme(space, Goal(count=count))
 
 
-def most_network(space: Space) -> Candidate:
-    """Return the network of the space with the most parameters.
+def most_network(space: Space, count: Count = "trained") -> Candidate:
+    """Return the network of the space with the most parameters that count.
 
     Raises:
         BudgetError: the space has no network at all, since every one shrinks its maps to nothing.
     """
-    return extreme(space, Goal(sign=-1))
+    return extreme(space, Goal(sign=-1, count=count))

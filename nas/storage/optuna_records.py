@@ -15,6 +15,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.arch import COUNTED, Count
 from nas.decode import Bounds, decode, show_value
 from nas.errors import InvalidError
 from nas.study.records import Confirmation, Fate, Percent, TrialRecord
@@ -55,6 +56,7 @@ class _Attributes:
     network: str = ""  # in one line, for people
     flash_bytes: _Size | None = None
     ram_bytes: _Size | None = None
+    deployed_params: _Size | None = None
     epochs: _Count | None = None  # where an attempt that was cut off went further than the last one
 
 
@@ -109,21 +111,23 @@ def _check(trial: FrozenTrial, number: int) -> None:
             raise InvalidError(f"trial {number}", [f"gene {name}: {show_value(value)} is no value of a gene"])
 
 
-def records_of(trials: Iterable[FrozenTrial], confirmations: Confirmations) -> list[TrialRecord]:
-    """Return the records of those trials that were described.
+def records_of(trials: Iterable[FrozenTrial], confirmations: Confirmations, count: Count) -> list[TrialRecord]:
+    """Return the records of those trials that were described, of a study that goes by the parameters of `count`.
 
     Raises:
         InvalidError: the storage holds what makes no sense.
     """
-    return [_record(t, confirmations.get(t.number, ())) for t in trials if "num_params" in t.user_attrs]
+    return [_record(t, confirmations.get(t.number, ()), count) for t in trials if "num_params" in t.user_attrs]
 
 
-def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> TrialRecord:
+def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...], count: Count) -> TrialRecord:
     known = {name: value for name, value in trial.user_attrs.items() if name in _NAMES}
     attributes, fate = decode(_Attributes, known, f"trial {trial.number}"), fate_of(trial)
     curve = tuple(trial.intermediate_values[step] for step in sorted(trial.intermediate_values))[: attributes.epochs]
     if not curve and (confirmations or fate in ("completed", "stopped")):
         raise InvalidError(f"trial {trial.number}", ["it was trained, and has no accuracy"])
+    if COUNTED[count] not in known:
+        raise InvalidError(f"trial {trial.number}", [f"{COUNTED[count]}: missing, and the study goes by it"])
     return TrialRecord(
         number=trial.number,
         fate=fate,
@@ -144,6 +148,8 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...]) -> Tria
         network=attributes.network,
         flash_bytes=attributes.flash_bytes,
         ram_bytes=attributes.ram_bytes,
+        deployed_params=attributes.deployed_params,
+        count=count,
         confirmations=confirmations,
     )
 

@@ -60,7 +60,7 @@ class Store:
             StudyError: the storage cannot be read, or what it holds of a trial makes no sense.
         """
         with address_of(self.folder).errors(self.folder.name):
-            return records_of(self.trials(), confirmations_of(self.study.user_attrs))
+            return records_of(self.trials(), confirmations_of(self.study.user_attrs), self.folder.count)
 
     def trials(self) -> list[FrozenTrial]:
         """Return Optuna's own trials, by number; raises InvalidError for one that makes no sense."""
@@ -139,6 +139,7 @@ class SearchStore(Store):
         self._address = address_of(folder)
         self.storage = storage or self._address.open(folder.name)
         self._inode = self._address.inode
+        self._count = folder.count
         self._distributions = dict(distributions)
         self._running: dict[int, _Running] = {}
         self._memory = InMemoryStorage()
@@ -148,7 +149,7 @@ class SearchStore(Store):
         with self._address.errors(folder.name):
             began = self._open()
             self._confirmations = confirmations_of(self._attributes)
-            self._records = records_of(self.copy.get_trials(deepcopy=False), self._confirmations)
+            self._records = records_of(self.copy.get_trials(deepcopy=False), self._confirmations, self._count)
         self.fates = Counter(record.fate for record in self._records)
         note(began)
 
@@ -216,7 +217,7 @@ class SearchStore(Store):
         if "num_params" in trial.user_attrs:
             index = self._index(number)
             before = [record for record in self._records[index : index + 1] if record.number == number]
-            now = records_of([trial], self._confirmations)
+            now = records_of([trial], self._confirmations, self._count)
             self._records[index : index + len(before)] = now
             self.fates.subtract(record.fate for record in before)
             self.fates.update(record.fate for record in now)

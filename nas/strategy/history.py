@@ -13,6 +13,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.arch import COUNTED, Count
 from nas.space import Genes, Space, candidate, valid
 from nas.strategy.beliefs import Beliefs, Goal
 from nas.strategy.observations import Observation
@@ -37,9 +38,12 @@ class History:
     A sampler and a pruner of the study share one. `goal` is what the study is for, where there is a target.
     """
 
-    def __init__(self, space: Space, epochs: int | None = None, goal: Goal | None = None) -> None:
+    def __init__(
+        self, space: Space, epochs: int | None = None, goal: Goal | None = None, count: Count = "trained"
+    ) -> None:
         self.beliefs = Beliefs(space, epochs)
         self.goal = goal
+        self._counted = COUNTED[count]
         self._space = space
         self._study_name: str | None = None
         self._start = 0  # all trials before this number were given, finished
@@ -100,9 +104,9 @@ class History:
     def _network(self, trial: FrozenTrial, genes: Genes) -> tuple[int, str] | None:
         """Return the parameters and the digest: those that the trial says, else those that its genes come to."""
         attributes = trial.user_attrs
-        if "num_params" in attributes and "digest" in attributes:
-            return int(attributes["num_params"]), str(attributes["digest"])
+        if self._counted in attributes and "digest" in attributes:
+            return int(attributes[self._counted]), str(attributes["digest"])
         if trial.number not in self._networks:
             found = candidate(self._space, genes)
-            self._networks[trial.number] = (found.costs.num_params, found.digest) if found else None
+            self._networks[trial.number] = (getattr(found.costs, self._counted), found.digest) if found else None
         return self._networks[trial.number]

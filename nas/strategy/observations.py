@@ -15,7 +15,7 @@ class Observation:
 
     number: int
     genes: Genes  # a value for every gene of the space
-    num_params: int
+    num_params: int  # those that the budget counts
     digest: str  # of the network
     fate: Fate
     curve: tuple[float, ...] = ()  # validation accuracy in percent, one per epoch so far
@@ -31,7 +31,7 @@ def observation_of(record: TrialRecord) -> Observation:
     """Return what strategies need to know of `record`."""
     final = record.validation_accuracy if record.fate == "completed" else None
     genes, curve = record.genes, record.validation_curve
-    return Observation(record.number, genes, record.num_params, record.digest, record.fate, curve, final)
+    return Observation(record.number, genes, record.size, record.digest, record.fate, curve, final)
 
 
 def log_odds(accuracy: float) -> float:

@@ -60,7 +60,7 @@ class BudgetSampler(BaseSampler):
         self.space = space
         self.budget = budget
         self.seed = seed
-        self.history = History(space, epochs, goal)
+        self.history = History(space, epochs, goal, budget.count)
         self.proposer = Proposer(space, budget, seed, self.history.beliefs)
         self.last_draw: Draw | None = None
         self.last_proposal: Proposal | None = None

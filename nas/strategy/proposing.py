@@ -115,13 +115,13 @@ class Proposer:
 
     def ceiling(self, goal: Goal | None) -> int:
         """Return the most parameters that a network may have to be of use."""
-        least = least_network(self.space).costs.num_params
+        least = self.budget.size(least_network(self.space, self.budget.count).costs)
         below = goal.below if goal else None
         return max(least, min(self.budget.max_params, below - 1 if below is not None else self.budget.max_params))
 
     def draw_ceiling(self, rng: random.Random, goal: Goal | None) -> int:
         """Return a size that is of use, even in the logarithm."""
-        least, most = least_network(self.space).costs.num_params, self.ceiling(goal)
+        least, most = self.budget.size(least_network(self.space, self.budget.count).costs), self.ceiling(goal)
         return round(math.exp(rng.uniform(math.log(least), math.log(most))))
 
     def _draw_first(self, rng: random.Random, number: int, goal: Goal | None) -> Draw:
@@ -205,7 +205,7 @@ class _Pool:
         for found in candidates:
             is_over_budget = not self._budget.admits(found.costs)
             self.over_budget += is_over_budget
-            if is_over_budget or found.costs.num_params > self._ceiling:
+            if is_over_budget or self._budget.size(found.costs) > self._ceiling:
                 self.missed += 1
                 continue
             identity = self._beliefs.identity(found.digest, found.genes)
@@ -213,7 +213,7 @@ class _Pool:
                 self.repeated += 1
                 continue
             self._seen.add(identity)
-            fresh.append((found, Network(found.genes, found.costs.num_params, identity)))
+            fresh.append((found, Network(found.genes, self._budget.size(found.costs), identity)))
         if fresh:
             chances, worths = self._judge([network for _, network in fresh])
             worths = worths * np.exp([self._prior(found.genes) for found, _ in fresh])
@@ -228,7 +228,7 @@ class _Pool:
         """Return the log saving of parameters that is expected of a network; nan without a target."""
         if self._goal is None:
             return math.nan
-        sizes = np.array([float(found.costs.num_params)])
+        sizes = np.array([float(self._budget.size(found.costs))])
         return chance * float(saving(sizes, self._goal.below, self._budget.max_params)[0])
 
     def best(self, count: int) -> list[tuple[Candidate, float, float]]:

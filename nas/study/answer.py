@@ -17,7 +17,7 @@ def meets_target(figure: ConfirmedFigure, settings: StudySettings) -> bool:
 def smallest_met(records: Sequence[TrialRecord], settings: StudySettings) -> TrialRecord | None:
     """Return the smallest network whose confirmation met the target."""
     met = [r for r in records if r.confirmed and meets_target(r.confirmed, settings)]
-    return min(met, key=lambda r: (r.num_params, r.number), default=None)
+    return min(met, key=lambda r: (r.size, r.number), default=None)
 
 
 def is_target_met(records: Sequence[TrialRecord], settings: StudySettings) -> bool:
@@ -34,7 +34,7 @@ def best_record(records: Sequence[TrialRecord], settings: StudySettings) -> Tria
     """
     if met := smallest_met(records, settings):
         return met
-    confirmed = [(r.confirmed.mean, -r.num_params, -r.number, r) for r in records if r.confirmed]
+    confirmed = [(r.confirmed.mean, -r.size, -r.number, r) for r in records if r.confirmed]
     most_accurate = next(reversed(validation_front(records)), None)
     if confirmed and (settings.target is not None or most_accurate is None):
         return max(confirmed, key=lambda entry: entry[:3])[3]
@@ -44,17 +44,16 @@ def best_record(records: Sequence[TrialRecord], settings: StudySettings) -> Tria
 def answer_text(records: Sequence[TrialRecord], settings: StudySettings) -> str:
     """Return what the study found, in one sentence about `best_record`."""
     best, target, budget = best_record(records, settings), settings.target, f"{settings.max_params:,}"
+    unit = settings.budget.unit
     if best is None:
-        return f"No trial within {budget} parameters has completed yet."
+        return f"No trial within {budget} {unit} has completed yet."
     figure = best.confirmed
     if figure is None:
-        text = (
-            f"{best.num_params:,} parameters reach {best.validation_accuracy:.2f} % in validation (trial {best.number})"
-        )
+        text = f"{best.size_text} reach {best.validation_accuracy:.2f} % in validation (trial {best.number})"
         if target is None:
             return f"{text}, the most accurate within {budget}; it is not confirmed on the test set yet."
-        return f"{_not_confirmed(target, budget)}: nothing came near enough to confirm; {text}."
-    text = f"{best.num_params:,} parameters reach {figure} on the test set"
+        return f"{_not_confirmed(target, budget, unit)}: nothing came near enough to confirm; {text}."
+    text = f"{best.size_text} reach {figure} on the test set"
     if target is not None and meets_target(figure, settings):
         epochs = last_epochs_text(figure.num_epochs)
         consistent = f", in every one of {epochs} of every seed" if figure.consistent(target) else ""
@@ -65,16 +64,16 @@ def answer_text(records: Sequence[TrialRecord], settings: StudySettings) -> str:
     text = f"{text} ({figure.num_seeds} of {max(figure.num_seeds, settings.num_seeds)} seeds)"
     if target is None:
         return f"{text}: trial {best.number} is the most accurate in validation within {budget}."
-    return f"{_not_confirmed(target, budget)}; the best is trial {best.number}: {text}."
+    return f"{_not_confirmed(target, budget, unit)}; the best is trial {best.number}: {text}."
 
 
-def _not_confirmed(target: float, budget: str) -> str:
-    return f"The target of {target:g} % is not confirmed within {budget} parameters"
+def _not_confirmed(target: float, budget: str, unit: str) -> str:
+    return f"The target of {target:g} % is not confirmed within {budget} {unit}"
 
 
 def target_met_text(met: TrialRecord, settings: StudySettings, goes_on: bool) -> str:
     """Return what is said when `met` has just become the smallest network that met the target."""
-    text = f"target met: {met.num_params:,} parameters (trial {met.number}) reach {settings.target:g} %"
+    text = f"target met: {met.size_text} (trial {met.number}) reach {settings.target:g} %"
     if not goes_on:
         return text
     if settings.stop_at_first:

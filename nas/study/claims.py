@@ -31,6 +31,7 @@ def claims(study: str, document: StudyDocument, record: TrialRecord) -> dict[str
     found: dict[str, Any] = {
         "name": f"trial {record.number} of study {study}",
         "num_params": record.num_params,
+        **({} if record.deployed_params is None else {"deployed_params": record.deployed_params}),
         "num_macs": record.num_macs,
         "peak_activation_bytes": record.peak_activation_bytes,
         "digest": record.digest,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas.study.front import confirmed_front, front_records
 from nas.study.records import TrialRecord
@@ -26,6 +26,7 @@ class ComparedNetwork:
     study: str
     trial: int
     num_params: int
+    deployed_params: int | None  # None in older studies
     test_accuracy: float | None  # None where it was not confirmed
     test_spread: float | None
     seeds: int
@@ -34,24 +35,36 @@ class ComparedNetwork:
     network: str
 
 
+def with_one_count(studies: Sequence[ComparedStudy]) -> list[ComparedStudy]:
+    """Return studies that all go by the same parameters: those that are trained, where they differ."""
+    if len({study.settings.count for study in studies}) == 1:
+        return list(studies)
+    return [
+        ComparedStudy(
+            study.name,
+            replace(study.settings, count="trained"),
+            [replace(record, count="trained") for record in study.records],
+        )
+        for study in studies
+    ]
+
+
 def compared_networks(studies: Sequence[ComparedStudy]) -> list[ComparedNetwork]:
-    """Return the networks of the fronts of `studies`, by size."""
+    """Return the networks of the fronts of `studies`, by size; all of them go by the same count."""
     common = confirmed_front(record for study in studies for record in study.records)
-    rows = []
-    for study in studies:
-        for record in front_records(study.records):
-            figure = record.confirmed
-            rows.append(
-                ComparedNetwork(
-                    study=study.name,
-                    trial=record.number,
-                    num_params=record.num_params,
-                    test_accuracy=round(figure.mean, 4) if figure else None,
-                    test_spread=round(figure.spread, 4) if figure and figure.spread is not None else None,
-                    seeds=figure.num_seeds if figure else 0,
-                    validation_accuracy=round(record.validation_accuracy, 4),
-                    is_on_common_front=any(record is other for other in common),
-                    network=record.network,
-                )
-            )
-    return sorted(rows, key=lambda row: (row.num_params, row.study, row.trial))
+    shown = [(study.name, record) for study in studies for record in front_records(study.records)]
+    return [
+        ComparedNetwork(
+            study=study,
+            trial=record.number,
+            num_params=record.num_params,
+            deployed_params=record.deployed_params,
+            test_accuracy=round(figure.mean, 4) if (figure := record.confirmed) else None,
+            test_spread=round(figure.spread, 4) if figure and figure.spread is not None else None,
+            seeds=figure.num_seeds if figure else 0,
+            validation_accuracy=round(record.validation_accuracy, 4),
+            is_on_common_front=any(record is other for other in common),
+            network=record.network,
+        )
+        for study, record in sorted(shown, key=lambda one: (one[1].size, one[0], one[1].number))
+    ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nas.arch import Input
+from nas.arch import Count, Input
 from nas.decode import MAX_FILE_BYTES, decode, encode
 from nas.errors import InvalidError, NasError, StudyError, UsageError
 from nas.study.settings import CHANGEABLE, StudySettings, with_present_names
@@ -175,6 +175,11 @@ class StudyFolder:
     def settings(self) -> StudySettings:
         """The settings with which the study was created, or last resumed."""
         return self.document().settings
+
+    @property
+    def count(self) -> Count:
+        """Which parameters the study goes by, or would by default where it does not exist."""
+        return self.settings().count if self.exists else "trained"
 
     def document(self) -> StudyDocument:
         """What the study is.

@@ -1,4 +1,7 @@
-"""The front: the trials that no other trial beats on both parameters and accuracy."""
+"""The front: the trials that no other trial beats on both size and accuracy.
+
+Their size are the parameters that their study goes by, unless another size is asked for.
+"""
 
 from __future__ import annotations
 
@@ -19,20 +22,16 @@ def pareto_front(items: Iterable[T], size: Callable[[T], float], accuracy: Calla
     return front
 
 
-def _num_params(record: TrialRecord) -> float:
-    return record.num_params
+def _size(record: TrialRecord) -> float:
+    return record.size
 
 
-def validation_front(
-    records: Iterable[TrialRecord], size: Callable[[TrialRecord], float] = _num_params
-) -> list[TrialRecord]:
+def validation_front(records: Iterable[TrialRecord], size: Callable[[TrialRecord], float] = _size) -> list[TrialRecord]:
     """The front of parameters, or of another size, against validation accuracy, over completed trials."""
     return pareto_front((r for r in records if r.fate == "completed"), size, lambda r: r.validation_accuracy)
 
 
-def confirmed_front(
-    records: Iterable[TrialRecord], size: Callable[[TrialRecord], float] = _num_params
-) -> list[TrialRecord]:
+def confirmed_front(records: Iterable[TrialRecord], size: Callable[[TrialRecord], float] = _size) -> list[TrialRecord]:
     """The front of parameters, or of another size, against confirmed test accuracy, over confirmed trials."""
     confirmed = [(r, r.confirmed.mean) for r in records if r.confirmed]
     return [r for r, _ in pareto_front(confirmed, lambda pair: size(pair[0]), lambda pair: pair[1])]
@@ -42,4 +41,4 @@ def front_records(records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The confirmed front and the trials of the validation front that no confirmation stands for, by size."""
     confirmed = confirmed_front(records)
     unconfirmed = [r for r in validation_front(records) if r.confirmed is None]
-    return sorted([*confirmed, *unconfirmed], key=lambda r: r.num_params)
+    return sorted([*confirmed, *unconfirmed], key=_size)

@@ -45,11 +45,12 @@ class _Row:
     test_spread: Annotated[float, Bounds(0.0)] | None = None
     flash_bytes: _Count | None = None
     ram_bytes: _Count | None = None
+    deployed_params: _Count | None = None
 
 
 _NUMBERS: Mapping[str, type[int] | type[float]] = {
     **dict.fromkeys(("trial", "num_params", "num_macs", "peak_activation_bytes", "epochs", "seeds"), int),
-    **dict.fromkeys(("flash_bytes", "ram_bytes"), int),
+    **dict.fromkeys(("flash_bytes", "ram_bytes", "deployed_params"), int),
     **dict.fromkeys(("validation_accuracy", "test_accuracy", "test_spread", "train_seconds"), float),
 }
 
@@ -82,7 +83,8 @@ def kept_records(folder: StudyFolder) -> list[TrialRecord]:
     path = folder.path / "trials.csv"
     try:
         lines = _read(path).splitlines()
-        return [_record(row, front, seconds, space, path) for row in csv.DictReader(lines, strict=True)]
+        rows = csv.DictReader(lines, strict=True)
+        return [replace(_record(row, front, seconds, space, path), count=folder.count) for row in rows]
     except InvalidError as error:
         raise StudyError(f"{path} is damaged: {'; '.join(error.problems)}; restore it") from None
     except (csv.Error, ValueError) as error:
@@ -149,6 +151,7 @@ def _record(
         origin=one.origin,
         flash_bytes=one.flash_bytes,
         ram_bytes=one.ram_bytes,
+        deployed_params=one.deployed_params,
         summary=Summary(one.epochs, one.validation_accuracy, figure, seconds * one.seeds),
     )
     found = known_candidate(space, record)

@@ -17,11 +17,17 @@ class Reference:
 
     name: str
     num_params: int
+    deployed_params: int
     best_test_accuracy: float  # percent, the best epoch: what its document reports
     num_macs: int
     peak_activation_bytes: int
     flash_bytes: int
     ram_bytes: int
+
+    @property
+    def size_text(self) -> str:
+        """'7,788 parameters (7,588 deployed)'."""
+        return f"{self.num_params:,} parameters ({self.deployed_params:,} deployed)"
 
 
 def references(dataset: str) -> list[Reference]:

@@ -7,6 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
+from nas.arch import COUNTED, Count
 from nas.decode import Bounds
 
 # completed: trained to its end.  stopped: not expected to move the front.  failed: could not be trained, and why.
@@ -67,8 +68,23 @@ class TrialRecord:
     network: str = ""  # its architecture in one line, for people; empty in studies of version 0.1
     flash_bytes: int | None = None  # of a microcontroller, in 8 bits, at most; None in older studies
     ram_bytes: int | None = None  # the same of its RAM
+    deployed_params: int | None = None  # once batch norms are folded; None in older studies
+    count: Count = "trained"  # which parameters its study goes by
     confirmations: tuple[Confirmation, ...] = ()
     summary: Summary | None = None  # in place of curves and confirmations, where these were not kept
+
+    @property
+    def size(self) -> int:
+        """The parameters that its study goes by: those of the budget, of the front and of the answer."""
+        return int(getattr(self, COUNTED[self.count]))
+
+    @property
+    def size_text(self) -> str:
+        """'7,788 parameters (7,588 deployed)', the count that its study goes by first; without what is not known."""
+        if self.count == "deployed":
+            return f"{self.size:,} parameters deployed ({self.num_params:,} trained)"
+        deployed = "" if self.deployed_params is None else f" ({self.deployed_params:,} deployed)"
+        return f"{self.num_params:,} parameters{deployed}"
 
     @property
     def num_epochs(self) -> int:

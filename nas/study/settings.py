@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas.arch import Budget
+from nas.arch import Budget, Count
 from nas.arch.recipe import AugmentationKind, ClassWeights
 from nas.decode import Bounds, decode, read_toml
 from nas.errors import UsageError
@@ -27,6 +27,7 @@ class StudySettings:
     max_activation_bytes: Annotated[int, Bounds(1, 10**15)] | None = None
     max_flash: Annotated[int, Bounds(1, 10**15)] | None = None  # bytes of a microcontroller's, in 8 bits
     max_ram: Annotated[int, Bounds(1, 10**15)] | None = None  # bytes of a microcontroller's, in 8 bits
+    count: Count = "trained"  # which parameters `max_params`, the front and the answer go by
     dataset: str = "mnist"  # a known name, or the path of a folder of images or of an .npz file
     image_size: Annotated[int, Bounds(4, 1024)] | None = None  # pixels; folders only
     color: bool | None = None  # folders only; None is what the images are
@@ -48,7 +49,7 @@ class StudySettings:
     def budget(self) -> Budget:
         """The hard budget."""
         limits = self.max_macs, self.max_activation_bytes, self.max_flash, self.max_ram
-        return Budget(self.max_params, *limits)
+        return Budget(self.max_params, *limits, count=self.count)
 
     @property
     def trials_limit(self) -> int | None:

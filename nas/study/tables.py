@@ -31,6 +31,7 @@ def front_table(records: Sequence[TrialRecord], target: float | None = None) -> 
 _COLUMNS = (
     "trial",
     "num_params",
+    "deployed_params",
     "num_macs",
     "peak_activation_bytes",
     "flash_bytes",
@@ -52,6 +53,7 @@ def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
     row |= {
         "trial": record.number,
         "num_params": record.num_params,
+        "deployed_params": record.deployed_params,
         "num_macs": record.num_macs,
         "peak_activation_bytes": record.peak_activation_bytes,
         "flash_bytes": record.flash_bytes,
@@ -72,7 +74,7 @@ def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
 def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: Sequence[Reference]) -> str:
     """The front as a text table of 80 columns, the reference networks below it."""
     lines = [
-        f"{'parameters':>10}  {'test %':>15}  {'seeds':>5}  {'every epoch':>11}  {'validation %':>12}  "
+        f"{'parameters':>10}  {'deployed':>8}  {'test %':>13}  {'seeds':>5}  {'consistent':>10}  {'val %':>5}  "
         f"{'best epoch':>10}  trial"
     ]
     for record in front_records(records):
@@ -84,12 +86,13 @@ def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: 
         best = f"{figure.best_epoch:.2f}" if figure and figure.best_epoch is not None else ""
         seeds = str(figure.num_seeds) if figure else ""
         lines.append(
-            f"{record.num_params:>10,}  {test:>15}  {seeds:>5}  {every:>11}  {record.validation_accuracy:>12.2f}  "
-            f"{best:>10}  {record.number:>5}"
+            f"{record.num_params:>10,}  {_known(record.deployed_params):>8}  {test:>13}  {seeds:>5}  {every:>10}  "
+            f"{record.validation_accuracy:>5.2f}  {best:>10}  {record.number:>5}"
         )
     if landmarks:
         lines.append("reference networks, as published (best epoch, one run):")
-        lines += [f"{r.num_params:>10,}  {r.name:>15}  {r.best_test_accuracy:>46.2f}" for r in landmarks]
+        counts = [f"{r.num_params:>10,}  {r.deployed_params:>8,}" for r in landmarks]
+        lines += [f"{c}  {r.name:>13}  {r.best_test_accuracy:>36.2f}" for c, r in zip(counts, landmarks, strict=True)]
     return "\n".join(lines)
 
 
@@ -122,6 +125,10 @@ def _rounded(points: float | None) -> float | None:
     return None if points is None else round(points, 4)
 
 
+def _known(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
+
+
 def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
@@ -137,6 +144,7 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
                 "fate": r.fate,
                 "origin": r.origin,
                 "num_params": r.num_params,
+                "deployed_params": r.deployed_params,
                 "num_macs": r.num_macs,
                 "peak_activation_bytes": r.peak_activation_bytes,
                 "flash_bytes": r.flash_bytes,
@@ -158,8 +166,8 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
 
 
 def _whole(table: pd.DataFrame) -> pd.DataFrame:
-    """Return `table` with whole numbers of bytes where some are not known: pandas would make them floats."""
-    return table.astype({name: "Int64" for name in ("flash_bytes", "ram_bytes") if name in table})
+    """Return `table` with whole numbers where some are not known: pandas would make them floats."""
+    return table.astype({name: "Int64" for name in ("deployed_params", "flash_bytes", "ram_bytes") if name in table})
 
 
 def studies_text(rows: Sequence[dict[str, Any]]) -> str:
@@ -184,6 +192,8 @@ def _short_answer(row: dict[str, Any]) -> str:
     if row["num_params"] is None:
         return "none yet"
     text = f"{row['num_params']:,} parameters"
+    if row["deployed_params"] is not None:
+        text += f" ({row['deployed_params']:,} deployed)"
     if row["test_accuracy"] is None:
         return f"{text}, {row['validation_accuracy']:.2f} % in validation"
     met = {True: ", target met", False: ", target not met", None: ""}[row["target_confirmed"]]
@@ -193,13 +203,14 @@ def _short_answer(row: dict[str, Any]) -> str:
 def comparison_text(rows: Sequence[ComparedNetwork]) -> str:
     """The fronts of several studies as a text table, by size; a star marks what none of them beats."""
     width = max(5, *(len(row.study) for row in rows)) if rows else 5
-    lines = [f"  {'parameters':>10}  {'test %':>15}  {'seeds':>5}  {'validation %':>12}  {'study':<{width}}  trial"]
+    sizes = f"{'parameters':>10}  {'deployed':>8}"
+    lines = [f"  {sizes}  {'test %':>15}  {'seeds':>5}  {'validation %':>12}  {'study':<{width}}  trial"]
     for row in rows:
         spread = "" if row.test_spread is None else f" ± {row.test_spread:.2f}"
         test = "not confirmed" if row.test_accuracy is None else f"{row.test_accuracy:.2f}{spread}"
         lines.append(
-            f"{'*' if row.is_on_common_front else ' '} {row.num_params:>10,}  {test:>15}  {row.seeds or '':>5}  "
-            f"{row.validation_accuracy:>12.2f}  {row.study:<{width}}  {row.trial:>5}"
+            f"{'*' if row.is_on_common_front else ' '} {row.num_params:>10,}  {_known(row.deployed_params):>8}  "
+            f"{test:>15}  {row.seeds or '':>5}  {row.validation_accuracy:>12.2f}  {row.study:<{width}}  {row.trial:>5}"
         )
     return "\n".join([*lines, "* no confirmed network of these studies is both as small and as accurate"])
 

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas.report.axes import far_references, front_axes
+from nas.report.axes import counted, far_references, front_axes
 from nas.study.front import confirmed_front
 from nas.study.landmarks import references
 from nas.study.records import TrialRecord
@@ -43,7 +43,8 @@ def front_plot(records: Sequence[TrialRecord], settings: StudySettings, marks: M
     confirmed = [(r, r.confirmed) for r in records if r.confirmed]
     if not completed and not confirmed:
         return ""
-    axes, target, published = front_axes(records, settings), settings.target, references(settings.dataset)
+    measure, target, published = counted(settings), settings.target, references(settings.dataset)
+    axes = front_axes(records, settings)
     grid = [[" "] * COLUMNS for _ in range(ROWS)]
 
     def column(size: float) -> int:
@@ -60,25 +61,25 @@ def front_plot(records: Sequence[TrialRecord], settings: StudySettings, marks: M
         line[column(settings.max_params)] = marks.budget
     if target is not None and 0 <= row(target) < ROWS:
         grid[row(target)] = [marks.target] * COLUMNS
-    front = [(r.num_params, r.confirmed.mean) for r in confirmed_front(records) if r.confirmed]
+    front = [(r.size, r.confirmed.mean) for r in confirmed_front(records) if r.confirmed]
     for (size, accuracy), (next_size, next_accuracy) in itertools.pairwise(front):
         if row(accuracy) < ROWS:
             grid[row(accuracy)][column(size) : column(next_size)] = marks.step * (column(next_size) - column(size))
         for between in range(max(row(next_accuracy), 0), min(row(accuracy) + 1, ROWS)):
             grid[between][column(next_size)] = marks.turn if between == row(accuracy) else marks.rise
     for r in completed:
-        put(r.num_params, r.validation_accuracy, marks.trial)
+        put(r.size, r.validation_accuracy, marks.trial)
     for network in published:
-        if axes.holds(network.num_params, network.best_test_accuracy):
-            put(network.num_params, network.best_test_accuracy, marks.reference)
+        if axes.holds(measure.of(network), network.best_test_accuracy):
+            put(measure.of(network), network.best_test_accuracy, marks.reference)
     for r, figure in confirmed:
-        put(r.num_params, figure.mean, marks.confirmed)
+        put(r.size, figure.mean, marks.confirmed)
     labels = {row(a): f"{a:g}" for a in axes.accuracy_labels()}
     lines = [
         f"{labels.get(i, ''):>{_MARGIN - 2}} {marks.axis}{''.join(cells)}".rstrip() for i, cells in enumerate(grid)
     ]
     lines.append(" " * (_MARGIN - 1) + marks.corner + marks.floor * COLUMNS)
-    lines.append(_size_labels([(column(s), f"{s:,}") for s in axes.size_labels()]))
+    lines.append(_size_labels([(column(s), f"{s:,}") for s in axes.size_labels()], measure.label))
     legend = [f"{marks.confirmed} confirmed, test %", f"{marks.trial} trial, validation %", f"{marks.budget} budget"]
     if published:
         legend.append(f"{marks.reference} published")
@@ -90,11 +91,11 @@ def front_plot(records: Sequence[TrialRecord], settings: StudySettings, marks: M
     return "\n".join(lines)
 
 
-def _size_labels(labels: Sequence[tuple[int, str]]) -> str:
+def _size_labels(labels: Sequence[tuple[int, str]], title: str) -> str:
     """Return the line of labels, each below its column; those that would touch the one before are left out."""
     line = " " * _MARGIN
     for column, text in labels:
         start = _MARGIN + column - len(text) // 2
         if start > len(line.rstrip()) and start + len(text) <= _MARGIN + COLUMNS:
             line = f"{line.rstrip():<{start}}{text}"
-    return f"{line}  parameters" if len(line) + 12 <= _MARGIN + COLUMNS else line
+    return f"{line}  {title}" if len(line) + 2 + len(title) <= _MARGIN + COLUMNS else line

@@ -25,6 +25,8 @@ LINE_EVERY = 15.0  # seconds between two lines where there is no terminal
 DRAW_EVERY = 0.5  # seconds between two tables on one
 MOST_OF_TIME = 0.01  # share of its time that a search spends on tables; one of thousands of trials takes a while
 FRONT_ROWS = 8
+FRONT_HEADS = ("parameters", "deployed", "validation %", "test %", "seeds", "trial")
+RUNNING_HEADS = ("trial", "parameters", "deployed", "epoch", "accuracy %", "")
 
 
 class SearchView:
@@ -81,8 +83,8 @@ def status_line(snapshot: Snapshot, is_over: bool = False) -> str:
     parts = [counts or "first trials running"]
     if completed:
         best = max(completed, key=lambda r: r.validation_accuracy)
-        parts.append(f"best validation {best.validation_accuracy:.2f} % at {best.num_params:,}")
-    confirmed = [(r.confirmed.mean, r.num_params) for r in snapshot.records if r.confirmed]
+        parts.append(f"best validation {best.validation_accuracy:.2f} % at {best.size:,}")
+    confirmed = [(r.confirmed.mean, r.size) for r in snapshot.records if r.confirmed]
     if confirmed:
         parts.append(f"best test {max(confirmed)[0]:.2f} % at {max(confirmed)[1]:,}")
     if is_over:
@@ -114,7 +116,7 @@ def _clock(snapshot: Snapshot) -> str:
 
 def _front(snapshot: Snapshot) -> Table:
     table = Table(title="front", title_justify="left", box=None, pad_edge=False)
-    for column in ("parameters", "validation %", "test %", "seeds", "trial"):
+    for column in FRONT_HEADS:
         table.add_column(column, justify="right")
     for record in front_records(snapshot.records)[-FRONT_ROWS:]:
         table.add_row(*front_row(record))
@@ -122,16 +124,21 @@ def _front(snapshot: Snapshot) -> Table:
 
 
 def front_row(record: TrialRecord) -> tuple[str, ...]:
-    """Return a trial of the front: parameters, validation, test, seeds and number."""
+    """Return a trial of the front, as `FRONT_HEADS` say."""
     figure = record.confirmed
     test = str(figure) if figure else ""
     seeds = str(figure.num_seeds) if figure else ""
-    return f"{record.num_params:,}", f"{record.validation_accuracy:.2f}", test, seeds, str(record.number)
+    sizes = f"{record.num_params:,}", _known(record.deployed_params)
+    return *sizes, f"{record.validation_accuracy:.2f}", test, seeds, str(record.number)
+
+
+def _known(count: int | None) -> str:
+    return "" if count is None else f"{count:,}"
 
 
 def _running(running: list[RunningJob]) -> Table:
     table = Table(title="running", title_justify="left", box=None, pad_edge=False)
-    for column in ("trial", "parameters", "epoch", "accuracy %", ""):
+    for column in RUNNING_HEADS:
         table.add_column(column, justify="right")
     for job in running:
         table.add_row(*running_row(job))
@@ -139,8 +146,9 @@ def _running(running: list[RunningJob]) -> Table:
 
 
 def running_row(running: RunningJob) -> tuple[str, ...]:
-    """Return a training: trial, parameters, epochs so far, accuracy and whether it confirms."""
+    """Return a training, as `RUNNING_HEADS` say."""
     accuracy = f"{running.accuracies[-1]:.2f}" if running.epochs else ""
     what = "confirming, test" if running.job.confirms else ""
     epochs = f"{len(running.epochs)}/{running.job.recipe.epochs}"
-    return str(running.job.key[0]), f"{running.num_params:,}", epochs, accuracy, what
+    sizes = f"{running.num_params:,}", _known(running.deployed_params)
+    return str(running.job.key[0]), *sizes, epochs, accuracy, what

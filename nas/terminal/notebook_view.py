@@ -13,14 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 from nas.report.front_svg import front_svg
 from nas.study.front import front_records
-from nas.terminal.live_view import DRAW_EVERY, MOST_OF_TIME, SearchView, front_row, running_row, status_line
+from nas.terminal.live_view import (
+    DRAW_EVERY,
+    FRONT_HEADS,
+    MOST_OF_TIME,
+    RUNNING_HEADS,
+    SearchView,
+    front_row,
+    running_row,
+    status_line,
+)
 
 if TYPE_CHECKING:
     from nas.coordinator.snapshot import Snapshot
 
 LINES = 6  # of those said last, that are shown
-_FRONT = ("parameters", "validation %", "test %", "seeds", "trial")
-_RUNNING = ("trial", "parameters", "epoch", "accuracy %", "")
 
 
 def search_view() -> SearchView | NotebookView:
@@ -82,7 +89,7 @@ def _html(snapshot: Snapshot | None, said: Iterable[str], is_over: bool) -> str:
         return lines
     front = [front_row(record) for record in front_records(snapshot.records)]
     running = [] if is_over else [running_row(job) for job in snapshot.running]
-    tables = _table("front", _FRONT, front) + _table("running", _RUNNING, running)
+    tables = _table("front", FRONT_HEADS, front) + _table("running", RUNNING_HEADS, running)
     picture = front_svg(snapshot.records, snapshot.settings, inline=True)
     return f"<p>{escape(status_line(snapshot, is_over))}</p>{tables}{picture}{lines}"
 

@@ -34,7 +34,7 @@ def test_it_is_looked_at_as_it_is(nas: Nas, old: StudyFolder) -> None:
     assert now.pop("answer") == f"{figures}: trial 5 is the most accurate in validation within 600."
     for row in now["front"]:
         row.pop("weights_test_accuracy", None)  # which version 0.1 did not say
-        assert (row.pop("flash_bytes"), row.pop("ram_bytes")) == (None, None)
+        assert [row.pop(name) for name in ("deployed_params", "flash_bytes", "ram_bytes")] == [None] * 3
     assert now == before
     assert nas("report", "old").rc == 0
     assert not (old.run / "networks").exists()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -87,6 +89,53 @@ def test_num_params_of_networks_for_mnist(middle: Any, widths: list[list[int]], 
         for width in stage:
             body.append(Block(width, "separable" if body else "plain", norm_act=NormAct(middle=middle)))
     assert costs(*body, head=Head(), image=Input(1, 28, 28)).num_params == num_params
+
+
+LATE = NormAct(order="activation_first")  # its norms follow no convolution, and stay as a scale and a shift a channel
+SEPARABLE = Block(16, kind="separable")
+DEPLOYED = {
+    "norm": (Block(16), 16 * 3 * 3 * 3 + 16),
+    "norm and bias": (Block(16, norm_act=NormAct(bias=True)), 16 * 3 * 3 * 3 + 16),
+    "norm with a bias alone": (Block(16, norm_act=NormAct(norm="batch_bias")), 16 * 3 * 3 * 3 + 16),
+    "norm with two scalars": (Block(16, norm_act=NormAct(norm="batch_scalars")), 16 * 3 * 3 * 3 + 16),
+    "norm without parameters": (Block(16, norm_act=NormAct(norm="batch_plain")), 16 * 3 * 3 * 3 + 16),
+    "no norm": (Block(16, norm_act=BARE), 16 * 3 * 3 * 3),
+    "no norm, bias": (Block(16, norm_act=BIASED), 16 * 3 * 3 * 3 + 16),
+    "norm behind the activation": (Block(16, norm_act=LATE), 16 * 3 * 3 * 3 + 2 * 16),
+    "its own without parameters too": (Block(16, norm_act=replace(LATE, norm="batch_plain")), 16 * 27 + 2 * 16),
+    "prelu": (Block(16, norm_act=NormAct(activation="prelu")), 16 * 3 * 3 * 3 + 16 + 1),
+    "separable": (SEPARABLE, 3 * 3 * 3 + 3 + 3 * 16 + 16),
+    "separable, no middle norm": (replace(SEPARABLE, norm_act=NormAct(middle="none")), 3 * 3 * 3 + 3 * 16 + 16),
+    "inverted": (Block(16, kind="inverted", expansion=2), 3 * 6 + 6 + 6 * 3 * 3 + 6 + 6 * 16 + 16),
+    "projection": (Block(16, shortcut="projection"), 16 * 3 * 3 * 3 + 16 + 3 * 16),
+    "transition with norm": (Transition(16, NormAct()), 3 * 16 + 16),
+}
+
+
+@pytest.mark.parametrize(("block", "deployed_params"), DEPLOYED.values(), ids=DEPLOYED)
+def test_deployed_params_of_each_block(block: BodyItem, deployed_params: int) -> None:
+    assert costs(block).deployed_params == deployed_params + HEAD
+
+
+def test_deployed_params_of_a_network_for_mnist() -> None:
+    """6 s10 s11 | s14 s16 | s18 s21: each norm becomes a bias a channel."""
+    body: list[BodyItem] = [Block(6), *(Block(w, "separable") for w in (10, 11)), Pool()]
+    body += [*(Block(w, "separable") for w in (14, 16)), Pool(), *(Block(w, "separable") for w in (18, 21))]
+    found = costs(*body, head=Head(), image=Input(1, 28, 28))
+    first, head = 6 * 9 + 6, 21 * 10 + 10
+    separable = [i * 9 + i + i * o + o for i, o in itertools.pairwise((6, 10, 11, 14, 16, 18, 21))]
+    assert found.deployed_params == first + sum(separable) + head == 2_334
+    assert (
+        found.num_params
+        == found.deployed_params
+        + 6
+        + sum(i + o for i, o in [(6, 10), (10, 11), (11, 14), (14, 16), (16, 18), (18, 21)])
+        == 2_505
+    )
+
+
+def test_shared_weights_are_deployed_once() -> None:
+    assert costs(Transition(16), Block(16, repeat=3)).deployed_params == 3 * 16 + 16 * 16 * 3 * 3 + 16 + HEAD
 
 
 @pytest.mark.parametrize(
@@ -215,6 +264,15 @@ COSTS = Costs(num_params=8_001, num_macs=1_500_000, peak_activation_bytes=62_720
 def test_budget_excesses(budget: Budget, excesses: list[str]) -> None:
     assert budget.excesses(COSTS) == excesses
     assert budget.admits(COSTS) == (not excesses)
+
+
+@pytest.mark.parametrize("num_params", [3 * 16 + 16 + HEAD, 3 * 16 + 16 + HEAD - 1])
+def test_a_budget_of_deployed_parameters(num_params: int) -> None:
+    found = costs(Transition(16, NormAct()))  # its norm has 32 parameters, and 16 are deployed
+    budget = Budget(num_params, count="deployed")
+    excess = f"deployed_params 224 exceeds {num_params}"
+    assert budget.excesses(found) == ([] if num_params == 224 else [excess])
+    assert (budget.size(found), Budget(1).size(found)) == (224, 240)
 
 
 def test_arch_loads_neither_torch_nor_anything_outside_the_standard_library() -> None:

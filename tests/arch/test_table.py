@@ -86,6 +86,7 @@ def test_table() -> None:
         "             Linear-9               [-1, 10]                160             160",
         "===============================================================================",
         "Total params: 603",
+        "Deployed params (norms folded): 587",
         "Total MACs: 26,912",
         "Peak activation bytes: 4,352",
     ]

@@ -70,7 +70,7 @@ def test_the_flags_of_search_are_these() -> None:
     search = typer.main.get_command(app).commands["search"]  # type: ignore[attr-defined]
     flags = {flag for parameter in search.params for flag in (*parameter.opts, *parameter.secondary_opts)}
     assert flags == {
-        "--max-params", "--max-macs", "--max-activation-bytes", "--target", "--stop-at-first", "--go-on",
+        "--max-params", "--count", "--max-macs", "--max-activation-bytes", "--target", "--stop-at-first", "--go-on",
         "--dataset", "--image-size", "--color", "--gray", "--space", "--study", "--name", "--studies", "--storage",
         "--warm-start", "--sampler", "--class-weights", "--augmentation-kind",
         "--max-flash", "--max-ram", "--board",

@@ -51,7 +51,8 @@ def test_studies_are_listed_the_latest_last(two: Nas, study_copy: Study) -> None
     lines = two("list").out.splitlines()
     assert lines[0].split() == ["study", "data", "set", "budget", "target", "trials", "answer"]
     assert lines[2].startswith("other")
-    assert f"{rows[1]['num_params']:,} parameters, {rows[1]['test_accuracy']:.2f} % on the test set" in lines[2]
+    sizes = f"{rows[1]['num_params']:,} parameters ({rows[1]['deployed_params']:,} deployed)"
+    assert f"{sizes}, {rows[1]['test_accuracy']:.2f} % on the test set" in lines[2]
 
 
 def test_status_without_a_name_is_that_of_the_latest(two: Nas) -> None:

@@ -17,7 +17,7 @@ from nas.data.load import load_dataset
 if TYPE_CHECKING:
     from conftest import Finished, Nas, Study
 
-COSTS = {"num_params", "num_macs", "peak_activation_bytes"}
+COSTS = {"num_params", "deployed_params", "num_macs", "peak_activation_bytes"}
 
 NETWORK = """
 name = "six wide"
@@ -229,8 +229,9 @@ def test_a_network_is_validated_unless_the_test_set_is_asked_for(network: str, n
     trained = nas("arch", "train", network, "--epochs", 1, "-o", "net.py")
     assert trained.rc == 0, trained.err
     assert re.fullmatch(
-        rf"six wide: {NETWORK_PARAMS} parameters, validation accuracy [\d.]+ % \(mean of the last epoch\), "
-        rf"best epoch [\d.]+ %, [\d,]+ images a second\nwrote net\.py; it takes images \(N, 1, 8, 8\) as float32, .*\n",
+        rf"six wide: {NETWORK_PARAMS} parameters \(\d+ deployed\), validation accuracy [\d.]+ % "
+        rf"\(mean of the last epoch\), best epoch [\d.]+ %, "
+        rf"[\d,]+ images a second\nwrote net\.py; it takes images \(N, 1, 8, 8\) as float32, .*\n",
         trained.out,
     )
     assert "weights_test_accuracy    not claimed" in nas("verify", "net.py").out
@@ -294,7 +295,7 @@ def test_spaces_are_listed(nas: Nas) -> None:
 def test_a_space_is_shown(nas: Nas) -> None:
     shown = nas("space", "show", "tiny_digits", "--dataset", "digits", "--json").json
     assert shown.keys() == {"name", "summary", "dataset", "digest", "log10_size", "least", "most", "genes", "priors"}
-    assert shown["least"].keys() == shown["most"].keys() == {"num_params", "digest", "genes"}
+    assert shown["least"].keys() == shown["most"].keys() == {"num_params", "deployed_params", "digest", "genes"}
     text = nas("space", "show", "tiny_digits", "--dataset", "digits").out
     assert all(gene in text for gene in shown["genes"])
     assert f"{shown['least']['num_params']:,} to {shown['most']['num_params']:,} parameters" in text
@@ -310,4 +311,4 @@ def test_samples_stay_within_the_budget(nas: Nas) -> None:
     assert all(found.keys() == keys for found in sampled.json)
     assert max(found["num_params"] for found in sampled.json) <= 900
     text = nas(*arguments).out
-    assert [line.split()[4] for line in text.splitlines()[1:]] == [found["digest"] for found in sampled.json]
+    assert [line.split()[5] for line in text.splitlines()[1:]] == [found["digest"] for found in sampled.json]

@@ -27,7 +27,8 @@ RESULT_KEYS = {
     "front", "references", "test_readings", "test_set", "flash_bytes", "ram_bytes",
 }  # fmt: skip
 FRONT_KEYS = {
-    "trial", "num_params", "num_macs", "peak_activation_bytes", "flash_bytes", "ram_bytes", "validation_accuracy",
+    "trial", "num_params", "deployed_params", "num_macs", "peak_activation_bytes", "flash_bytes", "ram_bytes",
+    "validation_accuracy",
     "test_accuracy", "test_spread", "seeds", "consistent", "best_epoch", "weights_test_accuracy", "digest",
 }  # fmt: skip
 
@@ -65,7 +66,8 @@ def test_a_search_ends_at_its_trials_and_confirms_its_front(digits_study: Study)
     assert accuracies == sorted(accuracies)
     assert {row["seeds"] for row in front if row["test_accuracy"] is not None} == {2}
     best = max((row for row in front if row["test_accuracy"]), key=lambda row: row["test_accuracy"])
-    assert f"{best['num_params']:,} parameters reach {best['test_accuracy']:.2f} % ± " in result["answer"]
+    sizes = f"{best['num_params']:,} parameters ({best['deployed_params']:,} deployed)"
+    assert f"{sizes} reach {best['test_accuracy']:.2f} % ± " in result["answer"]
     readings = re.search(r"The test set was read after (\d+) trainings? of (\d+) networks?", result["test_set"])
     assert readings is not None
     assert int(readings[1]) == 2 * int(readings[2]) == result["test_readings"]
@@ -74,7 +76,7 @@ def test_a_search_ends_at_its_trials_and_confirms_its_front(digits_study: Study)
 def test_what_is_said_while_it_runs_goes_to_standard_error(digits_study: Study) -> None:
     err = digits_study.search.err
     assert "new study 'small': digits, at most 2,000 parameters" in err
-    assert re.search(r"trial \d+, [\d,]+ parameters: test [\d.]+ % ± [\d.]+ over 2 of 2 seeds", err)
+    assert re.search(r"trial \d+, [\d,]+ parameters \([\d,]+ deployed\): test [\d.]+ % ± [\d.]+ over 2 of 2 seeds", err)
     assert "take the best with: nas export small -o net.py" in err
 
 
@@ -122,7 +124,8 @@ def test_a_met_target_names_the_smallest_network_that_met_it(study_copy: Study) 
         (row for row in ended.json["front"] if row["test_accuracy"] and row["test_accuracy"] >= target),
         key=lambda row: row["num_params"],
     )
-    assert ended.json["answer"].startswith(f"{met['num_params']:,} parameters reach {met['test_accuracy']:.2f} % ± ")
+    sizes = f"{met['num_params']:,} parameters ({met['deployed_params']:,} deployed)"
+    assert ended.json["answer"].startswith(f"{sizes} reach {met['test_accuracy']:.2f} % ± ")
     assert ended.json["answer"].endswith(f"the target of {target:g} % is met within 2,000 by trial {met['trial']}.")
 
 
@@ -164,6 +167,36 @@ def test_a_sampler_of_optuna_searches_within_the_budget_and_resumes(nas: Nas) ->
     assert unknown.rc == 2
     assert unknown.err.endswith("error: --sampler 'bohb' is not known; known: auto, cmaes, gp, nsgaii, random, tpe\n")
     assert not (nas.cwd / "studies/other").exists()
+
+
+def test_a_search_by_deployed_parameters(nas: Nas) -> None:
+    """The budget, the front and the answer go by them, and the network that is exported holds as many."""
+    settings = ("--dataset", "digits", "--space", "tiny_digits", "--max-params", 700, "--epochs", 2, "--seeds", 1)
+    asked = ("--count", "deployed", "--target", 15, "--workers", 1, "--name", "by-deployed")
+    ended = nas("search", *settings, *asked, "--trials", 8, "--json")
+    assert ended.rc == 0, ended.err
+    assert "at most 700 parameters deployed" in ended.err
+    front = ended.json["front"]
+    sizes = [row["deployed_params"] for row in front]
+    assert sizes == sorted(sizes)
+    assert nas("report", "by-deployed").rc == 0
+    with (nas.cwd / "studies/by-deployed/trials.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert max(int(row["deployed_params"]) for row in rows) <= 700 < max(int(row["num_params"]) for row in rows)
+    met = [r for r in rows if r["test_accuracy"] and float(r["test_accuracy"]) >= 15]
+    best = min(met, key=lambda row: int(row["deployed_params"]))
+    said = f"{int(best['deployed_params']):,} parameters deployed ({int(best['num_params']):,} trained) reach "
+    assert ended.json["answer"].startswith(said)
+    exported = nas("export", "by-deployed", "-o", "net.h")
+    assert exported.rc == 0, exported.err
+    assert f"here {int(best['deployed_params']):,} numbers of float32" in (nas.cwd / "net.h").read_text()
+    replayed = nas("replay", "by-deployed")
+    assert replayed.rc == 0, replayed.out
+    other = nas("search", "--name", "by-deployed", "--count", "trained")
+    assert other.rc == 1
+    assert "count was 'deployed' and is 'trained'; resume it with its own, or give this search another" in other.err
+    unknown = nas("search", *settings, "--count", "folded", "--name", "other")
+    assert unknown.err == "error: this search: count: 'folded' is not known; known: deployed, trained\n"
 
 
 def test_a_search_without_the_target_ends_with_exit_code_3(nas: Nas) -> None:

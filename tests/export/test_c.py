@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import itertools
+import random
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sampled import difference, distinct_architectures, sampled_network
 
 from nas.arch import (
     IMAGE,
     Architecture,
     Block,
+    Budget,
     Head,
     Input,
     Layer,
@@ -30,6 +35,7 @@ from nas.export.c.header import prefix_of, write_c, write_quantized_c
 from nas.export.c.load import load_c
 from nas.export.int8.quantize import quantize
 from nas.model.fold_batch_norm import fold
+from nas.space import draw_network, load_space
 
 torch.set_num_threads(1)
 
@@ -299,3 +305,22 @@ def test_other_files_are_refused(header: Path, tmp_path: Path) -> None:
     path.write_text(header.read_text().replace("NAS_HEIGHT 9", "NAS_HEIGHT 7"))
     with pytest.raises(VerificationError, match=r"takes images of \(2, 7, 7\), and says that it takes \(2, 9, 7\)"):
         load_c(path)
+
+
+GENERAL = load_space("general", Input(1, 12, 12), 3)
+
+
+@given(st.integers(0, 10_000), st.integers(100, 8_000))
+@settings(max_examples=10, deadline=None)
+def test_networks_drawn_by_their_deployed_parameters_are_exported_with_as_many(seed: int, max_params: int) -> None:
+    """No more than the budget, and exactly the numbers that the header holds, besides those of the normalization."""
+    budget = Budget(max_params, count="deployed")
+    found = draw_network(GENERAL, budget, random.Random(seed), ceiling=max_params).candidate
+    network = sampled_network(found.architecture, seed)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "net.h")
+        write_c(network.trained(), {}, path)
+        arrays = re.findall(r"^NET_CONST float (net_\w+)\[(\d+)\] = ", path.read_text(), re.MULTILINE)
+    sizes = {name: int(size) for name, size in arrays}
+    exported = sum(sizes.values()) - sizes["net_mean"] - sizes["net_std"]
+    assert exported == found.costs.deployed_params <= max_params

@@ -100,3 +100,20 @@ def test_the_interactive_figure_opens_on_the_same_axes() -> None:
     assert [10**e for e in layout["yaxis"]["range"]] == pytest.approx([axes.errors.most, axes.errors.least])
     assert set(axes.size_labels()) <= set(layout["xaxis"]["tickvals"])
     assert {f"{a:g}" for a in axes.accuracy_labels()} <= set(layout["yaxis"]["ticktext"])
+
+
+def test_a_study_of_deployed_parameters_is_drawn_over_them() -> None:
+    settings = replace(SETTINGS, count="deployed")
+    records = [replace(r, count="deployed", deployed_params=r.num_params // 2) for r in made_up_records(300)]
+    axes = front_axes(records, settings)
+    figure = json.loads(front_figure(records, settings).to_json())
+    assert 10 ** figure["layout"]["xaxis"]["range"][0] == pytest.approx(axes.sizes.least)
+    assert figure["layout"]["xaxis"]["title"]["text"] == "parameters deployed"
+    (menu,) = figure["layout"]["updatemenus"]
+    assert menu["buttons"][menu["active"]]["label"] == "deployed"
+    # The budget is about them, and about no other size.
+    limits = [[s["x0"] for s in b["args"][1]["shapes"] if s.get("yref") == "paper"] for b in menu["buttons"]]
+    assert limits == [[], [settings.max_params], [], [], [], []]
+    assert ">parameters deployed</text>" in front_svg(records, settings)
+    page = report_html(replace(FACTS, document=replace(FACTS.document, settings=settings)), records, {})
+    assert "at most 8,000 parameters deployed" in page

@@ -152,7 +152,7 @@ def test_the_buttons_below_the_front_show_another_size(chromium: Browser, page: 
     chromium.evaluate(f"{buttons}.at(-1).click()")
     title = "document.querySelector('#front-plot .xtitle').textContent"
     chromium.wait(f"{title} === {json.dumps(MEASURES[-1].title)}", 5)
-    assert chromium.evaluate(f"{buttons}.map((b) => b.ariaPressed)") == ["false"] * 4 + ["true"]
+    assert chromium.evaluate(f"{buttons}.map((b) => b.ariaPressed)") == ["false"] * 5 + ["true"]
     found = "document.getElementById('front-plot').data.find((t) => t.name === 'confirmed on the test set')"
     assert chromium.evaluate(f"[...{found}.x]") == [r.ram_bytes for r in RECORDS if r.confirmed]
     assert chromium.complaints == []

@@ -58,8 +58,8 @@ def test_a_button_shows_another_size_with_its_own_fronts() -> None:
     records = [replace(r, num_macs=10_000_000 // r.num_params, peak_activation_bytes=4 * r.num_params) for r in RECORDS]
     figure = json.loads(front_figure(records, replace(SETTINGS, max_macs=20_000)).to_json())
     names = [trace.get("name", "line") for trace in figure["data"]]
-    first, macs, activations, *_ = buttons = figure["layout"]["updatemenus"][0]["buttons"]
-    assert [button["label"] for button in buttons] == ["parameters", "MACs", "activations", "flash", "RAM"]
+    first, _, macs, activations, *_ = buttons = figure["layout"]["updatemenus"][0]["buttons"]
+    assert [button["label"] for button in buttons] == ["parameters", "deployed", "MACs", "activations", "flash", "RAM"]
     assert [decoded(x) for x in first["args"][0]["x"]] == [decoded(trace["x"]) for trace in figure["data"]]
     by_size = decoded(macs["args"][0]["x"][names.index("trials, validation")])
     assert by_size == [r.num_macs for r in records if r.fate == "completed"]
@@ -86,7 +86,7 @@ def test_the_buttons_show_what_a_microcontroller_needs_where_all_of_it_is_known(
 
     old = json.loads(front_figure([*RECORDS[:-1], replace(RECORDS[-1], ram_bytes=None)], settings).to_json())
     labels = [button["label"] for button in old["layout"]["updatemenus"][0]["buttons"]]
-    assert labels == ["parameters", "MACs", "activations", "flash"]
+    assert labels == ["parameters", "deployed", "MACs", "activations", "flash"]
 
 
 def _texts(layout: dict[str, list[dict[str, str]]]) -> list[str]:

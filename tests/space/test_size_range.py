@@ -5,6 +5,7 @@ import itertools
 import random
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,15 @@ SMALL_SPACES = {
         block.repeat = { choices = [1, 2], per = "network" }
         head.kind = "flatten_linear"
     """,
+    # A norm behind an activation is not folded, whatever it has.
+    "the order of norm and activation": """
+        stages = { count = [1, 2], blocks = 1 }
+        block = { width = { low = 3, high = 5, per = "network" }, kind = ["plain", "separable"] }
+        [norm_act]
+        norm = ["none", "batch", "batch_plain"]
+        bias = [true, false]
+        order = ["activation_first", "norm_first"]
+    """,
     "the first options lead nowhere": """
         stages = { count = [4, 3], blocks = 1, junction = ["pool", "transition"], pool_size = [8, 2] }
         block = { width = 4, kernel = { choices = [5, 3], per = "network" }, padding = ["valid", "same"] }
@@ -180,6 +190,15 @@ def test_extremes_equal_those_of_a_full_enumeration(tmp_path: Path, text: str, c
         assert budget_of(bound).admits(require_reachable(space, budget_of(bound)).costs)
         with pytest.raises(BudgetError, match=f"{bound:,}"):
             require_reachable(space, budget_of(bound - 1))
+
+    # So can the least that is deployed.
+    deployed = [costs.deployed_params for costs in everything]
+    most = most_network(space, "deployed").costs.deployed_params
+    assert (least_network(space, "deployed").costs.deployed_params, most) == (min(deployed), max(deployed))
+    budget = Budget(min(deployed), count="deployed")
+    assert budget.admits(require_reachable(space, budget).costs)
+    with pytest.raises(BudgetError, match=f"has {min(deployed):,} parameters deployed"):
+        require_reachable(space, replace(budget, max_params=min(deployed) - 1))
 
     # A limit on activations makes other networks the smallest.
     peak = int(statistics.median(costs.peak_activation_bytes for costs in everything))

@@ -95,6 +95,16 @@ def test_a_damaged_attribute_is_named(name: str, value: Any, problem: str, study
         Store(study).records()
 
 
+def test_a_study_of_deployed_parameters_needs_them(study: StudyFolder) -> None:
+    assert all(record.deployed_params for record in Store(study).records())
+    settings = study.settings_file
+    settings.write_text(settings.read_text().replace('"count": "trained"', '"count": "deployed"'))
+    assert [r.size for r in Store(study).records()] == [r.deployed_params for r in Store(study).records()]
+    change(study, "update trial_user_attributes set key = ? where key = 'deployed_params'", "other")
+    with pytest.raises(StudyError, match=r"trial 0: deployed_params: missing, and the study goes by it; restore it"):
+        Store(study).records()
+
+
 @pytest.mark.parametrize(
     ("test_accuracy", "problem"),
     [

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
+from nas.arch import Budget, Count
 from nas.data.known import KNOWN_DATASETS
 from nas.space import FloatRange, Space, candidate, load_space
 from nas.strategy.history import History
-from nas.strategy.optuna_sampler import distributions_of
+from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 
 
 @functools.cache
@@ -98,3 +99,19 @@ def test_a_study_that_minimizes_and_a_second_study_are_refused() -> None:
         history.unread(study)
     with pytest.raises(ValueError, match=r"has learned from study 'errors', and is now asked about 'no-name.*make a"):
         history.unread(_study())
+
+
+@pytest.mark.parametrize(("count", "name"), [("trained", "num_params"), ("deployed", "deployed_params")])
+def test_the_size_is_what_the_budget_counts(count: Count, name: str) -> None:
+    sampler = BudgetSampler(_space(), Budget(900, count=count))
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    trial = study.ask(distributions_of(_space()))
+    found = candidate(_space(), trial.params)
+    assert found is not None
+    assert found.costs.deployed_params < found.costs.num_params
+    (seen,) = sampler.history.unread(study)
+    assert seen.num_params == getattr(found.costs, name)
+    for stated, value in {"num_params": 8, "deployed_params": 7, "digest": "stated"}.items():
+        trial.set_user_attr(stated, value)
+    (seen,) = sampler.history.unread(study)
+    assert seen.num_params == {"trained": 8, "deployed": 7}[count]

@@ -101,3 +101,18 @@ def test_a_wrong_prior_is_recovered_from() -> None:
     seen = _run(proposer, 14, Goal(93.0, 3), accuracy=accuracy)
     assert all(s.genes["norm_act.activation"] == "relu" for s in seen[:STARTUP_TRIALS])
     assert sum(s.genes["norm_act.activation"] == "hardswish" for s in seen[-5:]) >= 3
+
+
+def test_a_budget_and_a_goal_of_deployed_parameters() -> None:
+    budget = Budget(1_000, count="deployed")
+    proposer = Proposer(SPACE, budget, 0)
+    found = []
+    for number in range(TRIALS):
+        candidate = proposer.propose(number, Goal(95.0, 1)).draw.candidate
+        found.append(candidate.costs)
+        end = 80.0 + candidate.costs.deployed_params / 100
+        size = budget.size(candidate.costs)
+        proposer.learn(Observation(number, candidate.genes, size, candidate.digest, "completed", (end,), end))
+    assert 0.75 * 1_000 <= max(costs.deployed_params for costs in found) <= 1_000
+    smaller = [proposer.propose(TRIALS + n, Goal(95.0, 1, below=600)).draw.candidate.costs for n in range(3)]
+    assert all(costs.deployed_params < 600 for costs in smaller)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.arch import Count
 from nas.study.answer import answer_text, best_record, is_target_met, meets_target, smallest_met
+from nas.study.comparison import ComparedStudy, with_one_count
+from nas.study.front import confirmed_front, front_records, validation_front
 from nas.study.records import Confirmation, Fate, TrialRecord
 from nas.study.settings import StudySettings
 
@@ -102,3 +106,33 @@ def test_of_equally_accurate_networks_the_smallest_answers(sizes: tuple[int, int
     settings = StudySettings(1000, num_seeds=1)
     assert best_record(records, settings) == records[sizes.index(500)]
     assert answer_text(records, settings).startswith("500 parameters reach 98.00 %")
+
+
+@pytest.mark.parametrize(("count", "answers"), [("trained", 0), ("deployed", 1)])
+def test_the_answer_goes_by_what_the_study_counts(count: Count, answers: int) -> None:
+    """The first network has fewer parameters to train, the second one fewer to deploy."""
+    seeds = (Confirmation(0, (98.0,), 1.0),)
+    records = [
+        TrialRecord(
+            n, "completed", trained, 0, 0, f"d{n}", {}, 0, (98.0,), 1.0,
+            deployed_params=deployed, count=count, confirmations=seeds,
+        )
+        for n, (trained, deployed) in enumerate([(500, 490), (510, 480)])
+    ]  # fmt: skip
+    for target in (None, 97.0):
+        settings = StudySettings(1000, count=count, target=target, num_seeds=1)
+        assert best_record(records, settings) == records[answers]
+        text = {"trained": "500 parameters (490 deployed)", "deployed": "480 parameters deployed (510 trained)"}[count]
+        assert answer_text(records, settings).startswith(f"{text} reach 98.00 %")
+    assert confirmed_front(records) == validation_front(records) == front_records(records) == [records[answers]]
+    settings = StudySettings(1000, count=count, target=99.0)
+    unit = {"trained": "parameters", "deployed": "parameters deployed"}[count]
+    assert answer_text(records, settings).startswith(f"The target of 99 % is not confirmed within 1,000 {unit}")
+
+
+def test_studies_that_count_otherwise_are_compared_by_what_is_trained() -> None:
+    record = TrialRecord(0, "completed", 500, 0, 0, "d", {}, 0, (98.0,), 1.0, deployed_params=490, count="deployed")
+    deployed = ComparedStudy("a", StudySettings(1000, count="deployed"), [record])
+    trained = ComparedStudy("b", StudySettings(1000), [replace(record, count="trained", deployed_params=None)])
+    assert [r.size for study in with_one_count([deployed, trained]) for r in study.records] == [500, 500]
+    assert [r.size for study in with_one_count([deployed, deployed]) for r in study.records] == [490, 490]

@@ -103,6 +103,7 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         20,
         30,
         40,
+        "deployed",
         "digits",
         8,
         True,

@@ -56,7 +56,7 @@ def test_front_holds_the_confirmed_and_what_is_not_yet() -> None:
 
 def test_front_text_says_what_is_not_confirmed_and_shows_the_references() -> None:
     text = front_text(RECORDS, 99.4, references("mnist"))
-    assert "1,000    not confirmed" in text
+    assert "1,000            not confirmed" in text
     assert "99.44 ± 0.03" in text
     assert "003 model 3" in text
     assert "7,788" in text
@@ -116,7 +116,7 @@ def test_picture_is_valid_xml_with_a_mark_for_each_network(records: list[TrialRe
     for record in records:
         if record.confirmed:
             assert any(f"trial {record.number}:" in t and "test" in t for t in texts)
-    assert any("003 model 3: 7,788 parameters, best epoch 99.45 %" in t for t in texts)
+    assert any("003 model 3: 7,788 parameters (7,788 deployed), best epoch 99.45 %" in t for t in texts)
 
 
 def test_seven_references_by_size() -> None:
