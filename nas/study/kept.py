@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from nas.arch import outline
+from nas.arch import COUNTED, Count, outline
 from nas.decode import MAX_FILE_BYTES, Bounds, decode
 from nas.errors import InvalidError, NasError, StudyError
 from nas.space import Candidate, Space, candidate, load_space
@@ -83,8 +83,8 @@ def kept_records(folder: StudyFolder) -> list[TrialRecord]:
     path = folder.path / "trials.csv"
     try:
         lines = _read(path).splitlines()
-        rows = csv.DictReader(lines, strict=True)
-        return [replace(_record(row, front, seconds, space, path), count=folder.count) for row in rows]
+        rows, count = csv.DictReader(lines, strict=True), folder.count
+        return [_counting(_record(row, front, seconds, space, path), count) for row in rows]
     except InvalidError as error:
         raise StudyError(f"{path} is damaged: {'; '.join(error.problems)}; restore it") from None
     except (csv.Error, ValueError) as error:
@@ -156,6 +156,13 @@ def _record(
     )
     found = known_candidate(space, record)
     return replace(record, network=outline(found.architecture)) if found else record
+
+
+def _counting(record: TrialRecord, count: Count) -> TrialRecord:
+    """Return the record of a study that goes by the parameters of `count`."""
+    if getattr(record, COUNTED[count]) is None:
+        raise InvalidError(f"trial {record.number}", [f"{COUNTED[count]}: missing, and the study goes by it"])
+    return replace(record, count=count)
 
 
 def _gene(text: str, like: Any) -> Any:

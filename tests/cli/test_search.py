@@ -189,7 +189,9 @@ def test_a_search_by_deployed_parameters(nas: Nas) -> None:
     assert ended.json["answer"].startswith(said)
     exported = nas("export", "by-deployed", "-o", "net.h")
     assert exported.rc == 0, exported.err
-    assert f"here {int(best['deployed_params']):,} numbers of float32" in (nas.cwd / "net.h").read_text()
+    checks = nas("verify", "net.h", "--json").json["checks"]
+    (check,) = (check for check in checks if check["claim"] == "deployed_params")
+    assert (check["claimed"], check["derived"]) == (int(best["deployed_params"]),) * 2
     replayed = nas("replay", "by-deployed")
     assert replayed.rc == 0, replayed.out
     other = nas("search", "--name", "by-deployed", "--count", "trained")

@@ -116,7 +116,8 @@ def test_both_counts_stand_in_the_header(header: Path) -> None:
         + 4 * 5
     )
     num_params = costs_of(lower(NETWORK)).num_params
-    assert load_c(header).num_weights == stored
+    assert load_c(header).num_weights == stored == costs_of(lower(NETWORK)).deployed_params
+    assert load_c(header).derive() == {"deployed_params": stored}
     assert f"A network of {num_params:,} parameters, here {stored:,} numbers of float32\n" in header.read_text()
 
 
@@ -220,6 +221,7 @@ def test_network_in_8_bits(tmp_path: Path) -> None:
     zeros = network.parameters["zeros"].numel()  # these stand in the calls and not in an array
     assert loaded.array_bytes + zeros == network.num_bytes
     assert loaded.num_weights == network.num_weights
+    assert loaded.derive() == {}
     assert loaded.work_bytes == 6 * 9 * 7 * 3
     assert f"{network.num_bytes:,} bytes with all scales" in (tmp_path / "net.h").read_text()
 

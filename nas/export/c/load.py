@@ -35,6 +35,7 @@ class CNetwork(LoadedExport):
     num_weights: int  # weights, biases and slopes in the header, counted in its arrays; batch norm is folded
     array_bytes: int  # of all constant arrays
     work_bytes: int  # of the static block of memory for maps
+    is_in_8_bits: bool
     _library: Any
 
     def _logits(self, images: Tensor) -> Tensor:
@@ -46,8 +47,8 @@ class CNetwork(LoadedExport):
         return torch.tensor([self._library.predict(ctypes.c_void_p(image.data_ptr())) for image in images])
 
     def _derive(self) -> dict[str, object]:
-        """Return nothing: batch norm is folded, so that the header's arrays hold fewer numbers than the network."""
-        return {}
+        """Return the numbers in float32: batch norm is folded. In 8 bits every convolution has a bias, and none is."""
+        return {} if self.is_in_8_bits else {"deployed_params": self.num_weights}
 
     def _run_batch(self, images: Tensor) -> Tensor:
         images = images.contiguous()
@@ -92,6 +93,7 @@ def load_c(path: Path) -> CNetwork:
         sum(count for _, name, count in arrays if name.endswith(("_weight", "_bias"))),
         sum(count * _BYTES.get(kind, 0) for kind, _, count in arrays),
         int(constants.get("WORK_BYTES", 0)),
+        "LOGIT_ONE" in constants,
         _compile(path, text, macro.lower(), constants.get("LOGIT_ONE")),
     )
 
