@@ -73,7 +73,7 @@ def _not_confirmed(target: float, budget: str, unit: str) -> str:
 
 def target_met_text(met: TrialRecord, settings: StudySettings, goes_on: bool) -> str:
     """Return what is said when `met` has just become the smallest network that met the target."""
-    text = f"target met: {met.size_text} (trial {met.number}) reach {settings.target:g} %"
+    text = f"target met by trial {met.number}: {met.size_text} reach {settings.target:g} %"
     if not goes_on:
         return text
     if settings.stop_at_first:

@@ -22,7 +22,8 @@ from nas.errors import NasError, StudyError
 from nas.export.python_module import load_python_module
 from nas.model.python_source import module_source
 from nas.space import candidate, load_space
-from nas.study.folder import find_study
+from nas.study.folder import StudyFolder, find_study
+from nas.study.kept import kept_records
 from nas.verification.checks import verify_structure
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -184,3 +185,15 @@ def test_accuracy_holds(path: Path, mnist_dir: Path) -> None:
     check = verify_accuracy(exported, path, mnist_dir, None, lambda what: None)
     assert check is not None
     assert check.holds, check
+
+
+def test_a_kept_study_of_deployed_parameters_needs_them(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path, "kept")
+    shutil.copytree(STUDIES / "mnist-1400", folder.path)
+    document, trials = folder.kept_file.read_text(), folder.path / "trials.csv"
+    folder.kept_file.write_text(document.replace('"settings": {', '"settings": {"count": "deployed",', 1))
+    with pytest.raises(StudyError, match=r"damaged: deployed_params: missing, and the study goes by it; restore it$"):
+        kept_records(folder)
+    head, *rows = trials.read_text().splitlines()
+    trials.write_text("\n".join([f"{head},deployed_params", *(f"{row},{n}" for n, row in enumerate(rows, 1))]))
+    assert [record.size for record in kept_records(folder)] == [*range(1, len(rows) + 1)]

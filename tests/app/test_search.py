@@ -231,7 +231,7 @@ def test_the_search_goes_on_below_the_network_that_met_the_target_unless_told_to
     first = smallest_met(outcome.records, settings)
     assert first is not None
     assert _finished(outcome) < 14
-    met = f"target met: {first.size_text} (trial {first.number}) reach 30 %"
+    met = f"target met by trial {first.number}: {first.size_text} reach 30 %"
     assert f"{met}; the search ends here, as it was asked to" in watching.said
     # Again: it has ended. Without the flag it goes on from there.
     assert _search(folder, settings).records == outcome.records

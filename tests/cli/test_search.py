@@ -135,7 +135,7 @@ def test_a_search_begins_with_an_earlier_study_and_ends_at_the_first_that_meets_
     ended = study_copy.nas("search", *settings, "--name", "next", *asked)
     assert ended.rc == 0, ended.err
     assert "warm start: the first trials are trial " in ended.err
-    assert re.search(r"target met: .* reach 20 %; the search ends here, as it was asked to", ended.err)
+    assert re.search(r"target met by trial .* reach 20 %; the search ends here, as it was asked to", ended.err)
     assert finished(ended.json) < 50
     assert ended.json["warm_start"]["trials"] >= 1
     status = study_copy.nas("status", "next")
