@@ -203,8 +203,9 @@ class Study:
         `prefix` is what the symbols of a C header begin with, by default the file's name.
 
         Raises:
-            StudyError: as for `network`, or the file cannot be written, or its name asks for no format.
-            ExportError: the format needs a package that is missing, or cannot hold this network.
+            StudyError: as for `network`.
+            ExportError: the name asks for no format, the format needs a package that is missing or cannot hold this
+                network, or the file cannot be written.
         """
         from nas.app.export import export
 

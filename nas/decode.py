@@ -221,14 +221,18 @@ def _decode_dataclass(target: type, value: Any, path: str, problems: list[str]) 
     return _MISSING if len(problems) > before else target(**arguments)
 
 
-def encode(value: Any) -> Any:
-    """Return the inverse of `decode`: dataclasses to plain dicts, with the `type` key of those told apart by it."""
+def encode(value: Any, *, with_defaults: bool = True) -> Any:
+    """Return the inverse of `decode`: dataclasses to plain dicts, with the `type` key of those told apart by it.
+
+    Without defaults, what `decode` puts in by itself is left out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        values = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        plain = {f.name: encode(v, with_defaults=with_defaults) for f, v in values if with_defaults or v != f.default}
         name = getattr(type(value), "type", None)
         return {"type": name, **plain} if isinstance(name, str) else plain
     if isinstance(value, (tuple, list)):
-        return [encode(item) for item in value]
+        return [encode(item, with_defaults=with_defaults) for item in value]
     if isinstance(value, Mapping):
-        return {str(k): encode(v) for k, v in value.items()}
+        return {str(k): encode(v, with_defaults=with_defaults) for k, v in value.items()}
     return value

@@ -12,11 +12,11 @@ import torch
 from nas.app.old_studies import upgrade
 from nas.app.quantize import Report, image_network, quantize_and_measure
 from nas.app.study_data import study_dataset
+from nas.app.write_export import Quantized, write_export
 from nas.data.split import parts_of
-from nas.errors import DataError, ExportError, StudyError, VerificationError
+from nas.errors import DataError, ExportError, VerificationError
 from nas.export.c.firmware import Example
-from nas.export.formats import input_text, is_int8, require_prefix_fits, write, write_int8
-from nas.export.int8.network import QuantizedNetwork
+from nas.export.formats import format_of, require_prefix_fits
 from nas.export.int8_weights import load_int8_weights, write_int8_weights
 from nas.model.image_network import ImageNetwork
 from nas.model.trained_network import TrainedNetwork
@@ -52,30 +52,22 @@ def export(
         report: takes what is being done, as it goes on.
 
     Raises:
-        StudyError: the trial has no network, or the files cannot be written.
+        StudyError: the trial has no network.
         DataError: the format is one in 8 bits, and the images of the study are not there.
-        ExportError: the name asks for no format, or the format needs a package that is missing, or cannot hold this
-            network.
+        ExportError: the name asks for no format, the format needs a package that is missing or cannot hold this
+            network, or the files cannot be written.
         UsageError: the format has no place for a prefix.
     """
-    in_8_bits = is_int8(output)
+    format_of(output)
     require_prefix_fits(output, prefix)
     upgrade(folder, None, data_dir)
     network, document = require_network(folder, record), folder.document()
-    claims = claims_of(folder.name, document, record)
-    claims["input"] = input_text(output, network.architecture.input)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if in_8_bits:
-            quantized, measured, example = quantized_network(network, folder, record, data_dir, report)
-            claims |= measured
-            write_int8(quantized, claims, output, prefix, example)
-        else:
-            report(f"writing {output}")
-            write(network, claims, provenance(folder.name, document.settings, record), output, prefix)
-    except (OSError, RuntimeError) as error:
-        raise StudyError(f"cannot write {output}: {error}; choose another `output`") from None
-    return claims
+    claims, about = claims_of(folder.name, document, record), provenance(folder.name, document.settings, record)
+
+    def quantized() -> Quantized:
+        return quantized_network(network, folder, record, data_dir, report)
+
+    return claims | write_export(network, claims, about, output, prefix, quantized, report)
 
 
 def load_network(folder: StudyFolder, record: TrialRecord, data_dir: Path | None) -> ImageNetwork:
@@ -91,7 +83,7 @@ def load_network(folder: StudyFolder, record: TrialRecord, data_dir: Path | None
 
 def quantized_network(
     network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
-) -> tuple[QuantizedNetwork, dict[str, Any], Example]:
+) -> Quantized:
     """Return the 8-bit network, its size and accuracy as claims, and an image; those that the study keeps, if it does.
 
     The accuracy is that on the images by which the float network was judged. The image is the first of these that the
@@ -131,7 +123,7 @@ def _example_from_plain(plain: Any, shape: tuple[int, int, int]) -> Example:
 
 def _quantize_anew(
     network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
-) -> tuple[QuantizedNetwork, dict[str, Any], Example]:
+) -> Quantized:
     report("reading the images of the study")
     try:
         dataset = study_dataset(folder, data_dir)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 import torch
 
 from nas.app.quantize import Report, quantize_and_measure
+from nas.app.write_export import Quantized, make_folder, write_export
 from nas.arch import ArchitectureFile, Layer, costs_of, digest_of, lower
 from nas.data.images import Dataset
 from nas.data.load import load_dataset
 from nas.data.split import parts_of
-from nas.errors import DataError, NasError
-from nas.export.formats import format_of, input_text, is_int8, require_prefix_fits, write, write_int8
+from nas.errors import DataError
+from nas.export.formats import format_of, require_prefix_fits
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
 from nas.study.claims import data_claims
@@ -52,16 +52,15 @@ def train_described(
 
     Raises:
         UsageError: `prefix` is given for a format without symbols.
-        ExportError: the name of `output` says no format.
+        ExportError: the name of `output` says no format, or it cannot be written; its folder is made before the
+            training.
         DataError: the images do not have the shape or the classes that the network is for.
-        NasError: `output` cannot be written; its folder is made before the training.
     """
     output = request.output
     if output is not None:
         format_of(output)
         require_prefix_fits(output, request.prefix)
-        with _writing(output):
-            output.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(output)
     device = find_device(request.device)
     use_one_thread(device)
     dataset = load_dataset(request.dataset, request.data_dir, request.image_size, request.color)
@@ -83,17 +82,14 @@ def train_described(
         weights = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
         network = TrainedNetwork(described.architecture, recipe, weights, mean, std, dataset.classes)
         claims = {"name": described.name, **_claims(result, dataset, request)}
-        result["input"] = claims["input"] = input_text(output, described.architecture.input)
         about = f"{described.name}, trained by nas on {claims['dataset']} with seed {request.seed}."
-        with _writing(output):
-            if is_int8(output):
-                quantized, measured, example = quantize_and_measure(
-                    network, *pair, dataset=dataset.name, is_test=request.test, seed=request.seed, report=report
-                )
-                result |= measured
-                write_int8(quantized, claims | measured, output, request.prefix, example)
-            else:
-                write(network, claims, about, output, request.prefix)
+
+        def quantized() -> Quantized:
+            return quantize_and_measure(
+                network, *pair, dataset=dataset.name, is_test=request.test, seed=request.seed, report=report
+            )
+
+        result |= write_export(network, claims, about, output, request.prefix, quantized, report)
     return result
 
 
@@ -135,16 +131,8 @@ def _claims(result: dict[str, Any], dataset: Dataset, request: TrainingRequest) 
     """Return what the exported file says of itself."""
     counts = ("num_params", "deployed_params", "num_macs", "peak_activation_bytes", "digest")
     claims = {key: result[key] for key in counts}
-    claims |= data_claims(dataset.name, dataset.fingerprint, request.image_size, request.color)
+    claims |= data_claims(dataset.name, dataset.fingerprint, request.seed, request.image_size, request.color)
     if request.test:
         last = result["test_accuracy"][-1]
         claims |= {"test_accuracy": result["figure"], "seeds": 1, "weights_test_accuracy": round(last, 4)}
     return claims
-
-
-@contextmanager
-def _writing(output: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # torch meets a full disk with a RuntimeError
-        raise NasError(f"cannot write {output}: {error}; choose another `output`") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from nas.data.images import Dataset
@@ -57,10 +57,30 @@ def verify_accuracy(
         VerificationError: the data are not those that the file was measured on.
         DataError: they are not there.
     """
-    claims = loaded.claims
-    claimed = claims.get(accuracy_claim(is_test=True))
+    claimed = loaded.claims.get(accuracy_claim(is_test=True))
     if not isinstance(claimed, (int, float)):
         return None
+    test = measured_images(loaded.claims, loaded.input_shape, path, data_dir, data, report).test
+    derived = accuracy(loaded.logits, test, report)
+    # One image of slack: another machine may round a tie between two classes the other way.
+    slack = 100.0 / len(test)
+    return Check(accuracy_claim(is_test=True), claimed, round(derived, 4), abs(derived - claimed) <= slack + 1e-3)
+
+
+def measured_images(
+    claims: Mapping[str, object],
+    input_shape: tuple[int, int, int],
+    path: Path,
+    data_dir: Path | None,
+    data: Path | None,
+    report: Report,
+) -> Dataset:
+    """Return the images that the file at `path` claims to be measured on, for a network of that input shape.
+
+    Raises:
+        VerificationError: those that are found are not the same.
+        DataError: there are none.
+    """
     image_size, color = claims.get("image_size"), claims.get("color")
     if not isinstance(image_size, int | None) or not isinstance(color, bool | None):
         raise VerificationError(f"{path}: image_size is {image_size!r} and color {color!r}; give the file as exported")
@@ -72,12 +92,9 @@ def verify_accuracy(
             f"{path}: its accuracy was measured on data with fingerprint {fingerprint}, and {dataset.name} has "
             f"{dataset.fingerprint}; say by `data` where the same images are now"
         )
-    if dataset.image_shape != loaded.input_shape:
-        raise VerificationError(f"{path} takes images of {loaded.input_shape}, and {dataset.name} has others")
-    derived = accuracy(loaded.logits, dataset.test, report)
-    # One image of slack: another machine may round a tie between two classes the other way.
-    slack = 100.0 / len(dataset.test)
-    return Check(accuracy_claim(is_test=True), claimed, round(derived, 4), abs(derived - claimed) <= slack + 1e-3)
+    if dataset.image_shape != input_shape:
+        raise VerificationError(f"{path} takes images of {input_shape}, and {dataset.name} has others")
+    return dataset
 
 
 def _dataset(

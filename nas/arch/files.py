@@ -108,9 +108,9 @@ def _with_all_layers(file: ArchitectureFile) -> tuple[BodyItem, ...]:
     return tuple(body)
 
 
-def architecture_to_plain(architecture: Architecture) -> dict[str, Any]:
-    """Return plain lists and dicts (JSON), the inverse of `architecture_from_plain`."""
-    plain: dict[str, Any] = encode(architecture)
+def architecture_to_plain(architecture: Architecture, *, with_defaults: bool = True) -> dict[str, Any]:
+    """Return plain lists and dicts (JSON), the inverse of `architecture_from_plain`, which puts defaults in again."""
+    plain: dict[str, Any] = encode(architecture, with_defaults=with_defaults)
     return plain
 
 

@@ -28,12 +28,15 @@ from nas.cli.options import (
     Device,
     Prefix,
     Studies,
-    StudyName,
     TrialNumber,
     complete_dataset,
+    complete_study_or_module,
     print_json,
 )
 from nas.errors import UsageError
+from nas.study.folder import study_names
+
+NOT_SOURCES = (".pt", ".onnx", ".pt2", ".h")  # exported files that nothing else is exported from
 
 arch = typer.Typer(no_args_is_help=True, help="Look at a network described in a file, and train it.")
 
@@ -141,7 +144,7 @@ def train(
 
 def _read(file: Path) -> ArchitectureFile:
     """Return an architecture file; say what to do with an exported one."""
-    if file.suffix in (".py", ".pt", ".onnx", ".pt2", ".h"):
+    if file.suffix in (".py", *NOT_SOURCES):
         raise UsageError(f"{file} is no architecture file (TOML); see what an export holds with: nas verify {file}")
     return read_architecture(file)
 
@@ -163,7 +166,14 @@ def _training_text(described: ArchitectureFile, result: dict[str, Any]) -> str:
 
 
 def export(
-    name: StudyName,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of the study; or a module that was exported (net.py), its weights beside it.",
+            autocompletion=complete_study_or_module,
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option(
@@ -177,30 +187,53 @@ def export(
     trial: TrialNumber = None,
     prefix: Prefix = None,
     studies: Studies = DEFAULT_STUDIES,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Of a module, for 8 bits: where the images are now that it was measured on, a folder or an .npz file. "
+            "Default: what it calls them.",
+        ),
+    ] = None,
     data_dir: DataDir = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a trained network to take away: a plain Python module that needs nothing but torch, or another format.
 
-    Every format but .py takes pixels 0 to 255 as they are; each says what it takes, and names the classes in the order
-    of the logits.
+    The network is that of a study, or that of such a module, which is read and not run. Every format but .py takes
+    pixels 0 to 255 as they are; each says what it takes, and names the classes in the order of the logits.
     """
     from nas.terminal.waiting import show_waiting
 
+    claims: dict[str, Any] = {}
+    is_module = name.endswith(".py") and name not in study_names(studies)
+    if name.endswith(NOT_SOURCES) and Path(name).is_file():
+        raise UsageError(f"{name} is not exported from; give its study, or the module (.py) of the same network")
+    if is_module and trial is not None:
+        raise UsageError(f"`trial` {trial} is for studies, and {name} is a module with one network; leave it out")
+    if not is_module and data is not None:
+        raise UsageError(f"`data` {data} is for modules; say by `data_dir` where the images of a study are now")
     with show_waiting() as report:
-        from nas.app.export import export as write
-        from nas.app.look import find_trial, open_folder
+        if is_module:
+            from nas.app.export_module import export_module
 
-        folder = open_folder(studies, name)
-        record = find_trial(folder, trial)
-        claims = write(folder, record, output, data_dir, prefix, report)
+            claims |= export_module(Path(name), output, data_dir, data, prefix, report)
+        else:
+            from nas.app.export import export as write
+            from nas.app.look import find_trial, open_folder
+
+            folder = open_folder(studies, name)
+            record = find_trial(folder, trial)
+            claims |= {"trial": record.number, **write(folder, record, output, data_dir, prefix, report)}
     written = {"module": str(output)}
     if output.suffix == ".py":
         written["weights"] = str(output.with_suffix(".pt"))
     if as_json:
-        print_json({**written, "trial": record.number, **claims})
+        print_json(written | claims)
         return
-    print(f"wrote {' and '.join(written.values())}: trial {record.number}, {record.size_text}")
+    what = f"trial {claims['trial']}" if "trial" in claims else claims.get("name", name)
+    deployed = f" ({claims['deployed_params']:,} deployed)" if "deployed_params" in claims else ""
+    print(f"wrote {' and '.join(written.values())}: {what}, {claims['num_params']:,} parameters{deployed}")
     if "num_bytes" in claims:
         print(_int8_text(claims))
     print(f"it takes {claims['input']}")

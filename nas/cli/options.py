@@ -58,6 +58,11 @@ def complete_study(ctx: typer.Context, incomplete: str) -> list[str]:
     return [name for name in names if name.startswith(incomplete)]
 
 
+def complete_study_or_module(ctx: typer.Context, incomplete: str) -> list[str]:
+    """The studies, and Python modules."""
+    return [*complete_study(ctx, incomplete), *_begun(incomplete, ".py")]
+
+
 def complete_known_dataset(incomplete: str) -> list[str]:
     """The known data sets."""
     from nas.data.known import KNOWN_DATASETS

@@ -15,6 +15,9 @@ from nas.model.trained_network import TrainedNetwork
 MAX_NUMBERS = 2**26  # of one image: 4,096 by 4,096 pixels of three colors
 
 
+LATER_CLAIMS = frozenset({"deployed_params"})  # that files of earlier versions do not make
+
+
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """What a file carries beside its weights; network inputs are (image / 255 - mean) / std."""

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from nas.arch import costs_of, digest_of
 from nas.errors import VerificationError, describe
-from nas.export.loaded import LoadedExport, require_file, run_in_batches
-from nas.export.metadata import MAX_NUMBERS, Metadata, is_input_shape, metadata_of
+from nas.export.loaded import LoadedExport, run_in_batches
+from nas.export.metadata import Metadata, metadata_of
+from nas.export.module_text import ModuleText
 from nas.model.image_network import normalize, state_dict_of
 from nas.model.python_source import module_source
 from nas.model.trace import trace_layers
@@ -43,6 +44,7 @@ def write_python_module(
         mean=about.mean,
         std=about.std,
         class_names=about.class_names,
+        recipe=network.recipe,
     )
     torch.save(state_dict_of(network), weights)
     path.write_text(source, "utf-8")
@@ -82,22 +84,8 @@ def load_python_module(path: Path) -> PythonModule:
         VerificationError: the file is missing, does not run, or lacks the network or one of its constants; or the
             trained weights beside it are missing or do not fit.
     """
+    metadata = ModuleText(path).metadata()
     namespace = _execute(path)
-    claims = _constant(namespace, path, "CLAIMS", dict)
-    input_shape = _constant(namespace, path, "INPUT_SHAPE", tuple)
-    mean, std = (_constant(namespace, path, name, tuple) for name in ("MEAN", "STD"))
-    # Modules of version 0.1 do not name their classes.
-    class_names = _constant(namespace, path, "CLASSES", tuple) if hasattr(namespace, "CLASSES") else ()
-    if not is_input_shape(input_shape):
-        raise VerificationError(
-            f"{path}: INPUT_SHAPE is {str(input_shape)[:100]} and must be (channels, height, width), at most "
-            f"{MAX_NUMBERS:,} numbers"
-        )
-    for name, numbers in (("MEAN", mean), ("STD", std)):
-        if len(numbers) != input_shape[0] or any(type(n) not in (int, float) for n in numbers):
-            raise VerificationError(f"{path}: {name} is {numbers!r} and must be {input_shape[0]} numbers")
-    if any(not isinstance(name, str) for name in class_names):
-        raise VerificationError(f"{path}: CLASSES is {class_names!r} and must be names")
     trained = callable(getattr(namespace, "load_trained", None))
     make = namespace.load_trained if trained else _network_class(namespace, path)
     try:
@@ -107,7 +95,7 @@ def load_python_module(path: Path) -> PythonModule:
         raise VerificationError(f"{path}: {make.__name__}() fails: {describe(error)}{hint}") from error
     if not isinstance(net, nn.Module):
         raise VerificationError(f"{path}: {make.__name__}() returns {type(net).__name__}, not a torch module")
-    return PythonModule(path, Metadata(claims, input_shape, mean, std, class_names), net.eval(), trained)
+    return PythonModule(path, metadata, net.eval(), trained)
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -118,26 +106,15 @@ class _Loader(importlib.machinery.SourceFileLoader):
 
 
 def _execute(path: Path) -> ModuleType:
-    require_file(path, "module")
     loader = _Loader("exported_network", str(path))
     spec = importlib.util.spec_from_file_location(loader.name, path, loader=loader)
     assert spec is not None  # a path and a loader always make one
     namespace = importlib.util.module_from_spec(spec)
     try:
         loader.exec_module(namespace)
-    except SyntaxError as error:
-        raise VerificationError(f"{path} is not valid Python: {error.msg} (line {error.lineno})") from error
     except (Exception, SystemExit) as error:
         raise VerificationError(f"{path} does not run: {describe(error)}") from error
     return namespace
-
-
-def _constant(namespace: ModuleType, path: Path, name: str, kind: type) -> Any:
-    value = getattr(namespace, name, None)
-    if not isinstance(value, kind):
-        what = "does not define" if value is None else f"has a {type(value).__name__} as"
-        raise VerificationError(f"{path} {what} {name}, a {kind.__name__}; give a module that `nas export` wrote")
-    return value
 
 
 def _network_class(namespace: ModuleType, path: Path) -> type[nn.Module]:

@@ -47,8 +47,8 @@ class ImageNetwork(nn.Module):
 
 
 def state_dict_of(network: TrainedNetwork) -> dict[str, Tensor]:
-    """Return the weights as torch takes them, on the CPU."""
-    return {name: torch.from_numpy(array.copy()) for name, array in network.weights.items()}
+    """Return the weights as torch takes them, on the CPU, by name: files give them in any order."""
+    return {name: torch.from_numpy(array.copy()) for name, array in sorted(network.weights.items())}
 
 
 def trained_module(network: TrainedNetwork) -> nn.Module:

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from nas.arch import IMAGE, Architecture, Call, Layer, calls, lower
+from nas.arch import IMAGE, Architecture, Call, Layer, Recipe, architecture_to_plain, calls, lower
 from nas.arch.operations import Activation, Add, Linear, Operation
+from nas.decode import encode
 from nas.model.build import constructor, submodules
 from nas.model.scalar_norm import ScalarNorm
 
@@ -28,9 +29,11 @@ def module_source(
     mean: Sequence[float],
     std: Sequence[float],
     class_names: Sequence[str],
+    recipe: Recipe,
 ) -> str:
     """Return the text of a module with the network as a class, its claims and the normalization of its inputs.
 
+    It ends with the architecture and the recipe as plain literals, which are read without running the module.
     Its state dict has the keys of the module that `build` makes. `ruff format --line-length 120` leaves it as it is.
 
     Args:
@@ -43,6 +46,7 @@ def module_source(
         mean: what is subtracted from the pixels in 0 to 1, a number for each channel.
         std: what they are divided by then, a number for each channel.
         class_names: what the logits stand for, in their order.
+        recipe: that the network was trained by.
 
     Raises:
         ArchitectureError: the architecture does not lower.
@@ -64,9 +68,9 @@ def module_source(
         "",
         f"INPUT_SHAPE = ({stem.channels}, {stem.height}, {stem.width})  # channels, height, width",
         "# Inputs are (image / 255 - MEAN) / STD, with one number for each channel.",
-        _assignment("MEAN", mean),
-        _assignment("STD", std),
-        _assignment("CLASSES", class_names),
+        _assignment("MEAN", tuple(mean)),
+        _assignment("STD", tuple(std)),
+        _assignment("CLASSES", tuple(class_names)),
         *_classes_of(layers),
         "",
         "",
@@ -93,6 +97,14 @@ def module_source(
             '    net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))',
             "    return net.eval()",
         ]
+    lines += [
+        "",
+        "",
+        "# The same network as data, for `nas export` to write in another format without running this file.",
+        _assignment("ARCHITECTURE", architecture_to_plain(architecture, with_defaults=False)),
+        "# That it was trained by.",
+        _assignment("RECIPE", encode(recipe)),
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -103,8 +115,18 @@ def _classes_of(layers: list[Layer]) -> list[str]:
     return []
 
 
-def _docstring(provenance: str, claims: Mapping[str, object]) -> str:
-    paragraphs = [" ".join(p.split()) for p in provenance.split("\n\n") if p.strip()]
+def provenance_in(docstring: str, claims: Mapping[str, object]) -> str:
+    """Return the `provenance` that `module_source` was given with these claims, from the docstring that it made."""
+    paragraphs, figures = _paragraphs(docstring), _figures(claims)
+    return "\n\n".join(paragraphs[:-1] if figures and paragraphs[-1:] == [figures] else paragraphs)
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(p.split()) for p in text.split("\n\n") if p.strip()]
+
+
+def _figures(claims: Mapping[str, object]) -> str:
+    """Return the counts and the accuracy that are claimed, as a sentence; nothing where none are."""
     costs = [
         (claims.get("num_params"), "parameters"),
         (claims.get("deployed_params"), "parameters deployed (norms folded)"),
@@ -118,12 +140,20 @@ def _docstring(provenance: str, claims: Mapping[str, object]) -> str:
         figures += f"{'; ' if figures else ''}confirmed test accuracy {accuracy:.3f} %"
         figures += f" on {claims['dataset']}" if "dataset" in claims else ""
         figures += f", the mean over {count} seed{'' if count == 1 else 's'}" if count is not None else ""
-    if figures:
-        paragraphs.append(figures[0].upper() + figures[1:] + ".")
-    paragraphs = [_escape(paragraph) for paragraph in paragraphs]
+    return figures and figures[0].upper() + figures[1:] + "."
+
+
+def _docstring(provenance: str, claims: Mapping[str, object]) -> str:
+    paragraphs = [_escape(p) for p in (*_paragraphs(provenance), _figures(claims)) if p]
     opening = '""" ' if paragraphs and paragraphs[0].startswith('"') else '"""'
     filled = [
-        textwrap.fill(paragraph, LINE_LENGTH, initial_indent="" if index else opening, break_long_words=False)
+        textwrap.fill(
+            paragraph,
+            LINE_LENGTH,
+            initial_indent="" if index else opening,
+            break_long_words=False,
+            break_on_hyphens=False,  # else a name might come back with a space in it
+        )
         for index, paragraph in enumerate(paragraphs)
     ]
     text = "\n\n".join(filled) or opening
@@ -236,8 +266,8 @@ def _with_loops(lines: list[_Line]) -> list[str]:
     return result
 
 
-def _assignment(name: str, values: Sequence[object]) -> str:
-    return f"{name} = {_literal(tuple(values), 0, len(f'{name} = '))}"
+def _assignment(name: str, value: object) -> str:
+    return f"{name} = {_literal(value, 0, len(f'{name} = '))}"
 
 
 def _entry(key: str, value: object, indent: int) -> str:

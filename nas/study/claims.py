@@ -11,13 +11,16 @@ from nas.study.settings import StudySettings
 
 
 def data_claims(
-    dataset: str, data_fingerprint: str, image_size: int | None = None, color: bool | None = None
+    dataset: str, data_fingerprint: str, split_seed: int, image_size: int | None = None, color: bool | None = None
 ) -> dict[str, Any]:
     """Return what a network was measured on: all that it takes to know the same images again, wherever they lie.
 
-    Of a person's own images the last part of the path is named alone: the rest is nobody else's business.
+    `split_seed` is that of the split into images to train on and to validate on, and of the choice of those that
+    calibrate a network in 8 bits. Of a person's own images the last part of the path is named alone: the rest is
+    nobody else's business.
     """
-    found: dict[str, Any] = {"dataset": PurePath(dataset).name, "data_fingerprint": data_fingerprint}
+    name = PurePath(dataset).name
+    found: dict[str, Any] = {"dataset": name, "data_fingerprint": data_fingerprint, "split_seed": split_seed}
     if image_size is not None:
         found["image_size"] = image_size
     if color is not None:
@@ -35,7 +38,7 @@ def claims(study: str, document: StudyDocument, record: TrialRecord) -> dict[str
         "num_macs": record.num_macs,
         "peak_activation_bytes": record.peak_activation_bytes,
         "digest": record.digest,
-        **data_claims(settings.dataset, document.fingerprints.data, settings.image_size, settings.color),
+        **data_claims(settings.dataset, document.fingerprints.data, settings.seed, settings.image_size, settings.color),
         **({} if settings.train is None else {"trained_by": settings.train}),
         "validation_accuracy": round(record.validation_accuracy, 4) if record.num_epochs else None,
     }

@@ -11,6 +11,7 @@ from torch import Tensor
 from nas.data.images import ImageSet
 from nas.errors import VerificationError
 from nas.export.loaded import LoadedExport, batch_of
+from nas.export.metadata import LATER_CLAIMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +27,15 @@ class Check:
 def verify_structure(loaded: LoadedExport) -> list[Check]:
     """Return the claims that need no data set to derive; accuracy is not among them.
 
-    A claim that the file does not make does not hold, but for the deployed parameters, which earlier versions did not
-    claim. The number of classes is claimed by the class names.
+    A claim that the file does not make does not hold, unless earlier versions did not make it. The number of classes is
+    claimed by the class names.
 
     Raises:
         VerificationError: the file holds a network that cannot be read or run; the text says why.
     """
     claims, derived = dict(loaded.claims), loaded.derive()
-    if "deployed_params" not in claims:
-        derived.pop("deployed_params", None)
+    for claim in LATER_CLAIMS - claims.keys():
+        derived.pop(claim, None)
     if loaded.class_names:
         claims["num_classes"] = len(loaded.class_names)
         derived["num_classes"] = count_classes(loaded)

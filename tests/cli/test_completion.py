@@ -46,6 +46,8 @@ def test_studies_are_completed(digits_study: Study) -> None:
 
 
 def test_what_is_ones_own_is_completed(nas: Nas) -> None:
+    (nas.cwd / "pit.py").touch()
+    assert offered(nas, "nas export pi") == ["pit.py"]
     (nas.cwd / "pictures").mkdir()
     (nas.cwd / "pixels.npz").touch()
     (nas.cwd / "pi[1].toml").touch()

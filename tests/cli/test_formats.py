@@ -96,6 +96,15 @@ def test_only_formats_in_8_bits_need_the_images(folder_study: Nas) -> None:
         found = folder_study("verify", "alone.py", "--data", "hidden")
         assert found.rc == 0, found.err
         assert "weights_test_accuracy" in found.out
+        lost = folder_study("export", "alone.py", "-o", "from_module.int8.h")
+        assert lost.rc == 1
+        assert (
+            "on the images of the network: its accuracy was measured on images called 'images'; say by --data"
+            in lost.err
+        )
+        found = folder_study("export", "alone.py", "-o", "from_module.int8.h", "--data", "hidden", "--json")
+        assert found.rc == 0, found.err
+        assert found.json["num_bytes"] < found.json["float_bytes"]
         other = folder_study("verify", "alone.py", "--data", "hidden/train")
         assert other.rc == 1
     finally:

@@ -17,6 +17,7 @@ from nas.data.load import load_dataset
 if TYPE_CHECKING:
     from conftest import Finished, Nas, Study
 
+KEPT = Path(__file__).parents[2] / "studies/mnist-8000/net.py"  # of version 0.1
 COSTS = {"num_params", "deployed_params", "num_macs", "peak_activation_bytes"}
 
 NETWORK = """
@@ -63,7 +64,8 @@ def test_an_export_claims_what_the_study_found(exported: tuple[Path, Finished], 
     module, ended = exported
     claims = ended.json
     assert claims.keys() == COSTS | {
-        "module", "weights", "trial", "name", "input", "digest", "dataset", "data_fingerprint", "validation_accuracy",
+        "module", "weights", "trial", "name", "input", "digest", "dataset", "data_fingerprint", "split_seed",
+        "validation_accuracy",
         "test_accuracy", "test_spread", "seeds", "weights_test_accuracy",
     }  # fmt: skip
     assert (claims["module"], claims["weights"]) == (str(module), str(module.with_suffix(".pt")))
@@ -191,6 +193,40 @@ def test_a_network_is_shown_with_its_table_and_picture(network: str, nas: Nas) -
         re.MULTILINE,
     )
     assert shown.out.count("Conv2d") >= 2
+
+
+def test_a_module_is_exported_without_its_study(exported: tuple[Path, Finished], nas: Nas) -> None:
+    module, ended = exported
+    made = nas("export", module, "-o", "net.h", "--json")
+    assert made.rc == 0, made.err
+    assert made.json.keys() == ended.json.keys() - {"weights", "trial"}
+    assert nas("verify", "net.h").rc == 0
+    told = nas("export", module, "-o", "out/net.py")
+    assert told.out.startswith(
+        f"wrote out/net.py and out/net.pt: {ended.json['name']}, {ended.json['num_params']} parameters "
+        f"({ended.json['deployed_params']} deployed)\nit takes images"
+    )
+    assert nas("verify", "out/net.py").rc == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("net.py --trial 3", "error: --trial 3 is for studies, and net.py is a module with one network; leave it out"),
+        ("small --data x", "error: --data x is for modules; say by --data-dir where the images of a study are now"),
+        ("net.pt", "error: net.pt is not exported from; give its study, or the module (.py) of the same network"),
+    ],
+)
+def test_what_an_export_cannot_do(arguments: str, text: str, nas: Nas) -> None:
+    (nas.cwd / "net.pt").touch()
+    ended = nas("export", *arguments.split(), "-o", "net.h")
+    assert (ended.rc, ended.out, ended.err) == (2, "", f"{text}\n")
+
+
+def test_a_module_of_an_earlier_version_is_not_exported(nas: Nas) -> None:
+    ended = nas("export", KEPT, "-o", "net.onnx")
+    assert ended.rc == 1
+    assert "has no ARCHITECTURE to export: an earlier version of nas wrote it; export it again from its" in ended.err
 
 
 def test_an_exported_network_is_no_architecture_file(exported: tuple[Path, Finished], nas: Nas) -> None:

@@ -92,6 +92,7 @@ def check_onnx(folder: Path, samples: Sequence[Sampled]) -> None:
 def test_python_modules_compute_what_torch_does() -> None:
     for s in sampled_networks():
         given: dict[str, Any] = {"mean": s.mean, "std": s.std, "class_names": s.trained().class_names}
+        given["recipe"] = s.trained().recipe
         text = module_source(s.architecture, provenance="", claims={}, weights_name=None, **given)
         namespace: dict[str, object] = {}
         exec(compile(text, "net.py", "exec"), namespace)

@@ -12,7 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from strategies import architectures
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition, costs_of, digest_of, lower
+from nas.export.module_text import read_module_network
 from nas.export.python_module import load_python_module
 from nas.model.build import build
 from nas.model.python_source import module_source
@@ -78,6 +79,45 @@ class Net(nn.Module):
         x = self.convblock3(x)
         x = self.gap(x)
         return self.fc(x.flatten(1))
+
+
+# The same network as data, for `nas export` to write in another format without running this file.
+ARCHITECTURE = {
+    "input": {"channels": 1, "height": 28, "width": 28},
+    "classes": 10,
+    "body": [
+        {"type": "block", "width": 8, "norm_act": {"order": "activation_first", "dropout": 0.1}},
+        {
+            "type": "block",
+            "width": 12,
+            "padding": "valid",
+            "norm_act": {"bias": True, "norm": "none", "functional": True},
+        },
+        {"type": "pool"},
+        {"type": "transition", "width": 6},
+        {"type": "block", "width": 16, "kernel": 5, "stride": 2},
+    ],
+    "head": {"bias": False},
+}
+# That it was trained by.
+RECIPE = {
+    "epochs": 15,
+    "batch_size": 128,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 0.0,
+    "schedule": "one_cycle",
+    "warmup": 0.3,
+    "step_epochs": 6,
+    "step_factor": 0.1,
+    "averaging": 0.0,
+    "label_smoothing": 0.0,
+    "augmentation": 0.0,
+    "class_weights": "none",
+    "augmentation_kind": "data",
+}
 '''
 
 RESIDUAL = Architecture(
@@ -168,6 +208,53 @@ def load_trained(path=None) -> Tiny:
     net = Tiny()
     net.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
     return net.eval()
+
+
+# The same network as data, for `nas export` to write in another format without running this file.
+ARCHITECTURE = {
+    "input": {"channels": 3, "height": 32, "width": 32},
+    "classes": 10,
+    "body": [
+        {"type": "block", "width": 8},
+        {
+            "type": "block",
+            "width": 12,
+            "kind": "separable",
+            "stride": 2,
+            "shortcut": "projection",
+            "norm_act": {"functional": True},
+        },
+        {
+            "type": "block",
+            "width": 12,
+            "kind": "separable",
+            "shortcut": "identity",
+            "repeat": 3,
+            "norm_act": {"activation": "silu", "dropout": 0.2},
+        },
+        {"type": "pool", "kind": "average", "size": 3, "stride": 2},
+    ],
+    "head": {"kind": "conv_gap", "kernel": 3, "padding": "same"},
+}
+# That it was trained by.
+RECIPE = {
+    "epochs": 15,
+    "batch_size": 128,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 0.0,
+    "schedule": "one_cycle",
+    "warmup": 0.3,
+    "step_epochs": 6,
+    "step_factor": 0.1,
+    "averaging": 0.0,
+    "label_smoothing": 0.0,
+    "augmentation": 0.0,
+    "class_weights": "none",
+    "augmentation_kind": "data",
+}
 '''
 
 # Runs without the project: imports every net_*.py of its folder, and prints how far its logits are from the saved.
@@ -197,6 +284,7 @@ def text_of(architecture: Architecture, **change: Any) -> str:
         "mean": (0.5,) * number,
         "std": (0.25,) * number,
         "class_names": tuple(map(str, range(architecture.classes))),
+        "recipe": Recipe(),
     }
     return module_source(architecture, **given | change)
 
@@ -273,6 +361,8 @@ def test_exports_are_the_network_to_a_stranger_to_ruff_and_to_verify(tmp_path: P
         exported = load_python_module(path)
         assert all(check.holds for check in verify_structure(exported))
         assert list(exported.net.state_dict()) == list(net.state_dict())
+        read = read_module_network(path)
+        assert (read.network.architecture, read.provenance) == (architecture, "Made by a test.")
         # The same seed gives the same weights: submodules are made in the same order.
         torch.manual_seed(index)
         text_weights = fresh(path).parameters()

@@ -30,12 +30,13 @@ from fuzzing import COUNT, SECONDS, SEED, mutate, spoil_json
 from sampled import Sampled, sampled_network
 
 from nas.app.old_studies import read_old_weights
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, digest_of, lower
 from nas.errors import NasError
 from nas.export.formats import load
 from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import write_int8_weights
 from nas.export.loaded import finite_module
+from nas.export.module_text import read_module_network
 from nas.export.onnx.float32 import write_onnx
 from nas.export.onnx.int8 import write_int8_onnx
 from nas.export.python_module import write_python_module
@@ -163,7 +164,14 @@ def use_weights(path: Path) -> None:
 
 
 def write_module(sample: Sampled, path: Path) -> None:
-    write_python_module(sample.trained(), CLAIMS, path.with_name("file.py"))
+    layers = lower(sample.architecture)
+    shown = {**costs_of(layers).counts(), "digest": digest_of(layers)}
+    write_python_module(sample.trained(), CLAIMS | shown, path.with_name("file.py"))
+
+
+def read_module(path: Path) -> None:
+    """As `nas export net.py` does in its own process, up to the data."""
+    read_module_network(path.with_suffix(".py"))
 
 
 Writer = Callable[[Sampled, Path], None]
@@ -184,6 +192,8 @@ KINDS: dict[str, tuple[str, Writer, Callable[[random.Random, bytes], bytes], Cal
     ),
     "py": ("file.py", write_module, spoil_source, verify),
     "pt": ("file.pt", write_module, spoil_zip, lambda path: verify(path.with_suffix(".py"))),
+    "py as data": ("file.py", write_module, spoil_source, read_module),
+    "pt as data": ("file.pt", write_module, spoil_zip, read_module),
     "safetensors": (
         "trial_0.safetensors",
         lambda s, path: path.write_bytes(s.trained().to_bytes()) and None,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, costs_of, digest_of, lower
 from nas.errors import VerificationError
 from nas.export.python_module import load_python_module
 from nas.model.build import build
@@ -48,6 +48,7 @@ def text_of(architecture: Architecture, class_name: str = "Net", weights_name: s
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         class_names=tuple("abcdefghij"),
+        recipe=Recipe(),
     )
 
 
