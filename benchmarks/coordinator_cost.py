@@ -36,7 +36,7 @@ from nas.errors import NasError
 from nas.host import versions
 from nas.space import Candidate, Space, draw_network, load_space
 from nas.storage.address import StorageAddress, address_of
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.strategy.stopping import rungs_of

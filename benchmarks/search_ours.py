@@ -15,7 +15,7 @@ from optuna.pruners import BasePruner
 from nas.arch import Layer, digest_of
 from nas.coordinator.coordinator import Coordinator
 from nas.space import Candidate, Genes, Space, Value, candidate
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.strategy.beliefs import goal_of
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of

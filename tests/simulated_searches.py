@@ -13,7 +13,7 @@ from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Watcher
 from nas.data.known import KNOWN_DATASETS
 from nas.space import load_space
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.strategy.beliefs import goal_of
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of

@@ -33,7 +33,7 @@ from nas.host import available_cores
 from nas.space import Space, load_space, require_reachable
 from nas.storage.address import Storage, StorageAddress, address_of
 from nas.storage.locks import HAS_LOCKS, NO_LOCKS, StorageError, locked
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.strategy.beliefs import goal_of
 from nas.strategy.fitted_sampler import require_sampler, sampler_of
 from nas.strategy.optuna_pruner import ParetoPruner

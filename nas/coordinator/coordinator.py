@@ -13,7 +13,7 @@ from nas.coordinator.snapshot import RunningJob, Snapshot, Watcher
 from nas.coordinator.timekeeper import Timekeeper
 from nas.coordinator.trials import Trials
 from nas.errors import MachineError, StudyError
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.strategy.beliefs import goal_of
 from nas.strategy.confirming import HOPELESS, Seed, leaves_room, next_seed
 from nas.strategy.observations import observation_of

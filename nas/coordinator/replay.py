@@ -16,7 +16,8 @@ from nas.storage.address import Storage, address_of
 from nas.storage.enqueued_trials import was_enqueued
 from nas.storage.optuna_records import fate_of
 from nas.storage.past_trials import PastTrial, enqueue_again, past_trials, rebuild_study
-from nas.storage.study_store import SearchStore, Store
+from nas.storage.search_store import SearchStore
+from nas.storage.study_store import Store
 from nas.strategy.beliefs import goal_of
 from nas.strategy.fitted_sampler import is_given, sampler_of
 from nas.strategy.optuna_pruner import ParetoPruner

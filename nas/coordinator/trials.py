@@ -8,7 +8,7 @@ from collections.abc import Callable
 from nas.arch import recipe_digest
 from nas.coordinator.snapshot import RunningJob
 from nas.space import Candidate, candidate, valid
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.strategy.worth import LEAST_GAIN
 from nas.study.recipe import training_seed, trial_recipe

@@ -22,7 +22,7 @@ from nas.report.document import study_document
 from nas.report.front_svg import front_svg
 from nas.report.gene_effects import gene_effects
 from nas.storage.address import StorageAddress, address_of
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.folder import Fingerprints, StudyDocument, StudyFolder

@@ -16,7 +16,8 @@ from simulated_searches import SPACE, rising, run_search
 from nas.errors import StudyError
 from nas.storage.address import StorageAddress
 from nas.storage.past_trials import past_trials
-from nas.storage.study_store import SearchStore, Store
+from nas.storage.search_store import SearchStore
+from nas.storage.study_store import Store
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.folder import StudyFolder

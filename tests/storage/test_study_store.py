@@ -26,7 +26,8 @@ from nas.errors import StudyError
 from nas.space import Candidate, candidate, load_space
 from nas.storage.address import Storage, StorageAddress
 from nas.storage.locks import BusyError, StorageError, locked
-from nas.storage.study_store import SearchStore, Store
+from nas.storage.search_store import SearchStore
+from nas.storage.study_store import Store
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of
 from nas.study.folder import StudyFolder

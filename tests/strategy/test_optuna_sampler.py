@@ -14,7 +14,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 from nas.arch import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.space import Choice, Space, candidate, load_space
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.strategy.observations import Observation
 from nas.strategy.optuna_pruner import ParetoPruner
 from nas.strategy.optuna_sampler import BudgetSampler, distributions_of, suggest_genes

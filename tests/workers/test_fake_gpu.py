@@ -20,7 +20,7 @@ from watching import Watching
 from nas.data.load import load_dataset
 from nas.data.split import Parts, parts_of
 from nas.errors import MachineError
-from nas.storage.study_store import SearchStore
+from nas.storage.search_store import SearchStore
 from nas.study.recipe import trial_recipe
 from nas.study.records import TrialRecord
 from nas.train import device as device_module
