@@ -12,6 +12,7 @@ from nas.strategy.observations import Observation
 from nas.study.records import Fate
 
 EPOCHS = 4
+NUM_MACS = 100_000  # of every network
 SPACE = load_space("tiny_digits", *KNOWN_DATASETS["digits"].images)
 
 
@@ -21,7 +22,7 @@ def trial(number: int, num_params: int, error: float, epochs: int = EPOCHS, fate
     final = curve[-1] if epochs == EPOCHS else None
     genes = random_genes(SPACE, random.Random(number))
     default: Fate = "completed" if epochs == EPOCHS else "running"
-    return Observation(number, genes, num_params, str(number), fate or default, curve, final)
+    return Observation(number, genes, num_params, NUM_MACS, str(number), fate or default, curve, final)
 
 
 def believe(trials: Sequence[Observation], confirmed: Mapping[int, tuple[float, ...]] = {}) -> Beliefs:

@@ -303,7 +303,7 @@ class Coordinator:
             return True
         trained = sum(len(record.validation_curve) for record in self._records) / self._epochs
         confirmed = sum(len(r.confirmations) for r in self._records) + sum(r.job.confirms for r in self._unfinished())
-        if not leaves_room(trained, SEED_COST * confirmed):
+        if not leaves_room(seed, trained, SEED_COST * confirmed):
             return False
         worth = self.sampler.next_worth(self.store.copy, len(self.store.copy.get_trials(deepcopy=False)))
         return seed.chance >= 0.5 if math.isnan(worth) else seed.worth >= worth

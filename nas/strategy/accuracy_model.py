@@ -6,9 +6,10 @@ and so does not know survivors only, as a model of completed trainings would.
 
 An observation is an accuracy in log-odds at a moment of a training. It is the sum of what all networks share at that
 moment, a trend in the logarithm of the parameters, effects of the other inputs, a smooth function of all inputs, what
-is peculiar to the network, and the luck of the training. Function and luck change in the course of a training, so that
-early moments tell something of the end, and how much they tell is learned: a product of kernels, as in Swersky et al.
-2013, Multi-Task Bayesian Optimization. For the rest: Rasmussen and Williams 2006, sections 2.2, 2.7 and 5.4.
+is peculiar to the network, and the luck of the training. All but what is peculiar changes in the course of a training:
+what learns slowly may end well. So early moments tell something of the end, and how much they tell is learned: a
+product of kernels, as in Swersky et al. 2013, Multi-Task Bayesian Optimization. For the rest: Rasmussen and Williams
+2006, sections 2.2, 2.7 and 5.4.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ PRIOR = {
     "slope": 0.5,  # amplitude of the trend over parameters, per factor of e
     "effects": 0.3,  # amplitude of the effects of inputs
     "function": 0.4,  # amplitude of the smooth function
-    "function keeps": 0.5,  # progress over which the function changes
+    "network keeps": 0.5,  # progress over which trend, effects and function change
     "peculiar": 0.12,  # amplitude of what is peculiar to a network
     "luck": 0.15,  # amplitude of the luck of a training
     "luck keeps": 0.4,  # progress over which luck changes
@@ -138,10 +139,11 @@ class AccuracyModel:
         same_training = (one.training[:, None] == two.training).astype(float)
         squares = [_squared_distances(one.inputs[:, mask], two.inputs[:, mask]) for mask in self._masks]
         distance = np.sqrt(5 * sum(w * s for w, s in zip(weights, squares, strict=True)) + 1e-12)
-        smooth = p["function"] ** 2 * np.exp(-apart / p["function keeps"] - distance)
+        kept = np.exp(-apart / p["network keeps"])
+        smooth = p["function"] ** 2 * kept * np.exp(-distance)
         parts = {
-            "slope": p["slope"] ** 2 * np.outer(one.inputs[:, 0], two.inputs[:, 0]),
-            "effects": p["effects"] ** 2 * (one.inputs[:, 1:] @ two.inputs[:, 1:].T),
+            "slope": p["slope"] ** 2 * kept * np.outer(one.inputs[:, 0], two.inputs[:, 0]),
+            "effects": p["effects"] ** 2 * kept * (one.inputs[:, 1:] @ two.inputs[:, 1:].T),
             "function": smooth * (1 + distance + distance**2 / 3),  # Matern 5/2
             "peculiar": p["peculiar"] ** 2 * (one.network[:, None] == two.network),
             "luck": p["luck"] ** 2 * same_training * np.exp(-apart / p["luck keeps"]),
@@ -156,7 +158,9 @@ class AccuracyModel:
         gradients = []
         for name, log in zip(PRIOR, logs, strict=False):
             if name.endswith(" keeps"):
-                gradients.append(parts[name.removesuffix(" keeps")] * parts["apart"] / math.exp(log))
+                changing = ("luck",) if name == "luck keeps" else ("slope", "effects", "function")
+                changes = np.asarray(sum(parts[part] for part in changing))
+                gradients.append(changes * parts["apart"] / math.exp(log))
             else:
                 gradients.append(2 * parts[name])
         weights = np.exp(logs[len(PRIOR) :])

@@ -57,6 +57,7 @@ class Network:
 
     genes: Genes
     num_params: int
+    num_macs: int
     identity: tuple[Any, ...]
 
 
@@ -96,7 +97,7 @@ class Beliefs:
 
     def network(self, trial: Observation) -> Network:
         """Return the network of `trial`."""
-        return Network(trial.genes, trial.num_params, self.identity(trial.digest, trial.genes))
+        return Network(trial.genes, trial.num_params, trial.num_macs, self.identity(trial.digest, trial.genes))
 
     def identity(self, digest: str, genes: Genes) -> tuple[Any, ...]:
         """Return what two trainings share that differ in their seeds alone."""

@@ -48,7 +48,7 @@ class History:
         self._study_name: str | None = None
         self._start = 0  # all trials before this number were given, finished
         self._given: set[int] = set()  # and these, of the later ones
-        self._networks: dict[int, tuple[int, str] | None] = {}  # parameters and digest, by trial
+        self._networks: dict[int, tuple[int, int, str] | None] = {}  # parameters, MACs and digest, by trial
 
     def update(self, study: optuna.Study) -> None:
         """Let the beliefs learn what has happened.
@@ -101,12 +101,13 @@ class History:
         fate = cast("Fate", trial.user_attrs.get("fate", _FATES[trial.state]))
         return Observation(trial.number, genes, *network, fate, curve, final)
 
-    def _network(self, trial: FrozenTrial, genes: Genes) -> tuple[int, str] | None:
-        """Return the parameters and the digest: those that the trial says, else those that its genes come to."""
+    def _network(self, trial: FrozenTrial, genes: Genes) -> tuple[int, int, str] | None:
+        """Return parameters, MACs and digest: those that the trial says, else those that its genes come to."""
         attributes = trial.user_attrs
-        if self._counted in attributes and "digest" in attributes:
-            return int(attributes[self._counted]), str(attributes["digest"])
+        if attributes.keys() >= {self._counted, "num_macs", "digest"}:
+            return int(attributes[self._counted]), int(attributes["num_macs"]), str(attributes["digest"])
         if trial.number not in self._networks:
             found = candidate(self._space, genes)
-            self._networks[trial.number] = (getattr(found.costs, self._counted), found.digest) if found else None
+            counted = (getattr(found.costs, self._counted), found.costs.num_macs, found.digest) if found else None
+            self._networks[trial.number] = counted
         return self._networks[trial.number]

@@ -16,6 +16,7 @@ class Observation:
     number: int
     genes: Genes  # a value for every gene of the space
     num_params: int  # those that the budget counts
+    num_macs: int
     digest: str  # of the network
     fate: Fate
     curve: tuple[float, ...] = ()  # validation accuracy in percent, one per epoch so far
@@ -30,8 +31,8 @@ class Observation:
 def observation_of(record: TrialRecord) -> Observation:
     """Return what strategies need to know of `record`."""
     final = record.validation_accuracy if record.fate == "completed" else None
-    genes, curve = record.genes, record.validation_curve
-    return Observation(record.number, genes, record.size, record.digest, record.fate, curve, final)
+    size = record.size, record.num_macs
+    return Observation(record.number, record.genes, *size, record.digest, record.fate, record.validation_curve, final)
 
 
 def log_odds(accuracy: float) -> float:

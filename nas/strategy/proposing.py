@@ -213,7 +213,8 @@ class _Pool:
                 self.repeated += 1
                 continue
             self._seen.add(identity)
-            fresh.append((found, Network(found.genes, self._budget.size(found.costs), identity)))
+            size = self._budget.size(found.costs), found.costs.num_macs
+            fresh.append((found, Network(found.genes, *size, identity)))
         if fresh:
             chances, worths = self._judge([network for _, network in fresh])
             worths = worths * np.exp([self._prior(found.genes) for found, _ in fresh])
@@ -245,7 +246,8 @@ class _Pool:
             return np.full(len(networks), math.nan), hypervolume_gain(self._front, sizes, means, deviations)
         chances = self._beliefs.chances(networks, self._goal)
         gains = saving(sizes, self._goal.below, self._budget.max_params, self._pending)
-        return chances, chances * gains / trial_cost(chances, EXPECTED_SHARE, self._goal.num_seeds)
+        num_macs = np.array([float(network.num_macs) for network in networks])
+        return chances, chances * gains / trial_cost(chances, num_macs, EXPECTED_SHARE, self._goal.num_seeds)
 
     def _expected_front(self) -> list[Point]:
         """Return the front of completed trials, and of running ones as they are expected to end."""

@@ -3,7 +3,10 @@
 With a target, the gain is the log saving of parameters over the smallest network that has met it, times the chance that
 a confirmation meets it: the expected improvement under an unknown constraint (Gelbart et al. 2014, Bayesian
 Optimization with Unknown Constraints; the size itself is known exactly). Without one, it is the hypervolume that the
-front of parameters and accuracy is expected to gain (Emmerich et al. 2006). Costs are in trainings.
+front of parameters and accuracy is expected to gain (Emmerich et al. 2006).
+
+Costs are times, in no unit: a training takes as long as a power of the MACs of its network says. What took how long on
+this machine is not asked, so that a decision can be derived again.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from nas.strategy.accuracy_model import Array
 # An answer of any size is worth as much as this log saving of parameters.
 FIRST_ANSWER = 4.0
 LEAST_GAIN = 0.001  # log saving of parameters, below which a proposal is not worth a training
+# Of the MACs, that the time of a training goes by. In our tables of trainings on a CPU it goes by powers of 0.3 to 0.6.
+COST_POWER = 0.5
 SEED_COST = 1.2  # of a training on the whole training set
 BEYOND = 1.25  # Sizes up to this multiple of the largest on the front count, so that the largest have something to win.
 
@@ -42,14 +47,14 @@ def saving(sizes: Array, below: int | None, budget: int, pending: Sequence[tuple
     return np.asarray(total + rest * np.maximum(before - np.log(sizes), 0.0))
 
 
-def trial_cost(chances: Array, left: float, seeds: int) -> Array:
-    """Return what is expected to be trained for an answer: what is `left` of a trial, then seeds if it goes well."""
-    return left + chances * seeds * SEED_COST
+def trial_cost(chances: Array, num_macs: Array, left: float, seeds: int) -> Array:
+    """Return the time that an answer is expected to take: what is `left` of a trial, then seeds if it goes well."""
+    return np.asarray(num_macs**COST_POWER * (left + chances * seeds * SEED_COST))
 
 
-def confirmation_cost(chance: float, seeds: int) -> float:
-    """Return what is expected to be trained for the `seeds` that a confirmation needs: the first may end it."""
-    return SEED_COST * (1 + (seeds - 1) * chance)
+def confirmation_cost(chance: float, num_macs: float, seeds: int) -> float:
+    """Return the time that the `seeds` that a confirmation needs are expected to take: the first may end it."""
+    return float(num_macs**COST_POWER * SEED_COST * (1 + (seeds - 1) * chance))
 
 
 def hypervolume_gain(front: Sequence[Point], sizes: Array, means: Array, deviations: Array) -> Array:

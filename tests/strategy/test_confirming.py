@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from strategy_trials import believe, trial
+from dataclasses import replace
+
+from strategy_trials import NUM_MACS, believe, trial
 
 from nas.strategy.beliefs import Goal
-from nas.strategy.confirming import leaves_room, next_seed
+from nas.strategy.confirming import AT_ONCE, Seed, leaves_room, next_seed
 
 GOAL = Goal(97.0, 3)
 BUDGET = 8000
@@ -25,6 +27,13 @@ def test_of_two_that_are_as_likely_the_smaller_is_confirmed() -> None:
     seed = next_seed(believe(equal), GOAL, BUDGET)
     assert seed is not None
     assert seed.trial == 8
+
+
+def test_of_two_that_save_as_much_the_one_that_trains_faster_is_confirmed() -> None:
+    slow, fast = trial(8, 5500, 1.5), replace(trial(9, 5500, 1.5), num_macs=NUM_MACS // 4)
+    seed = next_seed(believe([*TRIALS, slow, fast]), GOAL, BUDGET)
+    assert seed is not None
+    assert seed.trial == 9
 
 
 def test_once_one_has_met_it_only_smaller_ones_are_confirmed() -> None:
@@ -72,7 +81,13 @@ def test_a_seed_under_way_loses_hope_by_its_own_curve() -> None:
 
 
 def test_confirmations_take_a_third_in_the_long_run() -> None:
-    assert leaves_room(4.0, 0.0)
-    assert leaves_room(100.0, 40.0)
-    assert not leaves_room(100.0, 50.0)
-    assert not leaves_room(1000.0, 500.0)
+    seed = Seed(8, 0.9, 1.0, has_begun=False)
+    assert leaves_room(seed, 4.0, 0.0)
+    assert leaves_room(seed, 100.0, 40.0)
+    assert not leaves_room(seed, 100.0, 50.0)
+    assert not leaves_room(seed, 1000.0, 500.0)
+
+
+def test_a_likely_confirmation_that_has_begun_ends_first() -> None:
+    assert leaves_room(Seed(8, AT_ONCE, 1.0, has_begun=True), 100.0, 50.0)
+    assert not leaves_room(Seed(8, AT_ONCE - 0.01, 1.0, has_begun=True), 100.0, 50.0)

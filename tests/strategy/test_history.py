@@ -58,11 +58,16 @@ def test_size_and_digest_follow_from_the_genes_unless_the_trial_says_them() -> N
     (seen,) = history.unread(study)
     assert dropout not in seen.genes.values()
     assert seen.genes == found.genes
-    assert (seen.num_params, seen.digest) == (found.costs.num_params, found.digest)
+    assert (seen.num_params, seen.num_macs, seen.digest) == (
+        found.costs.num_params,
+        found.costs.num_macs,
+        found.digest,
+    )
     trial.set_user_attr("num_params", 7)
+    trial.set_user_attr("num_macs", 9)
     trial.set_user_attr("digest", "stated")
     (seen,) = history.unread(study)
-    assert (seen.num_params, seen.digest) == (7, "stated")
+    assert (seen.num_params, seen.num_macs, seen.digest) == (7, 9, "stated")
 
 
 def test_genes_outside_their_domains_and_trials_of_other_parameters_are_left_out() -> None:

@@ -77,8 +77,8 @@ def test_a_plain_study_draws_what_a_proposer_does_that_learns_the_same(space: Sp
     for trial in study.trials:
         found = proposer.propose(trial.number).draw.candidate
         assert found.genes == {name: trial.params[name] for name in space.genes}
-        costs, digest = found.costs, found.digest
-        proposer.learn(Observation(trial.number, found.genes, costs.num_params, digest, "completed", (), trial.value))
+        size = found.costs.num_params, found.costs.num_macs
+        proposer.learn(Observation(trial.number, found.genes, *size, found.digest, "completed", (), trial.value))
 
 
 def test_a_sampler_goes_on_after_it_was_pickled_or_made_anew(space: Space) -> None:

@@ -7,7 +7,16 @@ import math
 import numpy as np
 import pytest
 
-from nas.strategy.worth import BEYOND, FIRST_ANSWER, SEED_COST, confirmation_cost, hypervolume_gain, saving, trial_cost
+from nas.strategy.worth import (
+    BEYOND,
+    COST_POWER,
+    FIRST_ANSWER,
+    SEED_COST,
+    confirmation_cost,
+    hypervolume_gain,
+    saving,
+    trial_cost,
+)
 
 # Accuracies of a half and of three quarters, in log-odds; the slope of the first is a quarter.
 FRONT = [(1000.0, 0.0), (2000.0, math.log(3))]
@@ -60,6 +69,8 @@ def test_saving_is_over_what_is_likely_to_be_met_by_then() -> None:
 
 
 def test_costs_are_what_is_expected_to_be_trained() -> None:
-    assert trial_cost(np.array([0.0, 0.5]), 0.7, 3) == pytest.approx([0.7, 0.7 + 1.5 * SEED_COST])
-    assert confirmation_cost(1.0, 3) == pytest.approx(3 * SEED_COST)
-    assert confirmation_cost(0.0, 3) == pytest.approx(SEED_COST)
+    assert trial_cost(np.array([0.0, 0.5]), np.array([1.0, 4.0]), 0.7, 3) == pytest.approx(
+        [0.7, 4**COST_POWER * (0.7 + 1.5 * SEED_COST)]
+    )
+    assert confirmation_cost(1.0, 1, 3) == pytest.approx(3 * SEED_COST)
+    assert confirmation_cost(0.0, 9, 3) == pytest.approx(9**COST_POWER * SEED_COST)
