@@ -116,7 +116,7 @@ def test_the_size_is_what_the_budget_counts(count: Count, name: str) -> None:
     assert found.costs.deployed_params < found.costs.num_params
     (seen,) = sampler.history.unread(study)
     assert seen.num_params == getattr(found.costs, name)
-    for stated, value in {"num_params": 8, "deployed_params": 7, "digest": "stated"}.items():
+    for stated, value in {"num_params": 8, "deployed_params": 7, "num_macs": 6, "digest": "stated"}.items():
         trial.set_user_attr(stated, value)
     (seen,) = sampler.history.unread(study)
     assert seen.num_params == {"trained": 8, "deployed": 7}[count]
