@@ -15,7 +15,7 @@ from nas.coordinator.trials import Trials
 from nas.errors import MachineError, StudyError
 from nas.storage.search_store import SearchStore
 from nas.strategy.beliefs import goal_of
-from nas.strategy.confirming import HOPELESS, Seed, leaves_room, next_seed
+from nas.strategy.confirming import AT_ONCE, HOPELESS, Seed, leaves_room, next_seed
 from nas.strategy.observations import observation_of
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.strategy.stopping import rungs_of
@@ -306,7 +306,9 @@ class Coordinator:
         if not leaves_room(seed, trained, SEED_COST * confirmed):
             return False
         worth = self.sampler.next_worth(self.store.copy, len(self.store.copy.get_trials(deepcopy=False)))
-        return seed.chance >= 0.5 if math.isnan(worth) else seed.worth >= worth
+        # An answer first, then a smaller one; and what is likely, where nothing was learned of what would be next.
+        is_first = self._met is None or math.isnan(worth)
+        return (is_first and seed.chance >= AT_ONCE) or seed.worth >= worth
 
     def _aim(self) -> None:
         """Tell the sampler and the pruner how far the search has come."""

@@ -18,8 +18,5 @@ def draw_from_prior(space: Space, rng: random.Random) -> dict[str, Value]:
 
 
 def log_prior(space: Space, genes: Genes) -> float:
-    """Return the logarithm of how much likelier the prior draws `genes` than even draws do; 0 without priors.
-
-    Genes without effect in this network count too.
-    """
-    return sum(prior.log_ratio(genes[name]) for name, prior in space.priors.items())
+    """Return the logarithm of how much likelier the prior draws `genes`, some or all, than even draws do; 0 without."""
+    return sum(prior.log_ratio(genes[name]) for name, prior in space.priors.items() if name in genes)

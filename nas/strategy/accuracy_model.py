@@ -5,11 +5,11 @@ will end, and what the mean of a confirmation will be. It learns from moments of
 and so does not know survivors only, as a model of completed trainings would.
 
 An observation is an accuracy in log-odds at a moment of a training. It is the sum of what all networks share at that
-moment, a trend in the logarithm of the parameters, effects of the other inputs, a smooth function of all inputs, what
-is peculiar to the network, and the luck of the training. All but what is peculiar changes in the course of a training:
-what learns slowly may end well. So early moments tell something of the end, and how much they tell is learned: a
-product of kernels, as in Swersky et al. 2013, Multi-Task Bayesian Optimization. For the rest: Rasmussen and Williams
-2006, sections 2.2, 2.7 and 5.4.
+moment, a trend in the logarithm of the parameters and one in that of the space's prior, effects of the other inputs, a
+smooth function of them and the parameters, what is peculiar to the network, and the luck of the training. All but what
+is peculiar changes in the course of a training: what learns slowly may end well. So early moments tell something of the
+end, and how much they tell is learned: a product of kernels, as in Swersky et al. 2013, Multi-Task Bayesian
+Optimization. For the rest: Rasmussen and Williams 2006, sections 2.2, 2.7 and 5.4.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ class Moment:
 # What is believed of each hyperparameter before any training was seen: its median. Amplitudes are standard deviations
 # in log-odds. The logarithm of each deviates by `DOUBT`. Chosen by hand, not fitted on any table.
 PRIOR = {
-    "slope": 0.5,  # amplitude of the trend over parameters, per factor of e
+    "slope": 0.3,  # amplitude of the trend over parameters, per factor of e, around SLOPE
+    "prior": 0.3,  # amplitude of the trend over the space's prior, around BELIEF
     "effects": 0.3,  # amplitude of the effects of inputs
     "function": 0.4,  # amplitude of the smooth function
     "network keeps": 0.5,  # progress over which trend, effects and function change
@@ -48,6 +49,8 @@ PRIOR = {
     "luck keeps": 0.4,  # progress over which luck changes
     "noise": 0.1,  # amplitude of what passes by the next moment; none at the end
 }
+SLOPE = 0.7  # log-odds that are expected of e times as many parameters: the front of our trainings on MNIST
+BELIEF = 0.2  # log-odds that are expected of a network that is e^10 times as likely by the space's prior
 WEIGHT = 0.7  # of a group of inputs: the inverse square of the distance over which the function changes
 DOUBT = 0.7
 LEVEL = 2.0  # amplitude of the mean accuracy in the beginning
@@ -60,11 +63,12 @@ LEAST_NOISE = 1e-6  # variance
 class AccuracyModel:
     """Set the hyperparameters by `fit`, condition on moments by `learn`, then ask `predict`.
 
-    `groups` (inputs,) says which inputs share a weight. The first input is the logarithm of the parameters.
+    `groups` (inputs,) says which inputs share a weight in the smooth function; a negative one, that it has none. The
+    first two inputs are the logarithms of the parameters and of the prior.
     """
 
     def __init__(self, groups: Array) -> None:
-        self._masks = [groups == group for group in np.unique(groups)]
+        self._masks = [groups == group for group in np.unique(groups) if group >= 0]
         self._prior = np.log([*PRIOR.values(), *[WEIGHT] * len(self._masks)])
         self._logs = self._prior  # of the hyperparameters
 
@@ -117,12 +121,13 @@ class AccuracyModel:
         """Return the means of `rows`, and a root of what is subtracted from their covariance (learned, rows)."""
         across = self._covariance(self._rows, rows)
         half = solve_triangular(self._factor[0], across, lower=True)
-        return across.T @ self._alpha + CONFIRMED * rows.confirms, half
+        return across.T @ self._alpha + rows.expected, half
 
     def _variances(self, rows: _Rows) -> Array:
         """Return the prior variances of `rows`, the diagonal of their covariance."""
         p = dict(zip(PRIOR, np.exp(2 * self._logs), strict=False))
-        of_inputs = p["slope"] * rows.inputs[:, 0] ** 2 + p["effects"] * (rows.inputs[:, 1:] ** 2).sum(1)
+        squares = rows.inputs**2
+        of_inputs = p["slope"] * squares[:, 0] + p["prior"] * squares[:, 1] + p["effects"] * squares[:, 2:].sum(1)
         levels = LEVEL**2 + GAIN**2 * rows.progress + CONFIRMED_DOUBT**2 * rows.confirms
         return np.asarray(
             of_inputs + levels + p["function"] + p["peculiar"] + p["luck"] + p["noise"] * (rows.progress < 1)
@@ -143,7 +148,8 @@ class AccuracyModel:
         smooth = p["function"] ** 2 * kept * np.exp(-distance)
         parts = {
             "slope": p["slope"] ** 2 * kept * np.outer(one.inputs[:, 0], two.inputs[:, 0]),
-            "effects": p["effects"] ** 2 * kept * (one.inputs[:, 1:] @ two.inputs[:, 1:].T),
+            "prior": p["prior"] ** 2 * kept * np.outer(one.inputs[:, 1], two.inputs[:, 1]),
+            "effects": p["effects"] ** 2 * kept * (one.inputs[:, 2:] @ two.inputs[:, 2:].T),
             "function": smooth * (1 + distance + distance**2 / 3),  # Matern 5/2
             "peculiar": p["peculiar"] ** 2 * (one.network[:, None] == two.network),
             "luck": p["luck"] ** 2 * same_training * np.exp(-apart / p["luck keeps"]),
@@ -158,7 +164,7 @@ class AccuracyModel:
         gradients = []
         for name, log in zip(PRIOR, logs, strict=False):
             if name.endswith(" keeps"):
-                changing = ("luck",) if name == "luck keeps" else ("slope", "effects", "function")
+                changing = ("luck",) if name == "luck keeps" else ("slope", "prior", "effects", "function")
                 changes = np.asarray(sum(parts[part] for part in changing))
                 gradients.append(changes * parts["apart"] / math.exp(log))
             else:
@@ -176,13 +182,15 @@ class _Rows:
     training: Array
     progress: Array
     confirms: Array
-    outcomes: Array  # less what confirmations are expected to gain
+    expected: Array  # log-odds, before anything was seen, but for what all share
+    outcomes: Array  # less what is expected
 
     @classmethod
     def of(cls, inputs: Array, moments: Sequence[Moment]) -> _Rows:
         columns = [(m.network, m.training, m.progress, m.is_confirmation, m.log_odds) for m in moments]
         network, training, progress, confirms, outcomes = np.array(columns, dtype=float).T
-        return cls(inputs, network, training, progress, confirms, outcomes - CONFIRMED * confirms)
+        expected = SLOPE * inputs[:, 0] + BELIEF * inputs[:, 1] + CONFIRMED * confirms
+        return cls(inputs, network, training, progress, confirms, expected, outcomes - expected)
 
 
 def _fixed_covariance(one: _Rows, two: _Rows) -> Array:

@@ -24,7 +24,7 @@ DETAILED = 60
 # nothing but these, whenever the search was interrupted.
 FITTED_AT = (4, 7, 11, 16, 24, 36, 54, 80, 120, 180, 270, 400)
 FITTED_ON = 50  # trials, the last of them
-DOUBTED_TRIALS = 6.0
+DOUBTED_TRIALS = 2.0
 _NEW = -(10**9)  # a training of which nothing was seen
 _NORMAL = NormalDist()
 

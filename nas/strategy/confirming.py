@@ -12,7 +12,8 @@ from nas.strategy.worth import confirmation_cost, saving
 
 LIKELY = 0.3  # the least chance of meeting the target that is worth a seed
 HOPELESS = 0.05  # the chance below which a seed that is being trained is stopped
-AT_ONCE = 0.5  # the least chance with which several seeds of a network are trained at once
+# The least chance with which several seeds of a network are trained at once, and any before there is an answer.
+AT_ONCE = 0.5
 WORTHWHILE = 0.97  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
 MOST_CONFIRMED = 0.32  # share of all that is trained that confirmations take in the long run
 ADVANCE = 4.0  # trainings that count as trained before a study begins: the first answer comes early

@@ -6,24 +6,28 @@ import math
 
 import numpy as np
 
-from nas.space import Choice, Domain, Genes, Space
+from nas.space import Choice, Domain, Genes, Space, log_prior
 from nas.strategy.accuracy_model import Array
 
 
 class NetworkInputs:
-    """Numbers around zero: the logarithm of the parameters, then the genes that have an effect.
+    """Numbers around zero: logarithms of the parameters and of the space's prior, then the genes that have an effect.
 
     Genes of a stage or block that the network does not have are 0, in the middle, whatever their value. Genes of one
-    key, such as all widths, are one group: a model that learns how much a group matters needs few trainings.
+    key, such as all widths, are one group: a model that learns how much a group matters needs few trainings. The more
+    genes a space has, the less each is taken to matter, so that the random networks of all spaces differ as much.
     """
 
     SCALE = 1000  # parameters whose logarithm is 0
+    PRIOR_SCALE = 10  # logarithm of the prior that is 1
+    GENES = 8  # of a space whose genes are from -0.5 to 0.5
 
     def __init__(self, space: Space) -> None:
         self._space = space
+        self._gene_scale = math.sqrt(self.GENES / max(1, len(space.genes)))
         keys = list(dict.fromkeys(space.keys.values()))
         self._lengths = {name: len(_numbers(d, d.values()[0])) for name, d in space.genes.items()}
-        groups = [0]
+        groups = [0, -1]
         for name, length in self._lengths.items():
             groups += [1 + keys.index(space.keys[name])] * length
         self.groups: Array = np.array(groups, dtype=float)
@@ -42,12 +46,16 @@ class NetworkInputs:
         """Return the inputs of a network."""
         stages = int(self._space.value(genes, "stages.count"))
         blocks = [int(self._space.value(genes, "stages.blocks", stage)) for stage in range(1, stages + 1)]
-        inputs = [math.log(num_params / self.SCALE)]
+        effective, numbers = {}, []
         for name, domain in self._space.genes.items():
             stage, block = self._places.get(name, (1, 1))
-            has_effect = stage <= stages and block <= blocks[stage - 1]
-            inputs += _numbers(domain, genes[name]) if has_effect else [0.0] * self._lengths[name]
-        return inputs
+            if stage <= stages and block <= blocks[stage - 1]:
+                effective[name] = genes[name]
+                numbers += [self._gene_scale * number for number in _numbers(domain, genes[name])]
+            else:
+                numbers += [0.0] * self._lengths[name]
+        prior = log_prior(self._space, effective) / self.PRIOR_SCALE
+        return [math.log(num_params / self.SCALE), prior, *numbers]
 
 
 def _numbers(domain: Domain, value: object) -> list[float]:

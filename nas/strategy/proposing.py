@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ from nas.space import (
     draw_from_prior,
     draw_network,
     least_network,
-    log_prior,
     random_genes,
 )
 from nas.space.domains import IntRange, Value
@@ -40,8 +39,6 @@ MUTATIONS = 1.5  # genes that a mutation changes, on average; one at least
 STEP = 0.5  # chance that a number moves a step or two instead of being drawn anew
 FRESH_DRAWS = 8  # after which a network that was tried before is let through
 PRIOR_TRIALS = 10  # the prior counts as much as what was learned of so many
-PRIOR_STRENGTH = 0.2  # power of the prior's ratio by which worth is multiplied, before any training
-MOST_PRIOR = 5.0  # logarithm of that ratio, either way
 EXPECTED_SHARE = 0.7  # of a trial that is trained, since some stop early
 
 
@@ -71,12 +68,7 @@ class Proposer:
         budget: Budget,
         seed: int,
         beliefs: Beliefs | None = None,
-        draw_from_prior: Callable[[Space, random.Random], Genes] = draw_from_prior,
-        log_prior: Callable[[Space, Genes], float] = log_prior,
     ) -> None:
-        """Networks are drawn by `draw_from_prior`, and `log_prior` says how much likelier that is than an even draw."""
-        self.draw_from_prior = draw_from_prior
-        self.log_prior = log_prior
         self.space = space
         self.budget = budget
         self.seed = seed
@@ -131,7 +123,7 @@ class Proposer:
         tried = {self.beliefs.network(trial).identity for trial in self.beliefs.trials.values()}
         repeated = 0
         while True:
-            draw = draw_network(self.space, self.budget, rng, lambda: self.draw_from_prior(self.space, rng), ceiling)
+            draw = draw_network(self.space, self.budget, rng, lambda: draw_from_prior(self.space, rng), ceiling)
             if self.beliefs.identity(draw.candidate.digest, draw.candidate.genes) not in tried:
                 break
             repeated += 1
@@ -143,7 +135,7 @@ class Proposer:
         """Return a network drawn from the space, of a size even in the logarithm."""
         ceiling = self.draw_ceiling(rng, goal)
         # The prior is believed less as evidence grows (PriMO, Basu et al. 2025; piBO, Hvarfner et al. 2022).
-        draw = self.draw_from_prior if rng.random() < self.belief_in_prior else random_genes
+        draw = draw_from_prior if rng.random() < self.belief_in_prior else random_genes
         return draw_network(self.space, self.budget, rng, lambda: draw(self.space, rng), ceiling)
 
     @property
@@ -183,7 +175,6 @@ class _Pool:
         self._ceiling = proposer.ceiling(goal)
         self._beliefs, self._budget, self._goal = proposer.beliefs, proposer.budget, goal
         self._seen = set(tried)
-        self._proposer = proposer
         self._running = [t for _, t in sorted(self._beliefs.trials.items()) if t.fate == "running"]
         if goal is not None:
             pending = [t for n, t in self._beliefs.trials.items() if n in goal.confirming or t.fate == "running"]
@@ -217,13 +208,7 @@ class _Pool:
             fresh.append((found, Network(found.genes, *size, identity)))
         if fresh:
             chances, worths = self._judge([network for _, network in fresh])
-            worths = worths * np.exp([self._prior(found.genes) for found, _ in fresh])
             self.found += [(found, float(c), float(w)) for (found, _), c, w in zip(fresh, chances, worths, strict=True)]
-
-    def _prior(self, genes: Genes) -> float:
-        """Return the logarithm of the factor that the prior gives to the worth of a network."""
-        ratio = self._proposer.log_prior(self._proposer.space, genes)
-        return PRIOR_STRENGTH * self._proposer.belief_in_prior * min(max(ratio, -MOST_PRIOR), MOST_PRIOR)
 
     def gain(self, found: Candidate, chance: float) -> float:
         """Return the log saving of parameters that is expected of a network; nan without a target."""

@@ -21,7 +21,8 @@ from nas.workers.simulated import SimulatedTraining, Simulation
 
 def test_more_seeds_go_to_the_smallest_that_may_meet_the_target(tmp_path: Path) -> None:
     """Three met it with one seed. Of three seeds, the smallest disappoints within its second; the next one meets it."""
-    settings, storage, disappoint = replace(SETTINGS, target=20.0), InMemoryStorage(), set[int]()
+    settings, storage = replace(SETTINGS, target=20.0, max_trials=4, seed=3), InMemoryStorage()
+    disappoint = set[int]()
 
     def train(job: Job, attempt: int) -> SimulatedTraining:
         accuracy = 0.0 if costs_of(lower(job.architecture)).num_params in disappoint else 20.0
@@ -83,7 +84,7 @@ def test_seeds_are_trained_while_they_may_meet_the_target(
 
 def test_a_worker_that_joins_seeds_gets_those_of_one_network_at_a_time(tmp_path: Path) -> None:
     """After a resume several networks want seeds; those of one train as one, and each network takes a worker."""
-    settings, storage = replace(SETTINGS, target=20.0), InMemoryStorage()
+    settings, storage = replace(SETTINGS, target=20.0, max_trials=4, seed=3), InMemoryStorage()
     store = run_search(tmp_path, Simulation(_meet), settings, storage)
     confirmed = [r.number for r in store.records() if r.confirmations]
     assert len(confirmed) == 3

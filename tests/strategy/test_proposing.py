@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 
 import pytest
 from strategy_trials import SPACE
 
 from nas.arch import Budget
-from nas.space import Candidate
+from nas.data.known import KNOWN_DATASETS
+from nas.space import Candidate, load_space
 from nas.strategy.beliefs import Goal
 from nas.strategy.observations import Observation
 from nas.strategy.proposing import STARTUP_TRIALS, Proposer
@@ -81,24 +83,17 @@ def test_with_a_target_proposals_gather_where_it_is_just_met(seed: int) -> None:
     assert proposal.worth > 0
 
 
-def test_a_wrong_prior_is_recovered_from() -> None:
+def test_a_wrong_prior_is_recovered_from(tmp_path: Path) -> None:
     """It is all but sure of an activation with which networks are bad."""
 
     def accuracy(found: Candidate) -> float:
         return _by_size(found) - 20 * (found.genes["norm_act.activation"] != "hardswish")
 
-    wrong = {**SPACE.plain_genes, "norm_act.activation": "relu"}
-    proposer = Proposer(
-        SPACE,
-        Budget(2000),
-        0,
-        draw_from_prior=lambda space, rng: {
-            **{name: domain.draw(rng) for name, domain in space.genes.items()},
-            "norm_act.activation": wrong["norm_act.activation"],
-        },
-        log_prior=lambda space, genes: -3.0 if genes["norm_act.activation"] == "hardswish" else 0.5,
-    )
-    seen = _run(proposer, 14, Goal(93.0, 3), accuracy=accuracy)
+    file = tmp_path / "wrong.toml"
+    wrong = '[prior]\nnorm_act.activation = { value = "relu", strength = 0.95 }'
+    file.write_text(f"{Path(str(SPACE.source)).read_text()}\n{wrong}")
+    space = load_space(str(file), *KNOWN_DATASETS["digits"].images)
+    seen = _run(Proposer(space, Budget(2000), 0), 14, Goal(93.0, 3), accuracy=accuracy)
     assert all(s.genes["norm_act.activation"] == "relu" for s in seen[:STARTUP_TRIALS])
     assert sum(s.genes["norm_act.activation"] == "hardswish" for s in seen[-5:]) >= 3
 
@@ -111,8 +106,8 @@ def test_a_budget_and_a_goal_of_deployed_parameters() -> None:
         candidate = proposer.propose(number, Goal(95.0, 1)).draw.candidate
         found.append(candidate.costs)
         end = 80.0 + candidate.costs.deployed_params / 100
-        size = budget.size(candidate.costs)
-        proposer.learn(Observation(number, candidate.genes, size, candidate.digest, "completed", (end,), end))
+        size = budget.size(candidate.costs), candidate.costs.num_macs
+        proposer.learn(Observation(number, candidate.genes, *size, candidate.digest, "completed", (end,), end))
     assert 0.75 * 1_000 <= max(costs.deployed_params for costs in found) <= 1_000
     smaller = [proposer.propose(TRIALS + n, Goal(95.0, 1, below=600)).draw.candidate.costs for n in range(3)]
     assert all(costs.deployed_params < 600 for costs in smaller)
