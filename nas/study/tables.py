@@ -86,7 +86,7 @@ def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: 
         best = f"{figure.best_epoch:.2f}" if figure and figure.best_epoch is not None else ""
         seeds = str(figure.num_seeds) if figure else ""
         lines.append(
-            f"{record.num_params:>10,}  {_known(record.deployed_params):>8}  {test:>13}  {seeds:>5}  {every:>10}  "
+            f"{record.num_params:>10,}  {count_text(record.deployed_params):>8}  {test:>13}  {seeds:>5}  {every:>10}  "
             f"{record.validation_accuracy:>5.2f}  {best:>10}  {record.number:>5}"
         )
     if landmarks:
@@ -125,7 +125,8 @@ def _rounded(points: float | None) -> float | None:
     return None if points is None else round(points, 4)
 
 
-def _known(count: int | None) -> str:
+def count_text(count: int | None) -> str:
+    """Return a count for people; nothing where it is not known."""
     return "" if count is None else f"{count:,}"
 
 
@@ -209,7 +210,7 @@ def comparison_text(rows: Sequence[ComparedNetwork]) -> str:
         spread = "" if row.test_spread is None else f" ± {row.test_spread:.2f}"
         test = "not confirmed" if row.test_accuracy is None else f"{row.test_accuracy:.2f}{spread}"
         lines.append(
-            f"{'*' if row.is_on_common_front else ' '} {row.num_params:>10,}  {_known(row.deployed_params):>8}  "
+            f"{'*' if row.is_on_common_front else ' '} {row.num_params:>10,}  {count_text(row.deployed_params):>8}  "
             f"{test:>15}  {row.seeds or '':>5}  {row.validation_accuracy:>12.2f}  {row.study:<{width}}  {row.trial:>5}"
         )
     return "\n".join([*lines, "* no confirmed network of these studies is both as small and as accurate"])

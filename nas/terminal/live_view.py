@@ -17,6 +17,7 @@ from nas.study.duration import format_duration
 from nas.study.front import front_records
 from nas.study.ledger import fates
 from nas.study.records import TrialRecord
+from nas.study.tables import count_text
 
 if TYPE_CHECKING:
     from nas.coordinator.snapshot import RunningJob, Snapshot
@@ -128,12 +129,8 @@ def front_row(record: TrialRecord) -> tuple[str, ...]:
     figure = record.confirmed
     test = str(figure) if figure else ""
     seeds = str(figure.num_seeds) if figure else ""
-    sizes = f"{record.num_params:,}", _known(record.deployed_params)
+    sizes = f"{record.num_params:,}", count_text(record.deployed_params)
     return *sizes, f"{record.validation_accuracy:.2f}", test, seeds, str(record.number)
-
-
-def _known(count: int | None) -> str:
-    return "" if count is None else f"{count:,}"
 
 
 def _running(running: list[RunningJob]) -> Table:
@@ -150,5 +147,5 @@ def running_row(running: RunningJob) -> tuple[str, ...]:
     accuracy = f"{running.accuracies[-1]:.2f}" if running.epochs else ""
     what = "confirming, test" if running.job.confirms else ""
     epochs = f"{len(running.epochs)}/{running.job.recipe.epochs}"
-    sizes = f"{running.num_params:,}", _known(running.deployed_params)
+    sizes = f"{running.num_params:,}", count_text(running.deployed_params)
     return str(running.job.key[0]), *sizes, epochs, accuracy, what
