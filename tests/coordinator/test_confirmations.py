@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from watching import Watching
 from nas.arch import costs_of, lower
 from nas.coordinator.snapshot import Snapshot
 from nas.space import least_network, most_network
+from nas.strategy.optuna_sampler import BudgetSampler
 from nas.study.answer import smallest_met
 from nas.workers.messages import Finished, Job
 from nas.workers.simulated import SimulatedTraining, Simulation
@@ -102,6 +104,14 @@ def test_a_worker_that_joins_seeds_gets_those_of_one_network_at_a_time(tmp_path:
 
 def _meet(job: Job, attempt: int) -> SimulatedTraining:
     return SimulatedTraining((20.0,) * 3)
+
+
+def test_a_first_answer_comes_before_further_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much the next trial promises. Once there is an answer, the one that promises more comes first."""
+    monkeypatch.setattr(BudgetSampler, "next_worth", lambda *_: math.inf)
+    simulation = Simulation(lambda job, attempt: SimulatedTraining((25.0,) * 3))
+    run_search(tmp_path, simulation, replace(SETTINGS, target=20.0, max_trials=4))
+    assert [run.job.confirms for run in simulation.runs[:5]] == [False, True, False, False, False]
 
 
 def test_who_asks_for_a_confirmation_gets_all_seeds(tmp_path: Path) -> None:
