@@ -32,6 +32,8 @@ class Seed:
 def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[int] = ()) -> Seed | None:
     """Return the trial whose next seed is worth the most; None where no trial is likely enough to meet the target.
 
+    Before there is an answer, those that are as likely as not to meet the target come before all others.
+
     Args:
         beliefs: all trials and confirmations.
         goal: with the confirmations that are under way.
@@ -39,7 +41,7 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
         left_out: trials that are not confirmed.
     """
     below = goal.below * WORTHWHILE if goal.below is not None else budget + 1
-    best: Seed | None = None
+    found: list[Seed] = []
     started = {beliefs.network(beliefs.trials[number]).identity for number in beliefs.confirmed}
     under_way = [beliefs.trials[number] for number in goal.confirming]
     pending = {trial.number: (trial.num_params, beliefs.chance(trial, goal)) for trial in under_way}
@@ -70,10 +72,9 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
         beside = [p for n, p in pending.items() if n != number or chance < AT_ONCE]
         gain = float(saving(np.array([trial.num_params]), goal.below, budget, beside)[0])
         worth = chance * gain / confirmation_cost(chance, trial.num_macs, seeds)
-        found = Seed(number, chance, worth, has_begun=number in beliefs.confirmed)
-        if best is None or found.worth > best.worth:
-            best = found
-    return best
+        found.append(Seed(number, chance, worth, has_begun=number in beliefs.confirmed))
+    # An answer first: it is what a likely network brings soonest.
+    return max(found, key=lambda s: (goal.below is None and s.chance >= AT_ONCE, s.worth), default=None)
 
 
 def leaves_room(seed: Seed, trained: float, confirmed: float) -> bool:

@@ -36,6 +36,14 @@ def test_of_two_that_save_as_much_the_one_that_trains_faster_is_confirmed() -> N
     assert seed.trial == 9
 
 
+def test_before_an_answer_what_is_likely_comes_first() -> None:
+    """The other is worth more, since it trains so fast; once there is an answer, it comes first."""
+    likely, fast = trial(8, 5500, 1.0), replace(trial(9, 5000, 3.3), num_macs=NUM_MACS // 1000)
+    beliefs = believe([*TRIALS, likely, fast])
+    seeds = [next_seed(beliefs, replace(GOAL, below=below), BUDGET) for below in (None, 7900)]
+    assert [seed and seed.trial for seed in seeds] == [8, 9]
+
+
 def test_once_one_has_met_it_only_smaller_ones_are_confirmed() -> None:
     good = [*TRIALS, trial(8, 5500, 1.5), trial(9, 7500, 1.5)]
     beliefs = believe(good, {8: (98.0, 98.0, 98.0)})
