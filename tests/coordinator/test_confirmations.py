@@ -103,7 +103,7 @@ def test_a_worker_that_joins_seeds_gets_those_of_one_network_at_a_time(tmp_path:
 
 
 def _meet(job: Job, attempt: int) -> SimulatedTraining:
-    return SimulatedTraining((20.0,) * 3)
+    return SimulatedTraining((22.0,) * 3)
 
 
 def test_a_first_answer_comes_before_further_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
