@@ -24,6 +24,7 @@ from nas.model.python_source import module_source
 from nas.space import candidate, load_space
 from nas.study.folder import StudyFolder, find_study
 from nas.study.kept import kept_records
+from nas.study.resolve_settings import default_name
 from nas.verification.checks import verify_structure
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -71,6 +72,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _known(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
+
+
+def test_none_is_in_the_way_of_the_main_command() -> None:
+    """`nas search --max-params 8000 --target 99.4` in a clone begins a study beside these."""
+    assert not (STUDIES / default_name("mnist", "general", 8000)).exists()
 
 
 def test_what_takes_no_training_works(elsewhere: Path) -> None:
