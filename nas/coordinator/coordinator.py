@@ -305,10 +305,11 @@ class Coordinator:
         confirmed = sum(len(r.confirmations) for r in self._records) + sum(r.job.confirms for r in self._unfinished())
         if not leaves_room(seed, trained, SEED_COST * confirmed):
             return False
+        is_likely = seed.chance >= AT_ONCE
+        if is_likely and self._met is None:
+            return True  # an answer first, then a smaller one
         worth = self.sampler.next_worth(self.store.copy, len(self.store.copy.get_trials(deepcopy=False)))
-        # An answer first, then a smaller one; and what is likely, where nothing was learned of what would be next.
-        is_first = self._met is None or math.isnan(worth)
-        return (is_first and seed.chance >= AT_ONCE) or seed.worth >= worth
+        return is_likely if math.isnan(worth) else seed.worth >= worth
 
     def _aim(self) -> None:
         """Tell the sampler and the pruner how far the search has come."""

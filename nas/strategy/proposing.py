@@ -107,14 +107,17 @@ class Proposer:
 
     def ceiling(self, goal: Goal | None) -> int:
         """Return the most parameters that a network may have to be of use."""
-        least = self.budget.size(least_network(self.space, self.budget.count).costs)
         below = goal.below if goal else None
-        return max(least, min(self.budget.max_params, below - 1 if below is not None else self.budget.max_params))
+        return max(self._least, min(self.budget.max_params, below - 1 if below is not None else self.budget.max_params))
 
     def draw_ceiling(self, rng: random.Random, goal: Goal | None) -> int:
         """Return a size that is of use, even in the logarithm."""
-        least, most = self.budget.size(least_network(self.space, self.budget.count).costs), self.ceiling(goal)
-        return round(math.exp(rng.uniform(math.log(least), math.log(most))))
+        return round(math.exp(rng.uniform(math.log(self._least), math.log(self.ceiling(goal)))))
+
+    @property
+    def _least(self) -> int:
+        """Return the size of the smallest network of the space."""
+        return self.budget.size(least_network(self.space, self.budget.count).costs)
 
     def _draw_first(self, rng: random.Random, number: int, goal: Goal | None) -> Draw:
         ceiling = None
