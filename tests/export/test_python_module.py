@@ -33,7 +33,30 @@ PLAIN = Architecture(
     ),
     Head("gap_linear", bias=False),
 )
-PLAIN_TEXT = '''"""Found by a search under 8,000 parameters."""
+# How a module ends that was trained by the default recipe.
+RECIPE_TEXT = """# That it was trained by.
+RECIPE = {
+    "epochs": 15,
+    "batch_size": 128,
+    "optimizer": "adam",
+    "learning_rate": 0.01,
+    "momentum": 0.9,
+    "nesterov": True,
+    "weight_decay": 0.0,
+    "schedule": "one_cycle",
+    "warmup": 0.3,
+    "step_epochs": 6,
+    "step_factor": 0.1,
+    "averaging": 0.0,
+    "label_smoothing": 0.0,
+    "augmentation": 0.0,
+    "class_weights": "none",
+    "augmentation_kind": "data",
+}
+"""
+
+PLAIN_TEXT = (
+    '''"""Found by a search under 8,000 parameters."""
 
 import torch
 import torch.nn.functional as F
@@ -99,26 +122,9 @@ ARCHITECTURE = {
     ],
     "head": {"bias": False},
 }
-# That it was trained by.
-RECIPE = {
-    "epochs": 15,
-    "batch_size": 128,
-    "optimizer": "adam",
-    "learning_rate": 0.01,
-    "momentum": 0.9,
-    "nesterov": True,
-    "weight_decay": 0.0,
-    "schedule": "one_cycle",
-    "warmup": 0.3,
-    "step_epochs": 6,
-    "step_factor": 0.1,
-    "averaging": 0.0,
-    "label_smoothing": 0.0,
-    "augmentation": 0.0,
-    "class_weights": "none",
-    "augmentation_kind": "data",
-}
 '''
+    + RECIPE_TEXT
+)
 
 RESIDUAL = Architecture(
     Input(3, 32, 32),
@@ -131,7 +137,8 @@ RESIDUAL = Architecture(
     ),
     Head("conv_gap", kernel=3, padding="same"),
 )
-RESIDUAL_TEXT = '''"""Found by hand.
+RESIDUAL_TEXT = (
+    '''"""Found by hand.
 
 A second paragraph.
 
@@ -236,26 +243,9 @@ ARCHITECTURE = {
     ],
     "head": {"kind": "conv_gap", "kernel": 3, "padding": "same"},
 }
-# That it was trained by.
-RECIPE = {
-    "epochs": 15,
-    "batch_size": 128,
-    "optimizer": "adam",
-    "learning_rate": 0.01,
-    "momentum": 0.9,
-    "nesterov": True,
-    "weight_decay": 0.0,
-    "schedule": "one_cycle",
-    "warmup": 0.3,
-    "step_epochs": 6,
-    "step_factor": 0.1,
-    "averaging": 0.0,
-    "label_smoothing": 0.0,
-    "augmentation": 0.0,
-    "class_weights": "none",
-    "augmentation_kind": "data",
-}
 '''
+    + RECIPE_TEXT
+)
 
 # Runs without the project: imports every net_*.py of its folder, and prints how far its logits are from the saved.
 STRANGER = """
