@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from conftest import Nas
 
 TRIALS = 2
-# Epochs of a second or so: a signal finds the command waiting for its workers, as it mostly does on real data.
+# Epochs of tenths of a second, and so many of them that a signal finds the first training still running.
 SLOW = """
 [stages]
 count = 1
@@ -27,9 +27,9 @@ blocks = 2
 width = 32
 repeat = 3
 [recipe]
-epochs = 3
+epochs = {epochs}
 batch_size = 64
-learning_rate = { low = 0.001, high = 0.01, log = true }
+learning_rate = {{ low = 0.001, high = 0.01, log = true }}
 """
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked up in /proc")
@@ -71,9 +71,14 @@ def assert_none_alive(session: int) -> None:
     assert alive_in_session(session) == []
 
 
-@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 1), (signal.SIGHUP, 1)])
-def test_a_signal_to_the_group_leaves_a_study_that_resumes(number: signal.Signals, workers: int, nas: Nas) -> None:
-    (nas.cwd / "slow.toml").write_text(SLOW)
+@pytest.mark.parametrize(
+    ("number", "workers", "epochs"),
+    [(signal.SIGINT, 2, 20), (signal.SIGTERM, 1, 1000), (signal.SIGHUP, 1, 1000)],  # the first is trained to its end
+)
+def test_a_signal_to_the_group_leaves_a_study_that_resumes(
+    number: signal.Signals, workers: int, epochs: int, nas: Nas
+) -> None:
+    (nas.cwd / "slow.toml").write_text(SLOW.format(epochs=epochs))
     study = nas.cwd / "somewhere else/cut"
     arguments = ("--dataset", "digits", "--space", "slow.toml", "--max-params", 12000, "--studies", "somewhere else")
     settings = ("--trials", TRIALS, "--seeds", 1, "--name", "cut")
