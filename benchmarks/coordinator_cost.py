@@ -28,9 +28,10 @@ import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from nas.arch import costs_of, lower
+from nas.arch import lower
 from nas.coordinator.coordinator import Coordinator
 from nas.coordinator.snapshot import Snapshot
+from nas.costs import costs_of
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import NasError
 from nas.host import versions

@@ -31,15 +31,16 @@ from typing import Any
 
 import torch
 
-from nas.arch import Architecture, Recipe, costs_of, digest_of, flash_bytes, lower, ram_bytes
+from nas.arch import Architecture, Recipe, digest_of, lower
+from nas.costs import costs_of, flash_bytes, ram_bytes
 from nas.data.images import ImageSet
 from nas.data.known import KNOWN_DATASETS
 from nas.data.load import load_dataset
 from nas.data.sample import stratified_sample
 from nas.data.split import parts_of
 from nas.export.c.firmware import Example, write_firmware
-from nas.export.int8.quantize import quantize
 from nas.export.python_module import load_python_module
+from nas.int8.quantize import quantize
 from nas.model.trained_network import TrainedNetwork
 from nas.space import candidate, load_space
 from nas.space.domains import Domain, Value

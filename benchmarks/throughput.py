@@ -30,7 +30,8 @@ import torch
 import torch.multiprocessing
 from torch.profiler import ProfilerActivity
 
-from nas.arch import Architecture, Block, Input, Layer, Pool, Recipe, costs_of, lower, outline, read_architecture
+from nas.arch import Architecture, Block, Input, Layer, Pool, Recipe, lower, outline, read_architecture
+from nas.costs import costs_of
 from nas.data.images import Dataset, ImageSet
 from nas.data.load import load_dataset
 from nas.host import available_cores, cache_folder, cpu_model

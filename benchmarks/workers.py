@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 
-from nas.arch import Budget
 from nas.coordinator.warm_start import WarmStart
+from nas.costs import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.host import available_cores, cpu_model
 from nas.space import Genes, draw_networks, load_space

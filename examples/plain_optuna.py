@@ -15,7 +15,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch.nn.functional import cross_entropy
 
-from nas.arch import Budget, Input
+from nas.arch import Input
+from nas.costs import Budget
 from nas.model.build import build
 from nas.space import candidate, load_space, recipe_of
 from nas.strategy.optuna_pruner import ParetoPruner

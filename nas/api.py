@@ -333,7 +333,7 @@ def search(
     arguments, began = locals().copy(), time.monotonic()
     from nas.app.search import Machine
     from nas.app.search import search as run_search
-    from nas.arch.boards import limits_of
+    from nas.costs.boards import limits_of
     from nas.storage.address import StorageAddress
     from nas.strategy.fitted_sampler import name_given
     from nas.study.resolve_settings import default_name, given_settings, resolve_settings

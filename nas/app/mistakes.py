@@ -18,7 +18,7 @@ from nas.app.quantize import Report, image_network
 from nas.app.study_data import study_dataset
 from nas.data.images import ImageSet
 from nas.data.split import Parts, parts_of
-from nas.export.loaded import run_in_batches
+from nas.model.loaded import run_in_batches
 from nas.study.claims import accuracy_claim
 from nas.study.folder import StudyFolder
 from nas.study.mistakes import (

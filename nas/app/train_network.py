@@ -11,7 +11,8 @@ import torch
 
 from nas.app.quantize import Report, quantize_and_measure
 from nas.app.write_export import Quantized, make_folder, write_export
-from nas.arch import ArchitectureFile, Layer, costs_of, digest_of, lower
+from nas.arch import ArchitectureFile, Layer, digest_of, lower
+from nas.costs import costs_of
 from nas.data.images import Dataset
 from nas.data.load import load_dataset
 from nas.data.split import parts_of

@@ -11,7 +11,7 @@ from nas.data.load import load_dataset
 from nas.errors import DataError, VerificationError
 from nas.export.c.firmware import header_of
 from nas.export.formats import FIRMWARE, format_of
-from nas.export.loaded import LoadedExport, require_file
+from nas.model.loaded import LoadedExport, require_file
 from nas.model.thop_count import ThopCount
 from nas.study.claims import accuracy_claim
 from nas.verification.checks import Check, accuracy, verify_structure

@@ -11,7 +11,7 @@ from nas.app.quantize import Report
 from nas.errors import ExportError
 from nas.export.c.firmware import Example
 from nas.export.formats import input_text, is_int8, write, write_int8
-from nas.export.int8.network import QuantizedNetwork
+from nas.int8.network import QuantizedNetwork
 from nas.model.trained_network import TrainedNetwork
 
 # A network in 8 bits, its size and accuracy as claims, and an image to try it with.

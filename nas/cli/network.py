@@ -9,18 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.arch import (
-    ArchitectureFile,
-    costs_of,
-    digest_of,
-    explain_outlines,
-    layer_rows,
-    layer_table,
-    lower,
-    outline,
-    read_architecture,
-    sketch,
-)
+from nas.arch import ArchitectureFile, digest_of, explain_outlines, lower, outline, read_architecture
 from nas.cli.options import (
     DEFAULT_STUDIES,
     AsJson,
@@ -33,6 +22,7 @@ from nas.cli.options import (
     complete_study_or_module,
     print_json,
 )
+from nas.costs import costs_of, layer_rows, layer_table, sketch
 from nas.errors import UsageError
 from nas.study.folder import study_names
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.arch import COUNTED
+from nas.costs import COUNTED
 from nas.study.command import DEFAULT_STUDIES as DEFAULT_STUDIES
 from nas.study.command import option_of
 from nas.study.folder import SHIPPED_STUDIES, study_names

@@ -9,8 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.arch import Budget, Input, explain_outlines, outline
-from nas.arch.boards import limits_of
+from nas.arch import Input, explain_outlines, outline
 from nas.cli.options import (
     AsJson,
     Board,
@@ -23,6 +22,8 @@ from nas.cli.options import (
     parse_count,
     print_json,
 )
+from nas.costs import Budget
+from nas.costs.boards import limits_of
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import DataError, near_misses
 from nas.space import (

@@ -196,7 +196,7 @@ def search(
     arguments, began = locals(), time.monotonic()
     from nas.app.search import Machine
     from nas.app.search import search as run_search
-    from nas.arch.boards import limits_of
+    from nas.costs.boards import limits_of
     from nas.storage.address import StorageAddress
     from nas.study.answer import is_target_met
     from nas.study.resolve_settings import given_settings, resolve_settings

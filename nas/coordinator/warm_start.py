@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from nas.arch import Architecture, Budget, Recipe, costs_of, digest_of, lower, read_architecture
+from nas.arch import Architecture, Recipe, digest_of, lower, read_architecture
+from nas.costs import Budget, costs_of
 from nas.errors import SpaceError, StudyError, UsageError
 from nas.space import Genes, Space, Value, genes_of, recipe_of
 from nas.storage.address import Storage

@@ -10,13 +10,13 @@ from nas.errors import ExportError, UsageError
 from nas.export.c.firmware import Example, write_firmware
 from nas.export.c.header import write_c, write_quantized_c
 from nas.export.c.load import load_c
-from nas.export.int8.network import QuantizedNetwork
 from nas.export.int8_weights import load_int8_weights, write_int8_weights
-from nas.export.loaded import LoadedExport
 from nas.export.onnx.float32 import load_onnx, write_onnx
 from nas.export.onnx.int8 import load_int8_onnx, write_int8_onnx
 from nas.export.python_module import load_python_module, write_python_module
 from nas.export.torch_program import load_torch_program, write_torch_program
+from nas.int8.network import QuantizedNetwork
+from nas.model.loaded import LoadedExport
 from nas.model.trained_network import TrainedNetwork
 
 FORMATS = {

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nas.arch import architecture_from_plain, architecture_to_plain
 from nas.errors import ExportError, NasError, VerificationError, describe
-from nas.export.int8.network import QuantizedNetwork, TensorTypes, parameter_types, scale_types
-from nas.export.loaded import require_file
-from nas.export.metadata import read_metadata
+from nas.int8.network import QuantizedNetwork, TensorTypes, parameter_types, scale_types
+from nas.model.loaded import require_file
+from nas.model.metadata import read_metadata
 
 
 def write_int8_weights(network: QuantizedNetwork, claims: Mapping[str, object], path: Path) -> None:

@@ -14,12 +14,13 @@ from typing import Any
 
 import torch
 
-from nas.arch import Architecture, Input, Layer, Recipe, architecture_from_plain, costs_of, digest_of, lower
+from nas.arch import Architecture, Input, Layer, Recipe, architecture_from_plain, digest_of, lower
+from nas.costs import costs_of
 from nas.decode import decode
 from nas.errors import NasError, VerificationError, describe
-from nas.export.loaded import require_file
-from nas.export.metadata import LATER_CLAIMS, MAX_NUMBERS, Metadata, is_input_shape
 from nas.model.build import build
+from nas.model.loaded import require_file
+from nas.model.metadata import LATER_CLAIMS, MAX_NUMBERS, Metadata, is_input_shape
 from nas.model.python_source import module_source, provenance_in
 from nas.model.trained_network import TrainedNetwork, Weights
 

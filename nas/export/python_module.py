@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nas.arch import costs_of, digest_of
+from nas.arch import digest_of
+from nas.costs import costs_of
 from nas.errors import VerificationError, describe
-from nas.export.loaded import LoadedExport, run_in_batches
-from nas.export.metadata import Metadata, metadata_of
 from nas.export.module_text import ModuleText
 from nas.model.image_network import normalize, state_dict_of
+from nas.model.loaded import LoadedExport, run_in_batches
+from nas.model.metadata import Metadata, metadata_of
 from nas.model.python_source import module_source
 from nas.model.trace import trace_layers
 from nas.model.trained_network import TrainedNetwork

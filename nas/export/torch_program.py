@@ -21,9 +21,9 @@ import torch
 from torch import Tensor
 
 from nas.errors import ExportError, VerificationError, describe
-from nas.export.loaded import LoadedExport, finite_module, require_file, run_in_batches
-from nas.export.metadata import Metadata, metadata_of, read_metadata
 from nas.model.image_network import ImageNetwork, normalize
+from nas.model.loaded import LoadedExport, finite_module, require_file, run_in_batches
+from nas.model.metadata import Metadata, metadata_of, read_metadata
 from nas.model.trained_network import TrainedNetwork
 
 _EXTRA_FILE = "nas.json"

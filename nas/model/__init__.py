@@ -1,1 +1,1 @@
-"""An architecture as a torch module."""
+"""An architecture as a torch module, and what such a network says of itself."""

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nas.arch import Layer, calls, fold_layers
+from nas.arch import Layer, calls
 from nas.arch.operations import Activation, Conv2d
+from nas.costs import fold_layers
 from nas.model.build import submodules
 
 NORM_EPSILON = 1e-5  # torch's default, which `build` leaves as it is

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import log10
 
-from nas.arch import Count
+from nas.costs import Count
 from nas.study.front import validation_front
 from nas.study.landmarks import Reference, references
 from nas.study.records import TrialRecord

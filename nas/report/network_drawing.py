@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from nas.arch import Architecture, Block, Call, calls, costs_of, lower, outline
+from nas.arch import Architecture, Block, Call, calls, lower, outline
 from nas.arch.kinds import SHIPPED_KINDS
 from nas.arch.operations import AdaptiveAvgPool2d, AvgPool2d, Linear, MaxPool2d, Shape
+from nas.costs import costs_of
 from nas.report import palette
 
 _COLORS = {

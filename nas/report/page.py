@@ -20,7 +20,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from nas.arch import Architecture, costs_of, explain_outlines, layer_rows, lower
+from nas.arch import Architecture, explain_outlines, lower
+from nas.costs import costs_of, layer_rows
 from nas.host import versions
 from nas.report import page_values
 from nas.report.axes import FLASH

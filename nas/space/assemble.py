@@ -7,23 +7,10 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
-from nas.arch import (
-    Architecture,
-    Block,
-    Budget,
-    Costs,
-    Head,
-    Layer,
-    NormAct,
-    Pool,
-    Recipe,
-    Transition,
-    costs_of,
-    digest_of,
-    lower,
-)
+from nas.arch import Architecture, Block, Head, Layer, NormAct, Pool, Recipe, Transition, digest_of, lower
 from nas.arch.description import BodyItem, Option
 from nas.arch.kinds import KINDS, with_own_layers
+from nas.costs import Budget, Costs, costs_of
 from nas.errors import ArchitectureError
 from nas.space.domains import Value
 from nas.space.schema import Space

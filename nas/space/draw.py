@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from nas.arch import Budget
+from nas.costs import Budget
 from nas.space.assemble import Candidate, Genes, ascending, candidate, fitting, valid
 from nas.space.domains import Choice, IntRange, Value
 from nas.space.prior import draw_from_prior

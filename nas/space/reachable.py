@@ -6,8 +6,9 @@ import functools
 from collections.abc import Callable
 from math import prod
 
-from nas.arch import Budget, Layer, counted_layers, max_work_bytes
-from nas.arch.costs import BYTES_PER_ACTIVATION
+from nas.arch import Layer
+from nas.costs import Budget, counted_layers, max_work_bytes
+from nas.costs.counting import BYTES_PER_ACTIVATION
 from nas.errors import BudgetError
 from nas.space.assemble import Candidate
 from nas.space.schema import Space

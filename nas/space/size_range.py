@@ -19,22 +19,10 @@ from dataclasses import dataclass
 from math import lcm, prod
 from typing import NamedTuple
 
-from nas.arch import (
-    COUNTED,
-    IMAGE,
-    Architecture,
-    Block,
-    Costs,
-    Count,
-    Head,
-    Input,
-    Layer,
-    costs_of,
-    counted_layers,
-    lower,
-)
+from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, lower
 from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
+from nas.costs import COUNTED, Costs, Count, costs_of, counted_layers
 from nas.errors import ArchitectureError, BudgetError
 from nas.space.assemble import Candidate, block_of, candidate, head_of, junction_of, last_block, norm_act_of
 from nas.space.domains import Scope, Value

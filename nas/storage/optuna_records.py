@@ -15,7 +15,7 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.arch import COUNTED, Count
+from nas.costs import COUNTED, Count
 from nas.decode import Bounds, decode, show_value
 from nas.errors import InvalidError
 from nas.study.records import Confirmation, Fate, Percent, TrialRecord

@@ -12,7 +12,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.arch import Budget
+from nas.costs import Budget
 from nas.errors import UsageError, near_misses
 from nas.space import Genes, Space, fit_network
 from nas.strategy.beliefs import Goal

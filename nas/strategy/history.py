@@ -13,7 +13,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.arch import COUNTED, Count
+from nas.costs import COUNTED, Count
 from nas.space import Genes, Space, candidate, valid
 from nas.strategy.beliefs import Beliefs, Goal
 from nas.strategy.observations import Observation

@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import BaseTrial, FrozenTrial
 
-from nas.arch import Budget
+from nas.costs import Budget
 from nas.space import Choice, Domain, Draw, Genes, IntRange, Space
 from nas.strategy.beliefs import Goal
 from nas.strategy.history import LEARNING, History

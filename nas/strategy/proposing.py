@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.arch import Budget
+from nas.costs import Budget
 from nas.space import (
     Candidate,
     Draw,

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from nas.arch import Count, Input
+from nas.arch import Input
+from nas.costs import Count
 from nas.decode import MAX_FILE_BYTES, decode, encode
 from nas.errors import InvalidError, NasError, StudyError, UsageError
 from nas.study.settings import CHANGEABLE, StudySettings, with_present_names

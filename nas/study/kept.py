@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from nas.arch import COUNTED, Count, outline
+from nas.arch import outline
+from nas.costs import COUNTED, Count
 from nas.decode import MAX_FILE_BYTES, Bounds, decode
 from nas.errors import InvalidError, NasError, StudyError
 from nas.space import Candidate, Space, candidate, load_space

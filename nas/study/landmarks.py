@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from nas.arch import costs_of, lower, read_architecture
+from nas.arch import lower, read_architecture
+from nas.costs import costs_of
 from nas.study.folder import SHIPPED_STUDIES
 
 REFERENCES = SHIPPED_STUDIES / "reference"

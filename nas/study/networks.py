@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from nas.arch import costs_of, lower
+from nas.arch import lower
+from nas.costs import costs_of
 from nas.errors import StudyError
 from nas.model.trained_network import TrainedNetwork, read_trained_network
 from nas.study.folder import StudyFolder

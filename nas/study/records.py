@@ -7,7 +7,7 @@ import statistics
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
-from nas.arch import COUNTED, Count
+from nas.costs import COUNTED, Count
 from nas.decode import Bounds
 
 # completed: trained to its end.  stopped: not expected to move the front.  failed: could not be trained, and why.

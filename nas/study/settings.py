@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from nas.arch import Budget, Count
 from nas.arch.recipe import AugmentationKind, ClassWeights
+from nas.costs import Budget, Count
 from nas.decode import Bounds, decode, read_toml
 from nas.errors import UsageError
 

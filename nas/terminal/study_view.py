@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from nas.arch import explain_outlines, lower, outline, sketch
+from nas.arch import explain_outlines, lower, outline
+from nas.costs import sketch
 from nas.report import palette
 from nas.study.landmarks import references
 from nas.study.records import TrialRecord

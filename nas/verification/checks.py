@@ -10,8 +10,8 @@ from torch import Tensor
 
 from nas.data.images import ImageSet
 from nas.errors import VerificationError
-from nas.export.loaded import LoadedExport, batch_of
-from nas.export.metadata import LATER_CLAIMS
+from nas.model.loaded import LoadedExport, batch_of
+from nas.model.metadata import LATER_CLAIMS
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from nas.errors import NasError, UsageError, VerificationError
-from nas.export.loaded import LoadedExport, batch_of
-from nas.export.metadata import read_metadata
+from nas.model.loaded import LoadedExport, batch_of
+from nas.model.metadata import read_metadata
 from nas.model.thop_count import ThopCount
 
 PATIENCE = 60.0  # seconds on the clock for each answer; a machine may be busy

@@ -16,8 +16,8 @@ from nas.data.images import Dataset, ImageSet
 from nas.data.known import OWN_IMAGES_POLICY
 from nas.data.load import load_dataset
 from nas.errors import DataError, NasError, UsageError
-from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import load_int8_weights
+from nas.int8.quantize import quantize
 from nas.model.trained_network import read_trained_network
 from nas.study.folder import StudyFolder
 from nas.study.networks import kept_file

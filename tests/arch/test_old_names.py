@@ -8,16 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.arch import (
-    Block,
-    NormAct,
-    Pool,
-    Transition,
-    architecture_from_plain,
-    digest_of,
-    lower,
-    read_architecture,
-)
+from nas.arch import Block, NormAct, Pool, Transition, architecture_from_plain, digest_of, lower, read_architecture
 from nas.errors import InvalidError
 
 STUDIES = Path(__file__).parents[2] / "studies"

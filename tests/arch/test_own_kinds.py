@@ -22,17 +22,15 @@ from nas.arch import (
     Pool,
     architecture_from_plain,
     architecture_to_plain,
-    costs_of,
     digest_of,
-    layer_table,
     lower,
     outline,
     read_architecture,
-    sketch,
 )
 from nas.arch.description import BlockLayer, BlockLayers, Option
 from nas.arch.kinds import KINDS
 from nas.arch.operations import Activation, Add, BatchNorm2d, Conv2d
+from nas.costs import costs_of, layer_table, sketch
 from nas.errors import ArchitectureError, InvalidError, NasError, UsageError
 from nas.model.build import build
 from nas.model.trace import trace_layers

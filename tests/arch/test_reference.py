@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nas.arch import Layer, costs_of, digest_of, lower, read_architecture
-from nas.arch.table import layer_rows, layer_table
+from nas.arch import Layer, digest_of, lower, read_architecture
+from nas.costs import costs_of
+from nas.costs.table import layer_rows, layer_table
 
 ROOT = Path(__file__).parents[2]
 TABLES = ROOT / "tests" / "reference_tables"

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from nas.arch import Budget, Input
+from nas.arch import Input
+from nas.costs import Budget
 from nas.errors import BudgetError
 from nas.space import load_space, require_reachable
 

@@ -12,8 +12,9 @@ from optuna.storages import InMemoryStorage
 from simulated_searches import SETTINGS, SPACE, rising, run_search
 from watching import Watching
 
-from nas.arch import costs_of, lower
+from nas.arch import lower
 from nas.coordinator.snapshot import Snapshot
+from nas.costs import costs_of
 from nas.space import least_network, most_network
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.study.answer import smallest_met

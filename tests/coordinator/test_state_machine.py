@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 from simulated_searches import SETTINGS, SPACE, open_search
 from watching import Watching
 
-from nas.arch import costs_of, lower
+from nas.arch import lower
 from nas.coordinator.coordinator import CONFIRMED_OF_FRONT
 from nas.coordinator.replay import replay
+from nas.costs import costs_of
 from nas.space import least_network, most_network
 from nas.storage.study_store import Store
 from nas.strategy.beliefs import goal_of

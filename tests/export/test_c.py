@@ -14,26 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampled import difference, distinct_architectures, sampled_network
 
-from nas.arch import (
-    IMAGE,
-    Architecture,
-    Block,
-    Budget,
-    Head,
-    Input,
-    Layer,
-    NormAct,
-    Pool,
-    Transition,
-    costs_of,
-    lower,
-    plan_memory,
-)
+from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, NormAct, Pool, Transition, lower
+from nas.costs import Budget, costs_of, plan_memory
 from nas.errors import ExportError, VerificationError
 from nas.export.c import templates
 from nas.export.c.header import prefix_of, write_c, write_quantized_c
 from nas.export.c.load import load_c
-from nas.export.int8.quantize import quantize
+from nas.int8.quantize import quantize
 from nas.model.fold_batch_norm import fold
 from nas.space import draw_network, load_space
 

@@ -15,13 +15,14 @@ from sampled import IMAGES, Sampled, difference, sampled_network, sampled_networ
 from torch import Tensor
 
 import nas
-from nas.arch import Architecture, Block, Input, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Input, Pool, lower
+from nas.costs import costs_of
 from nas.export.c.header import write_c, write_quantized_c
 from nas.export.formats import FORMATS, is_int8, load, write, write_int8
-from nas.export.int8.network import LOGIT_ONE, QuantizedNetwork
-from nas.export.int8.quantize import quantize
 from nas.export.onnx.float32 import load_onnx, write_onnx
 from nas.export.onnx.int8 import load_int8_onnx, write_int8_onnx
+from nas.int8.network import LOGIT_ONE, QuantizedNetwork
+from nas.int8.quantize import quantize
 from nas.model.python_source import module_source
 
 torch.set_num_threads(1)

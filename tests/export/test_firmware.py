@@ -9,13 +9,14 @@ import pytest
 import torch
 from sampled import Sampled, distinct_architectures, sampled_network
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, flash_bytes, lower, ram_bytes
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, lower
+from nas.costs import flash_bytes, ram_bytes
 from nas.errors import ExportError
 from nas.export.c.firmware import Example, header_of, write_firmware
 from nas.export.c.header import write_c
 from nas.export.c.load import load_c
-from nas.export.int8.network import LOGIT_ONE
-from nas.export.int8.quantize import quantize
+from nas.int8.network import LOGIT_ONE
+from nas.int8.quantize import quantize
 
 torch.set_num_threads(1)
 

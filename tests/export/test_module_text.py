@@ -9,7 +9,8 @@ import pytest
 import torch
 from own_blocks import own_block
 
-from nas.arch import Architecture, Block, Head, Input, Pool, Recipe, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, Pool, Recipe, digest_of, lower
+from nas.costs import costs_of
 from nas.errors import VerificationError
 from nas.export.module_text import read_module_network
 from nas.export.python_module import write_python_module

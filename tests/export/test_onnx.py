@@ -8,7 +8,8 @@ import pytest
 import torch
 from sampled import difference, sampled_network
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, lower
+from nas.costs import costs_of
 from nas.errors import ExportError, VerificationError
 from nas.export.onnx.float32 import load_onnx, write_onnx
 

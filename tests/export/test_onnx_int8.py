@@ -8,11 +8,12 @@ import pytest
 import torch
 from sampled import difference, sampled_network
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, digest_of, lower
+from nas.costs import costs_of
 from nas.errors import ExportError, VerificationError
-from nas.export.int8.network import QuantizedNetwork
-from nas.export.int8.quantize import quantize
 from nas.export.onnx.int8 import load_int8_onnx, write_int8_onnx
+from nas.int8.network import QuantizedNetwork
+from nas.int8.quantize import quantize
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

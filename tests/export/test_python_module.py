@@ -12,7 +12,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from strategies import architectures
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition, digest_of, lower
+from nas.costs import costs_of
 from nas.export.module_text import read_module_network
 from nas.export.python_module import load_python_module
 from nas.model.build import build

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from nas.arch import Input, costs_of, lower, read_architecture
+from nas.arch import Input, lower, read_architecture
 from nas.arch.files import ArchitectureFile
+from nas.costs import costs_of
 from nas.decode import encode
 from nas.errors import NasError
 from nas.space import candidate, load_space

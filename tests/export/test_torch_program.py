@@ -11,11 +11,12 @@ import pytest
 import torch
 from sampled import difference, sampled_network, sampled_networks
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, lower
+from nas.costs import costs_of
 from nas.errors import ExportError, VerificationError
-from nas.export.metadata import metadata_of
 from nas.export.torch_program import load_torch_program, write_torch_program
 from nas.model.image_network import trained_module
+from nas.model.metadata import metadata_of
 
 torch.set_num_threads(1)
 

@@ -30,17 +30,18 @@ from fuzzing import COUNT, SECONDS, SEED, mutate, spoil_json
 from sampled import Sampled, sampled_network
 
 from nas.app.old_studies import read_old_weights
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, digest_of, lower
+from nas.costs import costs_of
 from nas.errors import NasError
 from nas.export.formats import load
-from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import write_int8_weights
-from nas.export.loaded import finite_module
 from nas.export.module_text import read_module_network
 from nas.export.onnx.float32 import write_onnx
 from nas.export.onnx.int8 import write_int8_onnx
 from nas.export.python_module import write_python_module
 from nas.export.torch_program import write_torch_program
+from nas.int8.quantize import quantize
+from nas.model.loaded import finite_module
 from nas.model.trained_network import read_trained_network
 from nas.verification.checks import count_classes, verify_structure
 from nas.verification.reader import limit_process

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fuzzing import fuzz, mutated
 
-from nas.arch import Input, costs_of, digest_of, layer_table, lower, outline, read_architecture
+from nas.arch import Input, digest_of, lower, outline, read_architecture
+from nas.costs import costs_of, layer_table
 from nas.space import SHIPPED, least_network, load_space
 
 REFERENCE = Path(__file__).parents[2] / "studies" / "reference"

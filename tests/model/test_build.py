@@ -10,8 +10,9 @@ from strategies import architectures
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, lower
 from nas.arch.operations import Activation, Add, AvgPool2d, BatchNorm2d, Linear, MaxPool2d
+from nas.costs import costs_of
 from nas.errors import ArchitectureError
 from nas.model.build import build, make_operation
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 from math import prod
 
-from nas.arch import Architecture, Block, Input, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Input, Pool, lower
+from nas.costs import costs_of
 from nas.model.build import build
 from nas.model.thop_count import count_layers_with_thop, count_with_thop
 

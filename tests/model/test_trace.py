@@ -9,7 +9,8 @@ from strategies import architectures
 from torch import nn
 from torch.nn import functional
 
-from nas.arch import Architecture, Block, Head, Input, Layer, NormAct, Pool, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, Layer, NormAct, Pool, digest_of, lower
+from nas.costs import costs_of
 from nas.errors import VerificationError
 from nas.model.build import build
 from nas.model.scalar_norm import ScalarNorm

@@ -12,7 +12,8 @@ from made_up_studies import FACTS, NETWORK, SETTINGS, made_up_records
 from own_blocks import OWN_KINDS, own_block
 from scipy.stats import chi2, kruskal
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, lower
+from nas.costs import costs_of
 from nas.report.document import rungs_reached
 from nas.report.gene_effects import MIN_TRIALS, chi_squared_quantile, gene_effects
 from nas.report.network_drawing import architecture_svg

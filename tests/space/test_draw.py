@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.arch import Block, Budget, Input, flash_bytes, ram_bytes
+from nas.arch import Block, Input
+from nas.costs import Budget, flash_bytes, ram_bytes
 from nas.data.known import KNOWN_DATASETS
 from nas.space import (
     SHIPPED,

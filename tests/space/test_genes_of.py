@@ -9,21 +9,9 @@ from typing import Any
 
 import pytest
 
-from nas.arch import (
-    Architecture,
-    Block,
-    Budget,
-    Head,
-    Input,
-    NormAct,
-    Pool,
-    Transition,
-    costs_of,
-    digest_of,
-    lower,
-    read_architecture,
-)
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Transition, digest_of, lower, read_architecture
 from nas.arch.description import BodyItem
+from nas.costs import Budget, costs_of
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import ArchitectureError, SpaceError
 from nas.space import (

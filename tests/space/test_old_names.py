@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.arch import Budget, Input, digest_of, lower
+from nas.arch import Input, digest_of, lower
+from nas.costs import Budget
 from nas.errors import InvalidError, SpaceError
 from nas.space import (
     SHIPPED,

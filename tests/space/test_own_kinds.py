@@ -10,8 +10,9 @@ import pytest
 from own_blocks import mixed, preactivated
 
 import nas
-from nas.arch import BlockBuilder, Budget, Input, lower
+from nas.arch import BlockBuilder, Input, lower
 from nas.arch.kinds import KINDS
+from nas.costs import Budget
 from nas.errors import InvalidError, SpaceError, UsageError
 from nas.space import (
     Choice,

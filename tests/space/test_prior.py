@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from nas.arch import Block, Budget, Input
+from nas.arch import Block, Input
+from nas.costs import Budget
 from nas.errors import InvalidError
 from nas.space import (
     SHIPPED,

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
 
-from nas.arch import Budget, Input
+from nas.arch import Input
 from nas.arch.kinds import SHIPPED_KINDS
+from nas.costs import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import InvalidError, NasError, SpaceError
 from nas.space import KEYS, SHIPPED, Choice, Space, candidate, draw_networks, load_space, recipe_of

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.arch import Architecture, Budget, Input, Layer, lower
+from nas.arch import Architecture, Input, Layer, lower
+from nas.costs import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import BudgetError
 from nas.space import (

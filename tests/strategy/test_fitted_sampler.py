@@ -16,7 +16,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 from optuna.trial import FrozenTrial
 
-from nas.arch import Budget
+from nas.costs import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import UsageError
 from nas.space import candidate, load_space

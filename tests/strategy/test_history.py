@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from nas.arch import Budget, Count
+from nas.costs import Budget, Count
 from nas.data.known import KNOWN_DATASETS
 from nas.space import FloatRange, Space, candidate, load_space
 from nas.strategy.history import History

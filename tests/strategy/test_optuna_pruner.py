@@ -9,7 +9,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from nas.arch import Budget
+from nas.costs import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.space import Candidate, Space, candidate, load_space
 from nas.strategy.optuna_pruner import ParetoPruner

@@ -11,7 +11,7 @@ import pytest
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
 
-from nas.arch import Budget
+from nas.costs import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.space import Choice, Space, candidate, load_space
 from nas.storage.search_store import SearchStore

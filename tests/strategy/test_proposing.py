@@ -11,7 +11,7 @@ from statistics import median
 import pytest
 from strategy_trials import SPACE
 
-from nas.arch import Budget
+from nas.costs import Budget
 from nas.data.known import KNOWN_DATASETS
 from nas.space import Candidate, load_space
 from nas.strategy.beliefs import Goal

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.arch import Count
+from nas.costs import Count
 from nas.study.answer import answer_text, best_record, is_target_met, meets_target, smallest_met
 from nas.study.comparison import ComparedStudy, with_one_count
 from nas.study.front import confirmed_front, front_records, validation_front

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, digest_of, lower
+from nas.costs import costs_of
 from nas.errors import VerificationError
 from nas.export.python_module import load_python_module
 from nas.model.build import build

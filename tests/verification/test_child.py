@@ -8,7 +8,8 @@ import pytest
 import torch
 from sampled import difference, sampled_network
 
-from nas.arch import Architecture, Block, Input, Pool, costs_of, digest_of, lower
+from nas.arch import Architecture, Block, Input, Pool, digest_of, lower
+from nas.costs import costs_of
 from nas.errors import VerificationError
 from nas.export.python_module import write_python_module
 from nas.verification.checks import verify_structure

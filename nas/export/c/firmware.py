@@ -13,11 +13,12 @@ from string import Template
 
 from torch import Tensor
 
-from nas.arch import costs_of, flash_bytes, lower, plan_memory, ram_bytes
+from nas.arch import lower
+from nas.costs import costs_of, flash_bytes, plan_memory, ram_bytes
 from nas.errors import ExportError
 from nas.export.c.header import write_quantized_c
 from nas.export.c.templates import read_template, with_prefix
-from nas.export.int8.network import LOGIT_ONE, QuantizedNetwork, int8_layers
+from nas.int8.network import LOGIT_ONE, QuantizedNetwork, int8_layers
 
 DEFAULT_PREFIX = "net"
 _FILES = ("README.md", "Makefile", "main.c", "image.h", "cortex_m.c", "cortex_m.ld")

@@ -19,14 +19,15 @@ from string import Template
 import torch
 from torch import Tensor
 
-from nas.arch import IMAGE, Layer, costs_of, lower, plan_memory
+from nas.arch import IMAGE, Layer, lower
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
+from nas.costs import costs_of, plan_memory
 from nas.errors import ExportError
 from nas.export.c.templates import Functions, read_functions, read_template, with_prefix
-from nas.export.int8.network import IMAGE_SHIFT, LOGIT_ONE, QuantizedNetwork, int8_layers, window
-from nas.export.loaded import finite_module
-from nas.export.metadata import Metadata, metadata_of
+from nas.int8.network import IMAGE_SHIFT, LOGIT_ONE, QuantizedNetwork, int8_layers, window
 from nas.model.fold_batch_norm import fold, folded_weights
+from nas.model.loaded import finite_module
+from nas.model.metadata import Metadata, metadata_of
 from nas.model.trained_network import TrainedNetwork
 
 _C_TYPES = {torch.int8: "int8_t", torch.int32: "int32_t", torch.uint8: "uint8_t", torch.float32: "float"}

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from nas.errors import ExportError, VerificationError
 from nas.export.c.templates import read_template
-from nas.export.loaded import LoadedExport, check_images, run_in_batches
-from nas.export.metadata import Metadata, read_metadata
 from nas.host import compiler_command
+from nas.model.loaded import LoadedExport, check_images, run_in_batches
+from nas.model.metadata import Metadata, read_metadata
 
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")
 METADATA = r"^ \* nas: (.*)$"  # the line of JSON in the header's comment

@@ -20,11 +20,11 @@ from nas.arch.operations import (
     Dropout2d,
     Linear,
 )
-from nas.export.loaded import LoadedExport, finite_module, run_in_batches
-from nas.export.metadata import Metadata, metadata_of
 from nas.export.onnx.graph import INPUT, GraphBuilder, load_graph, require_package, write_graph
 from nas.model.fold_batch_norm import NORM_EPSILON, running_statistics, weight_names
 from nas.model.image_network import normalize
+from nas.model.loaded import LoadedExport, finite_module, run_in_batches
+from nas.model.metadata import Metadata, metadata_of
 from nas.model.trained_network import TrainedNetwork
 
 OPSET = 15  # the newest operator used, BatchNormalization, is of it; Gelu would need 20 and is written out

@@ -17,8 +17,8 @@ import numpy as np
 
 from nas.arch.operations import AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d, Shape
 from nas.errors import ExportError, VerificationError, describe
-from nas.export.loaded import require_file
-from nas.export.metadata import Metadata, read_metadata
+from nas.model.loaded import require_file
+from nas.model.metadata import Metadata, read_metadata
 
 INPUT = "images"
 _PROPERTY = "nas"

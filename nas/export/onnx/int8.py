@@ -20,7 +20,8 @@ from torch import Tensor
 from nas.arch import IMAGE, Architecture, Layer, architecture_from_plain, architecture_to_plain
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
 from nas.errors import ExportError, NasError, VerificationError, describe
-from nas.export.int8.network import (
+from nas.export.onnx.graph import INPUT, GraphBuilder, load_graph, write_graph
+from nas.int8.network import (
     QuantizedNetwork,
     TensorTypes,
     derived_claims,
@@ -28,9 +29,8 @@ from nas.export.int8.network import (
     parameter_types,
     scale_types,
 )
-from nas.export.loaded import LoadedExport, run_in_batches
-from nas.export.metadata import Metadata
-from nas.export.onnx.graph import INPUT, GraphBuilder, load_graph, write_graph
+from nas.model.loaded import LoadedExport, run_in_batches
+from nas.model.metadata import Metadata
 
 OPSET = 14  # HardSwish is of it; scales for each channel are of 13
 IR_VERSION = 7  # what goes with that opset

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import ExportError, NasError, VerificationError, describe
-from nas.export.metadata import Metadata
 from nas.model.image_network import trained_module
+from nas.model.metadata import Metadata
 from nas.model.trained_network import TrainedNetwork
 
 BATCH_PIXELS = 2**20  # numbers of images that a reader runs at once: a thousand images of 28x28, six of 224x224x3

@@ -8,10 +8,10 @@ from functools import cached_property
 from math import prod
 from typing import Literal, Protocol, TypeAlias
 
-from nas.arch.folding import fold_layers
 from nas.arch.lowering import IMAGE, Layer
-from nas.arch.microcontroller import flash_bytes, ram_bytes
 from nas.arch.operations import Activation, Add, BatchNorm2d, Dropout, Dropout2d
+from nas.costs.folding import fold_layers
+from nas.costs.microcontroller import flash_bytes, ram_bytes
 
 BYTES_PER_ACTIVATION = 4  # float32
 _IN_PLACE = (BatchNorm2d, Activation, Dropout, Dropout2d, Add)

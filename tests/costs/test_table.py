@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from nas.arch import Architecture, Block, Head, Input, Layer, NormAct, Pool, costs_of, lower
+from nas.arch import Architecture, Block, Head, Input, Layer, NormAct, Pool, lower
 from nas.arch.description import BodyItem
-from nas.arch.table import layer_rows, layer_table, sketch
+from nas.costs import costs_of
+from nas.costs.table import layer_rows, layer_table, sketch
 
 FUNCTIONAL = NormAct(functional=True, order="activation_first")
 GAP_LINEAR = Head()

@@ -6,8 +6,9 @@ from pathlib import Path
 import cortex_m
 import pytest
 
-from nas.arch import Architecture, Block, Budget, Head, Input, Pool, costs_of, flash_bytes, lower, ram_bytes
-from nas.arch.boards import BOARDS, board_of, limits_of
+from nas.arch import Architecture, Block, Head, Input, Pool, lower
+from nas.costs import Budget, costs_of, flash_bytes, ram_bytes
+from nas.costs.boards import BOARDS, board_of, limits_of
 from nas.errors import UsageError
 
 MEASURED = json.loads((cortex_m.ROOT / "benchmarks" / "results" / "cortex_m.json").read_text())["networks"]

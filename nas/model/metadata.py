@@ -1,4 +1,4 @@
-"""What an exported file of any format says of itself, as one line of JSON."""
+"""What a network says of itself in a file of any format, as one line of JSON."""
 
 from __future__ import annotations
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from nas.errors import VerificationError
-from nas.export.loaded import LoadedExport
-from nas.export.metadata import MAX_NUMBERS, Metadata, read_metadata
+from nas.model.loaded import LoadedExport
+from nas.model.metadata import MAX_NUMBERS, Metadata, read_metadata
 
 
 class Failing(LoadedExport):

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from math import prod
 
-from nas.arch.folding import fold_layers, int8_arrays, merge_relu
 from nas.arch.lowering import Layer
-from nas.arch.memory_plan import overwrites_source, plan_memory
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
+from nas.costs.folding import fold_layers, int8_arrays, merge_relu
+from nas.costs.memory_plan import overwrites_source, plan_memory
 
 STACK_BYTES = 512  # that `predict` takes at most, without its logits
 _ALWAYS_BYTES = 600  # pixels, requantizing, the last layer, `predict`, 64-bit arithmetic of the compiler's library

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from nas.arch.costs import costs_of
 from nas.arch.lowering import IMAGE, Call, Layer, calls
 from nas.arch.operations import Activation, Shape
+from nas.costs.counting import costs_of
 
 COLUMNS = 80  # of the sketch and the table; what a terminal shows without wrapping
 _ROW = "{:>21} {:>22} {:>18} {:>15}"

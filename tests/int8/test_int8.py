@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, Recipe, Transition
 from nas.errors import ExportError, VerificationError
-from nas.export.int8.quantize import quantize
 from nas.export.int8_weights import load_int8_weights, write_int8_weights
+from nas.int8.quantize import quantize
 from nas.model.build import build
 from nas.model.image_network import normalize
 from nas.model.trained_network import TrainedNetwork

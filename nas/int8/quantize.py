@@ -12,14 +12,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nas.arch import IMAGE, Int8Layers, Layer, lower
+from nas.arch import IMAGE, Layer, lower
 from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
+from nas.costs import Int8Layers
 from nas.errors import ExportError
-from nas.export.int8.network import IMAGE_SHIFT, QuantizedNetwork, choose_shift, convolve, int8_layers, window
-from nas.export.loaded import check_images, finite_module
-from nas.export.metadata import Metadata, metadata_of
+from nas.int8.network import IMAGE_SHIFT, QuantizedNetwork, choose_shift, convolve, int8_layers, window
 from nas.model.fold_batch_norm import fold, folded_weights
 from nas.model.image_network import normalize
+from nas.model.loaded import check_images, finite_module
+from nas.model.metadata import Metadata, metadata_of
 from nas.model.trained_network import TrainedNetwork
 
 _INT32 = 2**31 - 1
