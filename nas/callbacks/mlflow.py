@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from nas.callbacks.callback import Callback, EpochReport, require
@@ -51,7 +52,8 @@ class MLflow(Callback):
         for first in range(0, len(genes), MOST_PARAMS):
             self._client.log_batch(self._runs[key], params=genes[first : first + MOST_PARAMS])
         self._client.set_tag(self._runs[key], "nas.fate", record.fate)
-        self._log(key, {"num_params": record.num_params, "num_macs": record.num_macs}, 0)
+        names = ("num_params", "deployed_params", "num_macs")
+        self._log(key, {name: getattr(record, name) for name in names}, 0)
         self._end(key, "FAILED" if record.fate == "failed" else "FINISHED")
 
     def on_confirmation(self, record: TrialRecord, confirmation: Confirmation) -> None:
@@ -66,9 +68,11 @@ class MLflow(Callback):
         for key in tuple(self._runs):
             self._end(key, "KILLED")
 
-    def _log(self, key: tuple[int, int | None], values: dict[str, float], step: int) -> None:
+    def _log(self, key: tuple[int, int | None], values: Mapping[str, float | None], step: int) -> None:
+        """Log those that are known."""
         now = time.time_ns() // 1_000_000  # MLflow's unit
-        metrics = [self._mlflow.entities.Metric(k, v, now, step) for k, v in values.items() if math.isfinite(v)]
+        known = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        metrics = [self._mlflow.entities.Metric(name, value, now, step) for name, value in known.items()]
         self._client.log_batch(self._runs[key], metrics=metrics)
 
     def _end(self, key: tuple[int, int | None], status: str) -> None:

@@ -39,8 +39,14 @@ class WandB(Callback):
     def on_trial(self, record: TrialRecord) -> None:
         """Log the size of a trial that was trained, its accuracy and its genes."""
         if record.validation_curve:
-            found = {"num_params": record.num_params, "validation_accuracy": record.validation_accuracy}
-            values = {**found, "train_seconds": record.train_seconds, "fate": record.fate, **record.genes}
+            values = {
+                "num_params": record.num_params,
+                "deployed_params": record.deployed_params,
+                "validation_accuracy": record.validation_accuracy,
+                "train_seconds": record.train_seconds,
+                "fate": record.fate,
+                **record.genes,
+            }
             self._run.log({"trial": record.number, **{f"trial/{name}": value for name, value in values.items()}})
 
     def on_confirmation(self, record: TrialRecord, confirmation: Confirmation) -> None:

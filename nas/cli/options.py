@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.costs import COUNTED
+from nas.costs import Count
 from nas.study.command import DEFAULT_STUDIES as DEFAULT_STUDIES
 from nas.study.command import option_of
 from nas.study.folder import SHIPPED_STUDIES, study_names
@@ -89,11 +89,6 @@ def complete_sampler(incomplete: str) -> list[str]:
     return [name for name in ("auto", "cmaes", "gp", "nsgaii", "random", "tpe") if name.startswith(incomplete)]
 
 
-def complete_count(incomplete: str) -> list[str]:
-    """The ways to count parameters."""
-    return [name for name in COUNTED if name.startswith(incomplete)]
-
-
 def complete_class_weights(incomplete: str) -> list[str]:
     """The ways to weigh classes."""
     return [name for name in ("balanced", "none") if name.startswith(incomplete)]
@@ -145,6 +140,14 @@ Cluster = Annotated[
         metavar="ADDRESS",
         help="Train on a Ray cluster (pip install 'nas-budget[ray]'): HOST:PORT or, on a machine of it, auto. Start "
         "one with: ray start --head; further machines, each with this nas, join with: ray start --address=HOST:PORT",
+    ),
+]
+Counted = Annotated[
+    Count | None,
+    typer.Option(
+        "--count",
+        help="What --max-params limits and sizes go by: parameters as trained, or as deployed, with batch norms folded "
+        "into convolutions.  [default: trained]",
     ),
 ]
 MaxMacs = Annotated[

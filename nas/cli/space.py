@@ -13,6 +13,7 @@ from nas.arch import Input, explain_outlines, outline
 from nas.cli.options import (
     AsJson,
     Board,
+    Counted,
     MaxActivationBytes,
     MaxFlash,
     MaxMacs,
@@ -130,6 +131,7 @@ def sample(
     max_params: Annotated[
         int, typer.Option("--max-params", parser=parse_count, metavar="COUNT", help="The hard budget.")
     ] = 8000,
+    counted: Counted = None,
     max_macs: MaxMacs = None,
     max_activation_bytes: MaxActivationBytes = None,
     max_flash: MaxFlash = None,
@@ -142,7 +144,9 @@ def sample(
     """Draws networks from the prior: they never exceed the budget, of sizes spread over all that it allows."""
     space = _load(name, dataset)
     limits = limits_of(board, max_flash, max_ram)
-    budget = Budget(max_params, max_macs, max_activation_bytes, limits["max_flash"], limits["max_ram"])
+    budget = Budget(
+        max_params, max_macs, max_activation_bytes, limits["max_flash"], limits["max_ram"], counted or "trained"
+    )
     require_reachable(space, budget)
     found = [draw.candidate for draw in itertools.islice(draw_networks(space, budget, seed), count)]
     if as_json:

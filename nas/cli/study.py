@@ -15,6 +15,7 @@ from nas.cli.options import (
     AsJson,
     Board,
     Cluster,
+    Counted,
     DataDir,
     Device,
     MaxActivationBytes,
@@ -27,7 +28,6 @@ from nas.cli.options import (
     TrialsPerDevice,
     complete_augmentation_kind,
     complete_class_weights,
-    complete_count,
     complete_dataset,
     complete_sampler,
     complete_space,
@@ -61,15 +61,7 @@ def search(
             parser=parse_count, metavar="COUNT", help="The hard budget: most parameters of any network: 8000, 8k."
         ),
     ] = None,
-    count: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="What --max-params limits and sizes go by: parameters as trained, or as deployed, with batch norms "
-            "folded into convolutions.  [default: trained]",
-            autocompletion=complete_count,
-        ),
-    ] = None,
+    count: Counted = None,
     target: Annotated[
         float | None, typer.Option(min=0, max=100, help="Test accuracy in percent; the smallest network with it wins.")
     ] = None,

@@ -144,6 +144,7 @@ def test_mlflow_keeps_runs_in_a_local_store(tmp_path: Path) -> None:
     trial = runs["trial 3"]
     assert trial.data.params == {"width": "8", "kind": "plain"}
     assert trial.data.metrics["num_params"] == 500
+    assert "deployed_params" not in trial.data.metrics  # not known of this one
     curve = client.get_metric_history(trial.info.run_id, "validation_accuracy")
     assert [(m.step, m.value) for m in curve] == [(1, 80.0), (2, 90.0)]
     assert runs["trial 3 seed 7"].data.metrics["figure"] == 86.0

@@ -72,6 +72,18 @@ def test_the_other_budgets_are_refused_too(option: str, what: str, nas: Nas) -> 
     )
 
 
+def test_draws_keep_to_a_budget_of_deployed_parameters(nas: Nas) -> None:
+    def sizes(*count: str) -> list[tuple[int, int]]:
+        settings = ("--dataset", "digits", "--max-params", 700, "-n", 20, *count)
+        drawn = nas("space", "sample", "tiny_digits", *settings, "--json").json
+        return [(network["num_params"], network["deployed_params"]) for network in drawn]
+
+    assert all(trained <= 700 for trained, _ in sizes())
+    by_deployed = sizes("--count", "deployed")
+    assert all(deployed <= 700 for _, deployed in by_deployed)
+    assert any(trained > 700 for trained, _ in by_deployed)
+
+
 def test_draws_keep_to_the_memory_of_a_microcontroller(nas: Nas) -> None:
     def memory(*limits: str) -> list[int]:
         drawn = nas("space", "sample", "separable", "--max-params", 8000, "-n", 6, "--json", *limits).json
