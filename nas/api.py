@@ -160,7 +160,7 @@ class Study:
     def confirm(
         self,
         trial: int | None = None,
-        seeds: int | None = None,
+        num_seeds: int | None = None,
         *,
         workers: int | None = None,
         device: str = "auto",
@@ -170,7 +170,7 @@ class Study:
 
         Args:
             trial: by default the one that answers the study.
-            seeds: trainings in all; by default those of the study. What is trained already is not trained again.
+            num_seeds: trainings in all; by default those of the study. What is trained already is not trained again.
             workers: processes that train; by default one a core, or one a GPU.
             device: 'auto', 'cpu', 'cuda' or 'cuda:N'.
             train: the function that trains the study, if it is one of your own.
@@ -185,7 +185,7 @@ class Study:
         number, settings = self._trial(trial).number, self.settings
         with _unchanged_torch(), search_view() as view:
             machine = Machine(device, workers, self._data_dir, train=train)
-            settings = replace(settings, num_seeds=seeds or settings.num_seeds)
+            settings = replace(settings, num_seeds=num_seeds or settings.num_seeds)
             outcome = confirm(self.folder, settings, number, machine, [view])
         if outcome.interrupted:
             raise KeyboardInterrupt("what was trained is kept; the same call goes on")

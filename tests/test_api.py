@@ -101,7 +101,7 @@ def test_curves_and_another_confirmation(study: Study) -> None:
     record = study.front.dropna(subset=["test_accuracy"]).iloc[-1]
     trial = int(record["trial"])
     before = study.curves(trial)
-    figure = study.confirm(trial, seeds=int(record["seeds"]) + 1, workers=1)
+    figure = study.confirm(trial, num_seeds=int(record["seeds"]) + 1, workers=1)
     after = study.curves(trial)
     assert figure.num_seeds == record["seeds"] + 1
     more = after[~after["seed"].isin(before["seed"])]

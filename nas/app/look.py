@@ -9,7 +9,7 @@ from nas.errors import StudyError
 from nas.storage.study_store import read_records
 from nas.study.answer import best_record
 from nas.study.folder import SHIPPED_STUDIES, StudyFolder, find_study, study_names
-from nas.study.records import TrialRecord
+from nas.study.records import TrialRecord, record_of
 
 
 def open_folder(studies: Path, name: str) -> StudyFolder:
@@ -64,11 +64,8 @@ def find_trial(folder: StudyFolder, number: int | None) -> TrialRecord:
     """
     records, name = read_records(folder), folder.name
     if number is not None:
-        found = next((record for record in records if record.number == number), None)
-        if found is None:
-            raise StudyError(f"study {name!r} has no trial {number}; nas status {name} lists them")
-        return found
+        return record_of(records, number, name)
     best = best_record(records, folder.settings())
     if best is None:
-        raise StudyError(f"study {name!r} has no completed trial to export; go on with: nas search --name {name} …")
+        raise StudyError(f"study {name!r} has no completed trial yet; go on with: nas search --name {name} …")
     return best

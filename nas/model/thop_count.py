@@ -1,7 +1,7 @@
 """The counts of thop, the package that many publications count with, to compare our own with theirs.
 
 thop counts in another way: 4 multiply-accumulates for each element of a norm, some for average pools, none for biases,
-and none for a function of `forward`, such as an addition or `F.relu`. Budgets are kept by `nas.arch.costs_of`, which
+and none for a function of `forward`, such as an addition or `F.relu`. Budgets are kept by `nas.costs.costs_of`, which
 counts convolutions and linear layers alone.
 """
 

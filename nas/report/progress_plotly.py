@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from nas.report import palette
 from nas.report.axes import LogRange, error_of
 from nas.report.plotly_axes import empty_figure, show_errors
+from nas.study.answer import meets_target
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
 
@@ -34,7 +35,7 @@ def progress_figure(records: Sequence[TrialRecord], settings: StudySettings) -> 
         figure = empty_figure(f"{settings.budget.unit} of the smallest so far")
         lines = [
             _best([r for r in completed if r.validation_accuracy >= target], lambda r: r.size),
-            _best([r for r in confirmed if r.confirmed and r.confirmed.mean >= target], lambda r: r.size),
+            _best([r for r in confirmed if r.confirmed and meets_target(r.confirmed, settings)], lambda r: r.size),
         ]
         figure.update_yaxes(type="linear", rangemode="tozero", tickformat="~s")
     last = max((r.number for r in records), default=0)

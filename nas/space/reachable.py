@@ -90,7 +90,7 @@ def _require_activation_bytes(space: Space, budget: Budget) -> None:
     if budget.max_activation_bytes < peak:
 
         def held(layer: Layer) -> int:
-            # Norms and activations work in place; see nas.arch.costs_of.
+            # Norms and activations work in place; see nas.costs.costs_of.
             floats = prod(layer.input_shape) + prod(layer.output_shape)
             return floats * BYTES_PER_ACTIVATION if layer.num_macs else 0
 

@@ -10,7 +10,7 @@ from nas.storage.address import Storage, address_of
 from nas.storage.optuna_records import confirmations_of, read_trials, records_of
 from nas.study.folder import StudyFolder
 from nas.study.kept import kept_records
-from nas.study.records import TrialRecord
+from nas.study.records import TrialRecord, record_of
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -52,10 +52,7 @@ class Store:
         Raises:
             StudyError: there is no such trial.
         """
-        for record in self.records():
-            if record.number == number:
-                return record
-        raise StudyError(f"study {self.folder.name!r} has no trial {number}; nas status {self.folder.name} lists them")
+        return record_of(self.records(), number, self.folder.name)
 
 
 def read_records(folder: StudyFolder) -> list[TrialRecord]:

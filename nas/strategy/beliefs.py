@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ DETAILED = 60
 FITTED_AT = (4, 7, 11, 16, 24, 36, 54, 80, 120, 180, 270, 400)
 FITTED_ON = 50  # trials, the last of them
 DOUBTED_TRIALS = 2.0
+WORTHWHILE = 0.97  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
 _NEW = -(10**9)  # a training of which nothing was seen
 _NORMAL = NormalDist()
 
@@ -37,6 +38,10 @@ class Goal:
     num_seeds: int
     below: int | None = None  # parameters of the smallest network that met it
     confirming: tuple[int, ...] = ()  # trials whose confirmations are under way
+
+    def most_useful(self, budget: int) -> int:
+        """Return the most parameters, of a budget, with which a network may still be the answer."""
+        return budget if self.below is None else math.ceil(WORTHWHILE * self.below) - 1
 
 
 def quarters_of(epochs: int) -> list[int]:
@@ -201,7 +206,7 @@ class Beliefs:
         figures = self.confirmed.get(trial.number, ())
         left = goal.num_seeds - len(figures)
         if left <= 0:
-            return float(sum(figures) >= len(figures) * goal.target)
+            return float(fmean(figures) >= goal.target)
         needed = (goal.num_seeds * goal.target - sum(figures)) / left  # percent, the mean of the seeds that are left
         return float(self._chances([self.network(trial)], log_odds(needed), left)[0]) if needed < 100 else 0.0
 

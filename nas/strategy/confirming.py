@@ -14,7 +14,6 @@ LIKELY = 0.3  # the least chance of meeting the target that is worth a seed
 HOPELESS = 0.05  # the chance below which a seed that is being trained is stopped
 # The least chance with which several seeds of a network are trained at once, and any before there is an answer.
 AT_ONCE = 0.5
-WORTHWHILE = 0.97  # of the parameters of the smallest network so far: one that saves less is not worth its trainings
 MOST_CONFIRMED = 0.32  # share of all that is trained that confirmations take in the long run
 ADVANCE = 4.0  # trainings that count as trained before a study begins: the first answer comes early
 
@@ -40,7 +39,7 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
         budget: in parameters.
         left_out: trials that are not confirmed.
     """
-    below = goal.below * WORTHWHILE if goal.below is not None else budget + 1
+    most = goal.most_useful(budget)
     found: list[Seed] = []
     started = {beliefs.network(beliefs.trials[number]).identity for number in beliefs.confirmed}
     under_way = [beliefs.trials[number] for number in goal.confirming]
@@ -50,7 +49,7 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
         for number, trial in sorted(beliefs.trials.items())
         if trial.fate == "completed"
         and number not in left_out
-        and trial.num_params < below
+        and trial.num_params <= most
         and len(beliefs.confirmed.get(number, ())) < goal.num_seeds
         and (number in beliefs.confirmed or beliefs.network(trial).identity not in started)
     ]

@@ -18,6 +18,7 @@ from nas.space import Genes, Space, fit_network
 from nas.strategy.beliefs import Goal
 from nas.strategy.history import LEARNING
 from nas.strategy.optuna_sampler import BudgetSampler, require_one_objective
+from nas.study.settings import GIVEN_IN_PYTHON
 
 OWN = "auto"  # the sampler of this project
 # Each is made anew for every trial, from a seed of its own.
@@ -28,7 +29,6 @@ BY_NAME: dict[str, Callable[..., BaseSampler]] = {
     "cmaes": partial(CmaEsSampler, warn_independent_sampling=False),
     "random": RandomSampler,
 }
-_GIVEN = "python:"  # before the class of a sampler that a Python program gave
 
 
 class FittedSampler(BudgetSampler):
@@ -121,12 +121,12 @@ def name_given(sampler: object) -> str:
     """
     if not isinstance(sampler, BaseSampler):
         raise UsageError(f"`sampler` {sampler!r}: give one of {_known()}, or a sampler of Optuna")
-    return _GIVEN + type(sampler).__name__
+    return GIVEN_IN_PYTHON + type(sampler).__name__
 
 
 def is_given(name: str) -> bool:
     """Return whether a study's sampler was given by a Python program, so that nobody can make it again."""
-    return name.startswith(_GIVEN)
+    return name.startswith(GIVEN_IN_PYTHON)
 
 
 def require_sampler(name: str, given: object = None) -> None:
@@ -142,7 +142,7 @@ def require_sampler(name: str, given: object = None) -> None:
     if is_given(name):
         if given is None:
             raise UsageError(
-                f"the study's `sampler` {name.removeprefix(_GIVEN)} was given in Python: resume it there, by "
+                f"the study's `sampler` {name.removeprefix(GIVEN_IN_PYTHON)} was given in Python: resume it there, by "
                 "nas.search(name=..., sampler=...)"
             )
     elif name not in (OWN, *BY_NAME):

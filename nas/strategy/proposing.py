@@ -107,8 +107,8 @@ class Proposer:
 
     def ceiling(self, goal: Goal | None) -> int:
         """Return the most parameters that a network may have to be of use."""
-        below = goal.below if goal else None
-        return max(self._least, min(self.budget.max_params, below - 1 if below is not None else self.budget.max_params))
+        most = self.budget.max_params
+        return max(self._least, min(most, goal.most_useful(most) if goal else most))
 
     def draw_ceiling(self, rng: random.Random, goal: Goal | None) -> int:
         """Return a size that is of use, even in the logarithm."""

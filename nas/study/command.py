@@ -25,7 +25,7 @@ def format_search_command(
 ) -> str:
     """Return the line that runs a study with exactly these settings; what has its default is left out.
 
-    A study that is trained by a function given in Python has none but a comment.
+    A study with a function to train or a sampler that were given in Python has none but a comment.
 
     Args:
         name: of the study.
@@ -33,8 +33,9 @@ def format_search_command(
         studies: the folder of studies.
         storage: the address of its trials, without a password; None for SQLite in the study's folder.
     """
-    if settings.train is not None:
-        return f"# in Python: nas.search(name={name!r}, train={settings.train})"
+    if given := settings.given_in_python:
+        arguments = "".join(f", {argument}={value}" for argument, value in given.items())
+        return f"# in Python: nas.search(name={name!r}{arguments})"
     words = ["nas", "search", "--name", name]
     for field in fields(settings):
         value = getattr(settings, field.name)

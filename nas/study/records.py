@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeAlias
 
 from nas.costs import COUNTED, Count
 from nas.decode import Bounds
+from nas.errors import StudyError
 
 # completed: trained to its end.  stopped: not expected to move the front.  failed: could not be trained, and why.
 # interrupted: cut off by the search's end; trained again on resume.  duplicate: same network and recipe as another.
@@ -173,3 +175,16 @@ def standard_error(accuracy: float, num_images: int) -> float:
 def test_readings(records: list[TrialRecord]) -> int:
     """Return how many trainings have read the test set."""
     return sum(record.confirmed.num_seeds for record in records if record.confirmed)
+
+
+def record_of(records: Sequence[TrialRecord], number: int, study: str) -> TrialRecord:
+    """Return trial `number` of the study called `study`.
+
+    Raises:
+        StudyError: there is no such trial.
+    """
+    for record in records:
+        if record.number == number:
+            return record
+    its_trials = f"its trials are 0 to {records[-1].number}" if records else "it has none yet"
+    raise StudyError(f"study {study!r} has no trial {number}; {its_trials}")

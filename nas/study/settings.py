@@ -14,6 +14,8 @@ from nas.errors import UsageError
 
 DEFAULT_TRIALS = 100  # where neither a number of trials nor a time is given
 
+GIVEN_IN_PYTHON = "python:"  # before the class of a sampler that a Python program gave
+
 # What settings were called before; files and calls that use the old names still work.
 RENAMED = {"trials": "max_trials", "time": "max_seconds", "seeds": "num_seeds", "colour": "color"}
 
@@ -36,7 +38,7 @@ class StudySettings:
     class_weights: ClassWeights | None = None  # in the loss of a training; None is what the space says
     augmentation_kind: AugmentationKind | None = None  # of a training's images; None is what the space says
     seed: Annotated[int, Bounds(0, 2**31 - 1)] = 0
-    sampler: str = "auto"  # of the networks to try: our own, or one of Optuna's
+    sampler: str = "auto"  # of the networks to try: our own, or one of Optuna's; or python:CLASS
     train: str | None = None  # the name of the function that trains, given in Python; None is our own training
     warm_start: tuple[str, ...] = ()  # studies, 'reference' or .toml files whose networks are the first trials
     target: Annotated[float, Bounds(0.0, 100.0)] | None = None  # percent of the test set
@@ -50,6 +52,14 @@ class StudySettings:
         """The hard budget."""
         limits = self.max_macs, self.max_activation_bytes, self.max_flash, self.max_ram
         return Budget(self.max_params, *limits, count=self.count)
+
+    @property
+    def given_in_python(self) -> dict[str, str]:
+        """What was given as an object of Python, which no command line can give, and its name there."""
+        given = {} if self.train is None else {"train": self.train}
+        if self.sampler.startswith(GIVEN_IN_PYTHON):
+            given["sampler"] = self.sampler.removeprefix(GIVEN_IN_PYTHON)
+        return given
 
     @property
     def trials_limit(self) -> int | None:

@@ -112,6 +112,17 @@ def test_the_best_so_far_only_gets_better(target: float | None) -> None:
     assert found["by validation"]["y"][-1] == pytest.approx(100 - best if target is None else smallest, abs=1e-3)
 
 
+def test_a_network_with_too_few_seeds_is_not_the_smallest_so_far() -> None:
+    seeds = tuple(Confirmation(seed, (99.5,) * 3, 1.0) for seed in range(3))
+    for confirmations, sizes in ((seeds, [RECORDS[0].num_params] * 2), (seeds[:1], [])):
+        found = traces(
+            progress_figure(
+                [replace(RECORDS[0], confirmations=confirmations)], replace(SETTINGS, target=99.0, num_seeds=3)
+            )
+        )
+        assert found["confirmed on the test set"]["y"] == sizes
+
+
 def test_a_bar_that_would_reach_100_stays_on_a_log_axis() -> None:
     sure = replace(RECORDS[0], confirmations=tuple(Confirmation(s, (a,) * 3, 1.0) for s, a in enumerate((99.0, 100.0))))
     trace = traces(front_figure([sure], StudySettings(8000, dataset="digits")))["confirmed on the test set"]

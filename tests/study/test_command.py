@@ -52,9 +52,10 @@ STUDIES = st.builds(
     space=TEXTS | TEXTS.map(lambda text: f"{text}.toml"),
     epochs=number(1, 10_000),
     class_weights=st.sampled_from([None, "none", "balanced"]),
-    augmentation_kind=st.sampled_from([None, "data", "photos"]),
+    augmentation_kind=st.sampled_from([None, "data", "photos", "glyphs"]),
+    count=st.sampled_from(["trained", "deployed"]),
     seed=st.integers(0, 2**31 - 1),
-    sampler=TEXTS,
+    sampler=TEXTS.filter(lambda text: not text.startswith("python:")),
     warm_start=st.lists(TEXTS | TEXTS.map(lambda text: f"{text}.toml"), max_size=3).map(tuple),
     target=st.none() | st.floats(1, 100, exclude_min=True),  # percent; up to 1 it is taken for a share
     stop_at_first=st.booleans(),
@@ -89,6 +90,7 @@ def test_the_printed_line_runs_the_same_study(asked: StudySettings, name: str, s
             "nas search --name s --max-params 8000 --dataset 'my pictures' --color --seed 3 --target 99.4 --time 90",
         ),
         (StudySettings(8000, train="mixup"), "# in Python: nas.search(name='s', train=mixup)"),
+        (StudySettings(8000, sampler="python:Mine"), "# in Python: nas.search(name='s', sampler=Mine)"),
         (StudySettings(8000, max_macs=9, color=False), "nas search --name s --max-params 8000 --max-macs 9 --gray"),
         (
             StudySettings(8000, warm_start=("a", "b c.toml"), target=99.0, stop_at_first=True),

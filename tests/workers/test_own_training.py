@@ -100,7 +100,7 @@ def test_a_search_by_ones_own_function_is_confirmed_exported_verified_and_resume
         study.confirm(train=report_all)
     with pytest.raises(StudyError, match=r"exists with other settings: train was .* and is 'report_all'"):
         nas.search(**given, max_trials=5, train=report_all)  # type: ignore[arg-type]
-    assert study.confirm(int(best["trial"]), seeds=2, train=train).num_seeds == 2
+    assert study.confirm(int(best["trial"]), num_seeds=2, train=train).num_seeds == 2
 
 
 def test_an_error_before_any_epoch_ends_the_search_with_its_place(tmp_path: Path) -> None:
