@@ -64,7 +64,6 @@ class Task:
     dataset: Dataset
     device: Device
     quick: bool
-    batched_seeds: bool
 
     def data(self, device: Device | None = None, images: int | None = None) -> PreparedData:
         from nas.data.images import ImageSet
@@ -84,10 +83,10 @@ class Task:
     def training(self, data: PreparedData, seed: int, recipe: Recipe | None = None, graphs: bool = True) -> Training:
         from nas.train.engine import Training
 
-        return Training([self.network(seed)], recipe or self.recipe, data, [seed], graphs)
+        return Training(self.network(seed), recipe or self.recipe, data, seed, graphs)
 
 
-def make_task(device: str, quick: bool, batched_seeds: bool) -> Task:
+def make_task(device: str, quick: bool) -> Task:
     import torch
 
     from nas.data.load import load_dataset
@@ -101,13 +100,13 @@ def make_task(device: str, quick: bool, batched_seeds: bool) -> Task:
         recipe = Recipe(epochs=4, batch_size=64, augmentation=0.7)
         digits, few = load_dataset("digits"), torch.arange(512)
         digits = replace(digits, train=digits.train.subset(few))
-        return Task(small, recipe, digits, here, quick, batched_seeds)
+        return Task(small, recipe, digits, here, quick)
     recipe = Recipe(epochs=15, batch_size=128, augmentation=0.7)
     architecture = read_architecture(REFERENCE).architecture
-    return Task(architecture, recipe, load_dataset("mnist"), here, quick, batched_seeds)
+    return Task(architecture, recipe, load_dataset("mnist"), here, quick)
 
 
-def epochs_of(trainings: Sequence[Training], shared: SharedDevice) -> Iterator[tuple[Training, tuple[Epoch, ...]]]:
+def epochs_of(trainings: Sequence[Training], shared: SharedDevice) -> Iterator[tuple[Training, Epoch]]:
     """Train to the end, in turn, and yield epochs as they end. An error of one training ends it all."""
     for training in trainings:
         shared.add(training)
@@ -125,11 +124,10 @@ def run_at_once(task: Task, trainings: Sequence[Training]) -> dict[str, Any]:
     shared, started = SharedDevice(task.device, trials_per_device=32), time.perf_counter()
     first: dict[Training, float] = {}  # when its first epoch ended: before, its work is captured
     images = later = 0
-    for training, epochs in epochs_of(trainings, shared):
-        trained = sum(epoch.images for epoch in epochs)
-        images += trained
+    for training, epoch in epochs_of(trainings, shared):
+        images += epoch.images
         if len(first) == len(trainings):
-            later += trained
+            later += epoch.images
         first.setdefault(training, time.perf_counter())
     ended, warm = time.perf_counter(), max(first.values())
     return {
@@ -162,7 +160,7 @@ def equal(task: Task, report: Report) -> None:
     def weights(graphs: bool, others: int = 0) -> list[torch.Tensor]:
         """After each epoch of one training, with `others` that take turns with it."""
         network, found = task.network(0), []
-        training = Training([network], recipe, data, [0], graphs)
+        training = Training(network, recipe, data, 0, graphs)
         rivals = [task.training(data, seed, recipe, graphs) for seed in range(1, others + 1)]
         for trained, _ in epochs_of([training, *rivals], SharedDevice(task.device, 32)):
             if trained is training:
@@ -229,7 +227,7 @@ def one(task: Task, report: Report) -> None:
     for seed in SEEDS:
         started = time.perf_counter()
         accuracies, seconds = [], []
-        for _, (epoch,) in epochs_of([task.training(data, seed)], SharedDevice(task.device)):
+        for _, epoch in epochs_of([task.training(data, seed)], SharedDevice(task.device)):
             accuracies.append(epoch.accuracy)
             seconds.append(round(epoch.seconds, 3))
         total = time.perf_counter() - started
@@ -255,9 +253,7 @@ def packed(task: Task, report: Report) -> None:
 
 
 def seeds(task: Task, report: Report) -> None:
-    """A confirmation's three seeds: one after the other, at once, and as one batch."""
-    from nas.train.engine import Training
-
+    """A confirmation's three seeds: one after the other, and at once."""
     data, recipe = task.data(), replace(task.recipe, epochs=2 if task.quick else 5)
 
     def serial() -> None:
@@ -265,10 +261,6 @@ def seeds(task: Task, report: Report) -> None:
             run_at_once(task, [task.training(data, seed, recipe)])
 
     ways = {"serial": serial, "packed": lambda: run_at_once(task, [task.training(data, s, recipe) for s in SEEDS])}
-    if task.batched_seeds:
-        ways["batched"] = lambda: run_at_once(
-            task, [Training([task.network(seed) for seed in SEEDS], recipe, data, SEEDS)]
-        )
     for name, way in ways.items():
         report(**{f"{name}_seconds": min(seconds_of(way) for _ in range(2))})
 
@@ -296,8 +288,8 @@ def agreement(task: Task, report: Report) -> None:
     trainings = {}
     for name, seed in jobs:
         architecture, recipe = cases[name]
-        trainings[Training([task.network(seed, architecture)], recipe, data, [seed])] = name
-    for training, (epoch,) in epochs_of(list(trainings), SharedDevice(task.device, 32)):
+        trainings[Training(task.network(seed, architecture), recipe, data, seed)] = name
+    for training, epoch in epochs_of(list(trainings), SharedDevice(task.device, 32)):
         if training.is_done:
             found[trainings[training]]["device"].append(epoch.accuracy)
     report(device_seconds=round(time.perf_counter() - started, 1))
@@ -446,7 +438,7 @@ PARTS = {
 # The process that runs parts, and the one that watches it
 
 
-def serve(names: Sequence[str], device: str, quick: bool, batched_seeds: bool) -> None:
+def serve(names: Sequence[str], device: str, quick: bool) -> None:
     """Run parts, and write to standard output what they report, a JSON document a line."""
     # What libraries print must not get between these lines.
     lines = os.fdopen(os.dup(1), "w")
@@ -464,7 +456,7 @@ def serve(names: Sequence[str], device: str, quick: bool, batched_seeds: bool) -
 
     import torch
 
-    task = make_task(device, quick, batched_seeds)
+    task = make_task(device, quick)
     where = task.device.torch_device
     name = torch.cuda.get_device_name(where) if where.type == "cuda" else platform.machine()
     versions = {"python": platform.python_version(), "torch": torch.__version__, "cuda": torch.version.cuda}
@@ -492,7 +484,6 @@ def watch(names: list[str], arguments: argparse.Namespace, document: dict[str, A
             document["left_out"] = names
             return
         options = ["--device", arguments.device, *(["--quick"] if arguments.quick else [])]
-        options += ["--batched-seeds"] if arguments.batched_seeds else []
         command = [
             sys.executable,
             *(f"-W{option}" for option in sys.warnoptions),
@@ -568,13 +559,10 @@ def main() -> int:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS), help="which, in which order")
     parser.add_argument("--limit", type=float, default=120.0, help="seconds, for each part")
     parser.add_argument("--seconds", type=float, default=420.0, help="for all parts together")
-    parser.add_argument(
-        "--batched-seeds", action="store_true", help="train the seeds of a confirmation as one batch too"
-    )
     parser.add_argument("--serve", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve is not None:
-        serve(arguments.serve, arguments.device, arguments.quick, arguments.batched_seeds)
+        serve(arguments.serve, arguments.device, arguments.quick)
         return 0
     from nas.errors import NasError
     from nas.train.device import find_device

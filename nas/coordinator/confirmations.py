@@ -50,12 +50,12 @@ class Confirmations:
         """Whether some seed is to be trained that no worker has yet."""
         return any(self._queues.values())
 
-    def next_jobs(self, joins_seeds: bool) -> list[Job]:
-        """Take the next seed from the queue or, where `joins_seeds`, all of the same trial; none if there is none."""
+    def next_job(self) -> Job | None:
+        """Take the next seed from the queue; None if there is none."""
         for queue in self._queues.values():
             if queue:
-                return [queue.popleft() for _ in range(len(queue) if joins_seeds else 1)]
-        return []
+                return queue.popleft()
+        return None
 
 
 def confirmation_jobs(space: Space, settings: StudySettings, record: TrialRecord) -> list[Job]:

@@ -208,46 +208,46 @@ class Coordinator:
             self._submit(worker, alone)
         while with_room := [worker for worker in workers if worker.room]:
             worker = min(with_room, key=lambda worker: len(worker.jobs))
-            jobs = self._next_jobs(worker.joins_seeds)
-            if not jobs:
+            job = self._next_job()
+            if job is None:
                 break
-            self._submit(worker, *jobs)
+            self._submit(worker, job)
         if (most := max(len(worker.jobs) for worker in self.pool.workers)) > self._sharing:
             self._sharing = most
             self._say(f"up to {most} trainings share a device")
 
-    def _submit(self, worker: Worker, *jobs: RunningJob) -> None:
-        self._running |= {running.job.key: running for running in jobs}
-        worker.submit(*(running.job for running in jobs))
+    def _submit(self, worker: Worker, running: RunningJob) -> None:
+        self._running[running.job.key] = running
+        worker.submit(running.job)
 
     def _unfinished(self) -> list[RunningJob]:
         """Return the jobs that workers have, and those that wait to be trained again."""
         return [*self._running.values(), *self._again]
 
-    def _next_jobs(self, joins_seeds: bool) -> list[RunningJob]:
-        """Return the next job, or all that a confirmation still needs; none if there is nothing to do."""
+    def _next_job(self) -> RunningJob | None:
+        """Return the next job; None if there is nothing to do."""
         for again in self._again:
             if not again.job.alone:
                 self._again.remove(again)
-                return [again]
+                return again
         while self._only_confirms or not self._target_ends_search():
-            if jobs := self._next_confirmations(joins_seeds):
-                records = [self.store.record(job.key[0]) for job in jobs]
-                return [RunningJob(j, r.num_params, [], r.deployed_params) for j, r in zip(jobs, records, strict=True)]
+            if job := self._next_confirmation():
+                record = self.store.record(job.key[0])
+                return RunningJob(job, record.num_params, [], record.deployed_params)
             if self._only_confirms or not self._may_start_trial():
                 break
             # A trial that ends at once may be the last one, after which there are confirmations to plan.
             if started := self._start_trial():
-                return [started]
-        return []
+                return started
+        return None
 
-    def _next_confirmations(self, joins_seeds: bool) -> list[Job]:
-        """Return the next seed of a confirmation, or all of one, that end in time."""
+    def _next_confirmation(self) -> Job | None:
+        """Return the next seed of a confirmation that ends in time."""
         if not self._only_confirms:
             if not self._time.admits_confirmation(self._records):
-                return []
-            self._plan_confirmations(joins_seeds)
-        return self._confirmations.next_jobs(joins_seeds)
+                return None
+            self._plan_confirmations()
+        return self._confirmations.next_job()
 
     def _may_start_trial(self) -> bool:
         if self._trials.are_exhausted or not self._time.admits_trial(self._records):
@@ -269,12 +269,12 @@ class Coordinator:
 
     # Confirmations
 
-    def _plan_confirmations(self, joins_seeds: bool) -> None:
-        """Queue the next seed of a confirmation, all of them where `joins_seeds`, if that is what is worth the most."""
+    def _plan_confirmations(self) -> None:
+        """Queue the next seed of a confirmation, if that is what is worth the most."""
         if self._confirmations.is_waiting:
             return
         if self.settings.target is not None:
-            self._race_confirmations(joins_seeds)
+            self._race_confirmations()
         elif not self._unfinished() and not self._may_start_trial():
             records = [record for record in self._records if record.number not in self._confirmations.given_up]
             # The most accurate first: it answers the study, and time may end before the others.
@@ -282,7 +282,7 @@ class Coordinator:
             if chosen := next((record for record in front if record.confirmed is None), None):
                 self._begin_confirmation(chosen)
 
-    def _race_confirmations(self, joins_seeds: bool) -> None:
+    def _race_confirmations(self) -> None:
         self._aim()
         goal = self.sampler.history.goal
         assert goal is not None
@@ -290,7 +290,7 @@ class Coordinator:
         done = [n for n in goal.confirming if not self._seeds_left(n)]
         seed = next_seed(self._beliefs, goal, self.settings.max_params, {*self._confirmations.given_up, *done})
         if seed is not None and self._prefers(seed):
-            self._begin_confirmation(self.store.record(seed.trial), None if joins_seeds else 1)
+            self._begin_confirmation(self.store.record(seed.trial), 1)
 
     def _seeds_left(self, number: int) -> int:
         """Return how many seeds of a trial's confirmation are neither trained nor under way."""

@@ -27,7 +27,7 @@ class Report:
     """The result of a training's turn: an Epoch for each of its seeds, or the error that ended it."""
 
     training: Training
-    what: tuple[Epoch, ...] | NasError | RuntimeError | OSError
+    what: Epoch | NasError | RuntimeError | OSError
 
 
 def count_fitting(bytes_each: int, bytes_available: int) -> int:
@@ -36,7 +36,7 @@ def count_fitting(bytes_each: int, bytes_available: int) -> int:
 
 
 class SharedDevice:
-    """A device and the trainings that share it. Each seed of a batch counts as one training."""
+    """A device and the trainings that share it."""
 
     def __init__(self, device: torch.device | Device, trials_per_device: int | None = None) -> None:
         """`trials_per_device` sets how many may share it; by default measured memory decides (on the CPU: one)."""
@@ -48,13 +48,13 @@ class SharedDevice:
         memory = self._device.memory()
         self._bytes_before = memory.reserved if memory else 0
         self._device.reset_peak()
-        self._most_seeds = 0  # at once, since the peak was last reset
+        self._most_at_once = 0  # trainings, since the peak was last reset
         self._keeps_old_memory = False  # whether the device may hold memory of trainings that are gone
 
     def add(self, training: Training) -> None:
         """Add a training; it runs from the next call of `advance` on."""
         self._trainings.append(training)
-        self._most_seeds = max(self._most_seeds, self.num_seeds)
+        self._most_at_once = max(self._most_at_once, self.num_trainings)
 
     def drop(self, training: Training) -> None:
         """Stop a training for good and free its memory."""
@@ -63,13 +63,13 @@ class SharedDevice:
         self._keeps_old_memory = True
         memory = self._device.memory()
         # Emptying the cache waits for all that is queued, so it is not done each time.
-        if memory and memory.reserved - self._bytes_before > MOST_KEPT * self.bytes_each * (self.num_seeds + 1):
+        if memory and memory.reserved - self._bytes_before > MOST_KEPT * self.bytes_each * (self.num_trainings + 1):
             self._free_cache()
 
     def _free_cache(self) -> None:
         self._device.empty_cache()
         self._device.reset_peak()
-        self._most_seeds = self.num_seeds
+        self._most_at_once = self.num_trainings
         self._keeps_old_memory = False
 
     def advance(self) -> list[Report]:
@@ -84,18 +84,18 @@ class SharedDevice:
         reports: list[Report] = []
         for training in tuple(self._trainings):
             try:
-                epochs = training.advance()
+                epoch = training.advance()
             except (NasError, RuntimeError, OSError) as error:
                 if isinstance(error, RuntimeError) and not self._device.still_works():
                     raise
                 if isinstance(error, OutOfMemoryError):
-                    self.admit_fewer(self.num_seeds)
+                    self.admit_fewer(self.num_trainings)
                 # Its traceback would keep the training, and so the memory, alive.
                 reports.append(Report(training, error.with_traceback(None)))
             else:
-                if epochs is None:
+                if epoch is None:
                     continue
-                reports.append(Report(training, epochs))
+                reports.append(Report(training, epoch))
                 self._measure()
             if training.is_done or isinstance(reports[-1].what, Exception):
                 self.drop(training)
@@ -106,9 +106,9 @@ class SharedDevice:
         return reports
 
     @property
-    def num_seeds(self) -> int:
-        """The number of trainings, each seed of a batch counted."""
-        return sum(training.num_seeds for training in self._trainings)
+    def num_trainings(self) -> int:
+        """The number of trainings that share it now."""
+        return len(self._trainings)
 
     @property
     def capacity(self) -> int:
@@ -133,4 +133,4 @@ class SharedDevice:
     def _measure(self) -> None:
         memory = self._device.memory()
         if memory and not self._keeps_old_memory:
-            self.bytes_each = max(self.bytes_each, (memory.peak - self._bytes_before) // self._most_seeds)
+            self.bytes_each = max(self.bytes_each, (memory.peak - self._bytes_before) // self._most_at_once)

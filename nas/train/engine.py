@@ -1,8 +1,7 @@
 """The training engine: trains one network by one recipe, an epoch at a time, so that the caller can stop it.
 
 Data stay on the device as bytes; a chunk of images at a time is gathered, augmented and normalized there, and nothing
-waits for the device within an epoch. Several networks of one architecture may be trained as one batch, each with a
-seed of its own. Shape legend: N images, S seeds, C channels, H and W pixels.
+waits for the device within an epoch. Shape legend: N images, C channels, H and W pixels.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import copy
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator
 from typing import Literal, TypeVar
 
 import torch
@@ -29,7 +28,6 @@ from nas.train.fuse import fuse
 from nas.train.memory_errors import is_out_of_memory
 from nas.train.optimizer import Optimizer, learning_rate_at
 from nas.train.prepared_data import PreparedData
-from nas.train.seed_batch import join_networks, write_back
 from nas.train.streams import TrainingStream
 
 MOST_TURNS_QUEUED = 2  # of a training: what is queued is computed, though the training be stopped meanwhile
@@ -53,40 +51,28 @@ def train(network: nn.Module, recipe: Recipe, data: PreparedData, seed: int) -> 
         TrainingError: the loss of an epoch is not finite.
         OutOfMemoryError: the device has too little memory left.
     """
-    for (epoch,) in Training([network], recipe, data, [seed]).epochs():
-        yield epoch
+    yield from Training(network, recipe, data, seed).epochs()
 
 
 class Training:
     """A training that advances one turn at a time, so that one thread can train several networks on one device.
 
-    Several networks of one architecture are trained as one batch. Each seed computes what `train` does with its network
-    alone, and the networks receive their weights after the last epoch. On the CPU that is slower than one by one.
+    It computes what `train` does, and the network receives its weights after the last epoch.
     """
 
-    def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        recipe: Recipe,
-        data: PreparedData,
-        seeds: Sequence[int],
-        graphs: bool = True,
-    ) -> None:
+    def __init__(self, network: nn.Module, recipe: Recipe, data: PreparedData, seed: int, graphs: bool = True) -> None:
         """`graphs=False` trains without CUDA graphs, for comparison. Raises OutOfMemoryError."""
         self.is_done = False
         self.is_waiting = False  # whether the last turn found that the device is still at work on those before
-        self.num_seeds = len(seeds)
         self._recipe = recipe
         self._device = data.device
-        dropout = [data.device.generator().manual_seed(seed) for seed in seeds]
-        # The dropout of one network draws from torch's default generator, which the stream replaces by that seed's. In
-        # a batch each seed draws from its own generator, and nothing from the one of the stream.
-        generator = dropout[0] if len(seeds) == 1 else data.device.generator()
+        # Dropout draws from torch's default generator, which the stream replaces by this one.
+        dropout = data.device.generator().manual_seed(seed)
         self._stream: TrainingStream | None = None
-        stream = self._run(lambda: TrainingStream(data.device, generator, graphs))
+        stream = self._run(lambda: TrainingStream(data.device, dropout, graphs))
         try:
             with stream.active():
-                state = self._run(lambda: _TrainingState(networks, recipe, data, seeds, dropout))
+                state = self._run(lambda: _TrainingState(network, recipe, data, seed, dropout))
         except BaseException:
             stream.close()
             raise
@@ -95,13 +81,10 @@ class Training:
         # memory at once.
         self._turns = _take_turns(state, stream)
 
-    def advance(self) -> tuple[Epoch, ...] | None:
-        """Take one turn: queue some steps, or look whether the epoch has ended.
+    def advance(self) -> Epoch | None:
+        """Take one turn: queue some steps, or look whether the epoch has ended; return the epoch if it has.
 
         Must not be called once `is_done`.
-
-        Returns:
-            An Epoch for each seed where the epoch has ended, else None.
 
         Raises:
             TrainingError: the loss of an epoch is not finite.
@@ -113,7 +96,7 @@ class Training:
         self.is_waiting = turn == "waiting"
         if isinstance(turn, str):
             return None
-        if turn[0].number == self._recipe.epochs:
+        if turn.number == self._recipe.epochs:
             self.is_done = True
             self.close()
         return turn
@@ -125,11 +108,11 @@ class Training:
             self._stream.close()  # not before its graphs are gone: with one goes what torch keeps for its stream
         self._stream = None
 
-    def epochs(self) -> Iterator[tuple[Epoch, ...]]:
-        """Advance to the end and yield the epochs, one for each seed."""
+    def epochs(self) -> Iterator[Epoch]:
+        """Advance to the end and yield the epochs."""
         while not self.is_done:
-            if (epochs := self.advance()) is not None:
-                yield epochs
+            if (epoch := self.advance()) is not None:
+                yield epoch
             elif self.is_waiting:
                 time.sleep(POLL_SECONDS)
 
@@ -155,67 +138,53 @@ class _TrainingState:
     """
 
     def __init__(
-        self,
-        networks: Sequence[nn.Module],
-        recipe: Recipe,
-        data: PreparedData,
-        seeds: Sequence[int],
-        dropout: Sequence[torch.Generator],
+        self, network: nn.Module, recipe: Recipe, data: PreparedData, seed: int, dropout: torch.Generator
     ) -> None:
         device, where = data.device, data.device.torch_device
         self.recipe, self.data, self.dropout = recipe, data, dropout
-        self.generators = [device.generator().manual_seed(seed) for seed in seeds]  # order and augmentation
-        for network in networks:
-            network.to(where, memory_format=device.layout)  # type: ignore[call-overload]
-        self._networks = networks
-        self._network = networks[0] if len(networks) == 1 else join_networks(networks, dropout, device)
-        shared = {id(generator): generator for generator in dropout}
+        self.generator = device.generator().manual_seed(seed)  # order and augmentation
+        network.to(where, memory_format=device.layout)  # type: ignore[call-overload]
+        self._network = network
         # The network that is evaluated and kept: the moving average, or the trained one itself.
-        self._result = _copy(self._network, shared) if recipe.averaging else self._network
-        if device.uses_kernels:
-            self._fast_network, self._fast_result = _fuse(self._network), _fuse(self._result)
-        else:
-            self._fast_network, self._fast_result = (complete_norms(n, shared) for n in (self._network, self._result))
+        self._result = copy.deepcopy(network) if recipe.averaging else network
+        faster = _fuse if device.uses_kernels else complete_norms
+        self._fast_network, self._fast_result = faster(self._network), faster(self._result)
         self._optimizer = Optimizer(self._network.parameters(), recipe)
         pairs = zip(self._network.state_dict().values(), self._result.state_dict().values(), strict=True)
         floats = [(current, average) for current, average in pairs if current.is_floating_point()]
         self._current, self._averages = [current for current, _ in floats], [average for _, average in floats]
-        self.losses = torch.zeros(len(seeds), device=where)
+        self.loss = torch.zeros((), device=where)  # the sum over the steps of an epoch
         self._class_weights = _balanced_weights(data) if recipe.class_weights == "balanced" else None
         self._policy = POLICIES.get(recipe.augmentation_kind, data.policy)
-        self.correct = torch.zeros(len(seeds), dtype=torch.int64, device=where)
+        self.correct = torch.zeros((), dtype=torch.int64, device=where)
         self.train_correct = torch.zeros_like(self.correct)
 
     def start_epoch(self) -> Tensor:
-        """Return the order of the images, int64 (images, S)."""
+        """Return the order of the images, int64 (images,)."""
         self._fast_network.train()
-        self.losses.zero_()
-        count, device = len(self.data.train), self.data.device.torch_device
-        return torch.stack([torch.randperm(count, generator=g, device=device) for g in self.generators], dim=1)
+        self.loss.zero_()
+        return torch.randperm(len(self.data.train), generator=self.generator, device=self.data.device.torch_device)
 
     def inputs(self, order: Tensor) -> tuple[Tensor, Tensor]:
-        """Return inputs (N, S*C, H, W), augmented, and labels (N, S) of the images at `order`, int64 (N, S)."""
-        data, parts = self.data, []
-        for indices, generator in zip(order.unbind(1), self.generators, strict=True):
-            images = augment(data.scale(data.train.images[indices]), self._policy, self.recipe.augmentation, generator)
-            parts.append(data.normalize(images))
-        joined = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-        return joined.contiguous(memory_format=data.device.layout), data.train.labels[order]
+        """Return inputs (N, C, H, W), augmented, and labels (N,) of the images at `order`, int64 (N,)."""
+        data = self.data
+        images = data.scale(data.train.images[order])
+        inputs = data.normalize(augment(images, self._policy, self.recipe.augmentation, self.generator))
+        return inputs.contiguous(memory_format=data.device.layout), data.train.labels[order]
 
     def step(self, inputs: Tensor, labels: Tensor, rates: Tensor) -> None:
-        """Take one step on (N, S*C, H, W) and (N, S) with a row of `_rates_of_steps`."""
+        """Take one step on (N, C, H, W) and (N,) with a row of `_rates_of_steps`."""
         self._optimizer.learning_rate.copy_(rates[0])
-        logits = self._fast_network(inputs).reshape(labels.numel(), -1)
         losses = functional.cross_entropy(
-            logits, labels.flatten(), reduction="none", label_smoothing=self.recipe.label_smoothing
+            self._fast_network(inputs), labels, reduction="none", label_smoothing=self.recipe.label_smoothing
         )
         if self._class_weights is not None:
-            losses = losses * self._class_weights[labels.flatten()]
-        losses = losses.view(labels.shape).mean(dim=0)
+            losses = losses * self._class_weights[labels]
+        loss = losses.mean()
         self._optimizer.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
-        self.losses += losses.detach()
+        self.loss += loss.detach()
         if self.recipe.averaging:
             # Not a lerp, whose weight would have to come from the host.
             differences = torch._foreach_sub(self._current, self._averages)
@@ -224,30 +193,27 @@ class _TrainingState:
 
     @torch.inference_mode()
     def count_correct(self) -> None:
-        """Write the number of evaluation images that each seed classifies correctly into `correct`."""
+        """Write the number of evaluation images that are classified correctly into `correct`."""
         self.correct.copy_(self._count_correct(self.data.evaluation))
 
     @torch.inference_mode()
     def count_train_correct(self) -> None:
-        """Write the number of images of the sample of the training images that each seed has right."""
+        """Write the number of images of the sample of the training images that are classified correctly."""
         self.train_correct.copy_(self._count_correct(self.data.train_sample))
 
     def _count_correct(self, images: ImageSet) -> Tensor:
         self._fast_result.eval()
-        return _count_correct(self._fast_result, self.data, images, len(self.generators))
+        return _count_correct(self._fast_result, self.data, images)
 
     def finish(self) -> None:
-        """Give the networks their final weights."""
+        """Give the network its final weights."""
         self._optimizer.zero_grad()
-        if self.recipe.averaging and len(self._networks) == 1:
+        if self.recipe.averaging:
             self._network.load_state_dict(self._result.state_dict())
-        elif len(self._networks) > 1:
-            write_back(self._result, self._networks)
 
     def set_evaluation_mode(self) -> None:
-        """Leave the networks as `evaluate` does."""
-        for network in self._networks:
-            network.eval()
+        """Leave the network as `evaluate` does."""
+        self._network.eval()
 
 
 def _balanced_weights(data: PreparedData) -> Tensor:
@@ -265,19 +231,13 @@ def _fuse(network: nn.Module) -> nn.Module:
     return fuse(network) if tensor is not None and tensor.dtype is torch.float32 else network
 
 
-def _copy(network: nn.Module, shared: Mapping[int, object]) -> nn.Module:
-    """Return a copy of `network` that has what is in `shared`, by id, in common with it."""
-    return copy.deepcopy(network, dict(shared))  # which deepcopy fills with what it has copied
-
-
-def complete_norms(network: nn.Module, shared: Mapping[int, object]) -> nn.Module:
+def complete_norms(network: nn.Module) -> nn.Module:
     """Return a network with the same tensors in which every norm that has a bias has a weight too, of ones.
 
     On a GPU torch finds no gradient for a norm with a bias and no weight (torch 2.11: "tensor does not have a device").
-    `shared` holds what else the two networks have in common, by id.
     """
-    tensors = [*network.parameters(), *network.buffers()]
-    completed = _copy(network, {**shared, **{id(tensor): tensor for tensor in tensors}})
+    # What stands in the second argument is not copied.
+    completed = copy.deepcopy(network, {id(t): t for t in (*network.parameters(), *network.buffers())})
     for norm in completed.modules():
         if isinstance(norm, nn.BatchNorm2d) and norm.weight is None and norm.bias is not None:
             del norm.weight
@@ -285,15 +245,15 @@ def complete_norms(network: nn.Module, shared: Mapping[int, object]) -> nn.Modul
     return completed
 
 
-_Turn = tuple[Epoch, ...] | Literal["queued", "waiting"]
+_Turn = Epoch | Literal["queued", "waiting"]
 
 
 def _take_turns(state: _TrainingState, stream: TrainingStream) -> Generator[_Turn]:
-    """Take one turn of the training at each `next`; yield what it was, or an Epoch for each seed."""
+    """Take one turn of the training at each `next`; yield what it was, or the Epoch that it ended."""
     recipe, data, device = state.recipe, state.data, state.data.device
     ends = deque([Event()], maxlen=MOST_TURNS_QUEUED)  # of the last turns
-    inputs = stream.make_graphed(state.inputs, state.generators)
-    step = stream.make_graphed(state.step, state.dropout)
+    inputs = stream.make_graphed(state.inputs, [state.generator])
+    step = stream.make_graphed(state.step, [state.dropout])
     count_correct = stream.make_graphed(state.count_correct)
     batch = min(recipe.batch_size, len(data.train))
     steps = len(data.train) // batch
@@ -318,28 +278,23 @@ def _take_turns(state: _TrainingState, stream: TrainingStream) -> Generator[_Tur
             state.count_train_correct()
             state.finish()
         state.set_evaluation_mode()
-        counted = [state.losses.double() / steps, state.correct.double(), state.train_correct.double()]
-        results = device.copy_to_host(torch.cat(counted))
+        counted = [state.loss.double() / steps, state.correct.double(), state.train_correct.double()]
+        results = device.copy_to_host(torch.stack(counted))
         end = device.record()
         while not end.is_done():
             yield "waiting"
-        losses, correct, train_correct = results.view(3, -1).tolist()
-        for loss in losses:
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    f"the loss is {loss} in epoch {number}; a learning rate below {recipe.learning_rate:g} may help"
-                )
-        seconds = (time.perf_counter() - started) / len(losses)
-        yield tuple(
-            Epoch(
-                number,
-                loss,
-                100.0 * right / len(data.evaluation),
-                seconds,
-                steps * batch,
-                100.0 * train_right / len(data.train_sample) if number == recipe.epochs else None,
+        loss, correct, train_correct = results.tolist()
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the loss is {loss} in epoch {number}; a learning rate below {recipe.learning_rate:g} may help"
             )
-            for loss, right, train_right in zip(losses, correct, train_correct, strict=True)
+        yield Epoch(
+            number,
+            loss,
+            100.0 * correct / len(data.evaluation),
+            time.perf_counter() - started,
+            steps * batch,
+            100.0 * train_correct / len(data.train_sample) if number == recipe.epochs else None,
         )
 
 
@@ -358,18 +313,16 @@ def _rates_of_steps(recipe: Recipe, steps: range, steps_per_epoch: int) -> Tenso
 def evaluate(network: nn.Module, data: PreparedData) -> float:
     """Return the accuracy of `network` on `data.evaluation` in percent; leave the network in evaluation mode."""
     network.eval()
-    return 100.0 * _count_correct(network, data, data.evaluation, 1).item() / len(data.evaluation)
+    return 100.0 * _count_correct(network, data, data.evaluation).item() / len(data.evaluation)
 
 
-def _count_correct(network: nn.Module, data: PreparedData, judged: ImageSet, seeds: int) -> Tensor:
-    """Return how many of the images `judged` each seed classifies correctly, int64 (S,)."""
+def _count_correct(network: nn.Module, data: PreparedData, judged: ImageSet) -> Tensor:
+    """Return how many of the images `judged` the network classifies correctly, int64 ()."""
     device = data.device
-    correct = torch.zeros(seeds, dtype=torch.int64, device=device.torch_device)
+    correct = torch.zeros((), dtype=torch.int64, device=device.torch_device)
     batch = device.evaluation_batch
     parts = zip(torch.split(judged.images, batch), torch.split(judged.labels, batch), strict=True)
     for images, labels in parts:
-        inputs = data.normalize(data.scale(images))
-        inputs = (inputs if seeds == 1 else inputs.repeat(1, seeds, 1, 1)).contiguous(memory_format=device.layout)
-        logits = network(inputs).reshape(len(labels), seeds, -1)
-        correct += (logits.argmax(dim=2) == labels.unsqueeze(1)).sum(dim=0)
+        inputs = data.normalize(data.scale(images)).contiguous(memory_format=device.layout)
+        correct += (network(inputs).argmax(dim=1) == labels).sum()
     return correct

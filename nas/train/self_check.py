@@ -65,11 +65,11 @@ def _train(device: Device, dataset: Dataset, seconds: float, graphs: bool) -> tu
     data = prepare(dataset.train, dataset.test, dataset.policy, device)
     torch.manual_seed(0)
     recipe = Recipe(epochs=1_000, batch_size=64, augmentation=0.5, schedule="constant")
-    training = Training([build(architecture_for(dataset))], recipe, data, [0], graphs)
+    training = Training(build(architecture_for(dataset)), recipe, data, 0, graphs)
     began = warm = time.perf_counter()
     images, accuracy = 0, 0.0
     try:
-        for (epoch,) in training.epochs():
+        for epoch in training.epochs():
             now, accuracy = time.perf_counter(), epoch.accuracy
             if epoch.number < LEAST_EPOCHS:
                 warm = now

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -27,12 +26,11 @@ EXCHANGE_SECONDS = 0.5  # after which new orders are read, whether or not there 
 
 @dataclass(frozen=True)
 class _ActiveJob:
-    """A job that is trained now, and its place in the training that it may share with other seeds."""
+    """A job that is trained now."""
 
     job: Job
     network: nn.Module
     training: Training
-    index: int
 
 
 class Trainer:
@@ -42,27 +40,18 @@ class Trainer:
     decides. A job that is to stop has then trained a turn or two in vain. Each data set is prepared once.
     """
 
-    def __init__(
-        self,
-        parts: Parts,
-        device: torch.device | Device,
-        trials_per_device: int | None = None,
-        joins_seeds: bool = False,
-    ) -> None:
+    def __init__(self, parts: Parts, device: torch.device | Device, trials_per_device: int | None = None) -> None:
         """Prepare for jobs on `device`.
 
         Args:
             parts: the images.
             device: where to train.
             trials_per_device: how many jobs share the device; by default what its memory holds, and one on the CPU.
-            joins_seeds: whether to train the seeds of one confirmation as one batch. On the CPU that is slower than one
-                after the other.
         """
         self._parts = parts
         self._device = device_of(device)
-        self._joins_seeds = joins_seeds
         self._prepared = PreparedParts(parts, self._device)
-        self._together = SharedDevice(self._device, trials_per_device)
+        self._shared_device = SharedDevice(self._device, trials_per_device)
         self._active: dict[JobKey, _ActiveJob] = {}
 
     @property
@@ -81,64 +70,48 @@ class Trainer:
         until = time.monotonic() + seconds
         for key in orders.stop:
             self._stop(key)
-        events = [event for jobs in self._group(orders.start) for event in self._begin(jobs)]
+        events = [event for job in orders.start for event in self._begin(job)]
         while self._active and not events:
-            events = [event for report in self._together.advance() for event in self._events_of(report)]
+            events = [event for report in self._shared_device.advance() for event in self._events_of(report)]
             if time.monotonic() >= until:
                 break
-        return News(tuple(events), self._together.capacity, self._note())
+        return News(tuple(events), self._shared_device.capacity, self._note())
 
     def _note(self) -> str:
         problem = self._device.capture_problem
         return f"{self._device} trains without CUDA graphs, slower: {problem}" if problem else ""
 
-    def _group(self, jobs: Iterable[Job]) -> list[list[Job]]:
-        """Group jobs that are trained as one: seeds of one network and recipe, where that is faster."""
-        groups: dict[object, list[Job]] = {}
-        for job in jobs:
-            joins = self._joins_seeds and job.confirms and not job.alone
-            groups.setdefault((job.architecture, job.recipe) if joins else job.key, []).append(job)
-        return list(groups.values())
-
-    def _begin(self, jobs: list[Job]) -> list[JobEvent]:
-        """Add `jobs` as one training; return why they failed where they cannot be trained."""
+    def _begin(self, job: Job) -> list[JobEvent]:
+        """Add `job` to the trainings; return why it failed where it cannot be trained."""
         try:
-            data = self._prepared.of(jobs[0].confirms)
-            networks = [_build_network(job) for job in jobs]
-            training = Training(networks, jobs[0].recipe, data, [job.seed for job in jobs])
+            network = _build_network(job)
+            training = Training(network, job.recipe, self._prepared.of(job.confirms), job.seed)
         except (NasError, RuntimeError, OSError) as error:
-            if isinstance(error, NotImplementedError) and len(jobs) > 1:  # a layer not known for several seeds
-                return [event for job in jobs for event in self._begin([job])]
             if not isinstance(error, NasError) and not self._device.still_works():
                 raise
             failure = _failure_of(error)
             if failure.cause == "memory":
-                self._together.admit_fewer(self._together.num_seeds + len(jobs))
-            return [JobEvent(job.key, failure) for job in jobs]
-        self._together.add(training)
-        for index, (job, network) in enumerate(zip(jobs, networks, strict=True)):
-            self._active[job.key] = _ActiveJob(job, network, training, index)
+                self._shared_device.admit_fewer(self._shared_device.num_trainings + 1)
+            return [JobEvent(job.key, failure)]
+        self._shared_device.add(training)
+        self._active[job.key] = _ActiveJob(job, network, training)
         return []
 
     def _stop(self, key: JobKey) -> None:
-        stopped = self._active.pop(key, None)  # it may have ended meanwhile
-        if stopped and all(active.training is not stopped.training for active in self._active.values()):
-            self._together.drop(stopped.training)
+        if stopped := self._active.pop(key, None):  # it may have ended meanwhile
+            self._shared_device.drop(stopped.training)
 
     def _events_of(self, report: Report) -> list[JobEvent]:
-        """Return what a turn of a training means for each of its jobs."""
-        events = []
-        for key, active in tuple(self._active.items()):
-            if active.training is not report.training:
-                continue
-            if isinstance(report.what, Exception):
-                events.append(JobEvent(key, _failure_of(report.what)))
-            else:
-                events.append(JobEvent(key, report.what[active.index]))
-                if not active.training.is_done:
-                    continue
-                events.append(JobEvent(key, Finished(network=self._encode_network(active))))
+        """Return what a turn of a training means for its job."""
+        (active,) = (active for active in self._active.values() if active.training is report.training)
+        key, what = active.job.key, report.what
+        if isinstance(what, Exception):
             del self._active[key]
+            return [JobEvent(key, _failure_of(what))]
+        events = [JobEvent(key, what)]
+        if active.training.is_done:
+            del self._active[key]
+            events.append(JobEvent(key, Finished(network=self._encode_network(active))))
         return events
 
     def _encode_network(self, active: _ActiveJob) -> bytes:

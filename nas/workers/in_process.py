@@ -18,7 +18,7 @@ class InProcessWorker(Worker):
     def __init__(
         self, trainer: Trainer | FunctionTrainer, trials_per_device: int | None, interrupts: Interrupts
     ) -> None:
-        super().__init__(trials_per_device, joins_seeds=False)
+        super().__init__(trials_per_device)
         self._trainer = trainer
         self._interrupts = interrupts
         self._unread = Orders()

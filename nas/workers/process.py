@@ -34,7 +34,7 @@ class ProcessWorker(Worker):
         trials_per_device: int | None,
         function: TrainFunction | None = None,
     ) -> None:
-        super().__init__(trials_per_device, joins_seeds=False)
+        super().__init__(trials_per_device)
         self._arguments = (parts, device, trials_per_device, function)
         self._start()
 

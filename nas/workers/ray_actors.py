@@ -104,7 +104,7 @@ class ClusterWorker(Worker):
     """Trains in an actor. While there are jobs, a call to it is under way; it hears of new orders by the next call."""
 
     def __init__(self, cluster: _Cluster) -> None:
-        super().__init__(cluster.trials_per_device, joins_seeds=False)
+        super().__init__(cluster.trials_per_device)
         self._cluster = cluster
         self._ray = cluster.ray
         self._begin()

@@ -80,7 +80,6 @@ class Simulation:
         look_up: LookUp,
         workers: int = 1,
         trials_per_device: int = 1,
-        joins_seeds: bool = False,
         seconds: float = math.inf,
         on_advance: Callable[[float], None] = lambda now: None,
     ) -> None:
@@ -90,7 +89,6 @@ class Simulation:
             look_up: what each job comes to.
             workers: how many there are.
             trials_per_device: jobs that a worker trains at once.
-            joins_seeds: whether a worker asks for all seeds of a confirmation at once, as one on a GPU does.
             seconds: simulated time after which `interrupts` ends the search, as a signal would.
             on_advance: called with each time that the clock is about to be set to.
         """
@@ -102,7 +100,7 @@ class Simulation:
         self._look_up = look_up
         self._on_advance = on_advance
         self._attempts: Counter[JobKey] = Counter()
-        self.workers = [SimulatedWorker(self, trials_per_device, joins_seeds) for _ in range(workers)]
+        self.workers = [SimulatedWorker(self, trials_per_device) for _ in range(workers)]
 
     def clock(self) -> float:
         """Return the simulated seconds since the beginning."""
@@ -133,8 +131,8 @@ class Simulation:
 class SimulatedWorker(Worker):
     """Looks trainings up; see `Simulation`."""
 
-    def __init__(self, simulation: Simulation, trials_per_device: int, joins_seeds: bool) -> None:
-        super().__init__(trials_per_device, joins_seeds)
+    def __init__(self, simulation: Simulation, trials_per_device: int) -> None:
+        super().__init__(trials_per_device)
         self._simulation = simulation
         self._runs: dict[JobKey, SimulatedRun] = {}
 

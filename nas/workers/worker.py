@@ -20,10 +20,9 @@ class WorkerDied(Exception):  # noqa: N818  (it says what happened; the coordina
 class Worker(ABC):
     """The trainings of one device."""
 
-    def __init__(self, trials_per_device: int | None, joins_seeds: bool) -> None:
+    def __init__(self, trials_per_device: int | None) -> None:
         """Start with room for `trials_per_device` jobs, one by default, until the trainer reports another capacity."""
         self.jobs: dict[JobKey, Job] = {}  # submitted and not ended
-        self.joins_seeds = joins_seeds  # whether the seeds of a confirmation are better submitted all at once
         self._capacity = self._first_capacity = trials_per_device or 1
         self._orders = Orders()
         self.note = ""  # what people should know of its device
@@ -41,10 +40,10 @@ class Worker(ABC):
             return 0
         return max(self._capacity - len(self.jobs), 0)
 
-    def submit(self, *jobs: Job) -> None:
-        """Begin `jobs` at the next `flush`."""
-        self.jobs |= {job.key: job for job in jobs}
-        self._orders = self._orders.then(Orders(start=jobs))
+    def submit(self, job: Job) -> None:
+        """Begin `job` at the next `flush`."""
+        self.jobs[job.key] = job
+        self._orders = self._orders.then(Orders(start=(job,)))
 
     def stop(self, key: JobKey) -> None:
         """Drop a job at the next `flush`. No event of it is returned any more."""

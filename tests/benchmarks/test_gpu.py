@@ -21,7 +21,7 @@ assert device_sharing.device_of is prepared_data.device_of
 
 ON_FAKE_GPU = ("equal", "fallback", "packed", "seeds")
 PARTS = tuple(part for part in gpu.PARTS if part not in ON_FAKE_GPU)
-QUICK = ("--device", "cpu", "--quick", "--batched-seeds")
+QUICK = ("--device", "cpu", "--quick")
 
 
 Run = Callable[..., int]
@@ -65,13 +65,13 @@ def test_a_part_that_takes_too_long_is_cut_and_the_next_one_runs(run: Run, tmp_p
 
 
 def task(device: FakeDevice) -> gpu.Task:
-    quick = gpu.make_task("cpu", quick=True, batched_seeds=True)
+    quick = gpu.make_task("cpu", quick=True)
     few = torch.arange(256)
     digits = load_dataset("digits")
     for part in (digits.train, digits.test):
         object.__setattr__(part, "images", part.images[few])
         object.__setattr__(part, "labels", part.labels[few])
-    return gpu.Task(quick.architecture, quick.recipe, digits, device, quick=True, batched_seeds=True)
+    return gpu.Task(quick.architecture, quick.recipe, digits, device, quick=True)
 
 
 @pytest.mark.parametrize("part", ON_FAKE_GPU)
@@ -85,7 +85,7 @@ def test_parts_on_a_fake_gpu(part: str, monkeypatch: pytest.MonkeyPatch) -> None
     if part == "packed":
         assert [row["trainings"] for row in found["rows"]] == [1, 2]
     if part == "seeds":
-        assert {"serial_seconds", "packed_seconds", "batched_seconds"} <= found.keys()
+        assert {"serial_seconds", "packed_seconds"} <= found.keys()
     if part == "fallback":
         assert "not permitted when stream is capturing" in found["problem"]
         assert found["problem_of_what_can_be_captured"] == ""

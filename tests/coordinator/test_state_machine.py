@@ -46,7 +46,6 @@ class SearchMachine(RuleBasedStateMachine):
     @initialize(
         workers=st.integers(1, 3),
         trials_per_device=st.integers(1, 3),
-        joins_seeds=st.booleans(),
         max_trials=st.integers(1, 6),
         percent=st.sampled_from([20.0, 20.0, None]),
         validation=st.lists(st.sampled_from([20.0, 10.0, 30.0]), min_size=1, max_size=2),
@@ -56,13 +55,12 @@ class SearchMachine(RuleBasedStateMachine):
         self,
         workers: int,
         trials_per_device: int,
-        joins_seeds: bool,
         max_trials: int,
         percent: float | None,
         validation: list[float],
         test: list[tuple[float, float]],
     ) -> None:
-        self.machine = workers, trials_per_device, joins_seeds
+        self.machine = workers, trials_per_device
         self.settings = replace(SETTINGS, max_trials=max_trials, target=percent)
         self.validation, self.test = validation, test
         self.folder = tempfile.TemporaryDirectory()
@@ -203,13 +201,12 @@ class SearchMachine(RuleBasedStateMachine):
             assert best is None or not (best.confirmed and meets_target(best.confirmed, self.settings))
 
     def workers_hold_what_they_have_room_for(self) -> None:
-        _, trials_per_device, joins_seeds = self.machine
+        _, trials_per_device = self.machine
         held = Counter(key for worker in self.simulation.workers for key in worker.jobs)
         assert max(held.values(), default=1) == 1, "a job is with two workers"
         for worker in self.simulation.workers:
             jobs = worker.jobs.values()
-            trainings = {job.key[0] if job.confirms and joins_seeds else job.key for job in jobs}
-            assert len(trainings) <= trials_per_device
+            assert len(jobs) <= trials_per_device
             assert len(jobs) == 1 or not any(job.alone for job in jobs)
 
     def nothing_is_left_to_do(self) -> None:

@@ -112,5 +112,5 @@ def test_a_recipe_says_what_images_are_varied_as() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
     for kind, changes in (("data", False), ("photos", True)):
         recipe = Recipe(epochs=1, augmentation=1.0, augmentation_kind=kind)  # type: ignore[arg-type]
-        inputs, _ = _TrainingState([network], recipe, data, [0], []).inputs(torch.tensor([[0], [1]]))
+        inputs, _ = _TrainingState(network, recipe, data, 0, torch.Generator()).inputs(torch.tensor([0, 1]))
         assert bool((inputs[0] != inputs[1]).any()) is changes

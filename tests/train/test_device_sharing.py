@@ -50,14 +50,14 @@ def test_trainings_in_turn_compute_what_each_computes_alone(data: PreparedData) 
     shared, name_of, seen = SharedDevice(CPU), {}, {width: [] for width in alone}  # type: ignore[var-annotated]
     order = []
     for width in alone:
-        training = Training([network(width)], RECIPE, data, [width])
+        training = Training(network(width), RECIPE, data, width)
         name_of[training] = width
         shared.add(training)
     while name_of.keys() - {training for training in name_of if training.is_done}:
         torch.rand(7)  # others may draw from torch's own generator between two turns
         for report in shared.advance():
-            assert isinstance(report.what, tuple)
-            seen[name_of[report.training]].append(result(report.what[0]))
+            assert isinstance(report.what, Epoch)
+            seen[name_of[report.training]].append(result(report.what))
             order.append(name_of[report.training])
     assert seen == alone
     assert order == [3, 5, 8] * 3  # they took turns
@@ -65,7 +65,7 @@ def test_trainings_in_turn_compute_what_each_computes_alone(data: PreparedData) 
 
 
 def test_a_turn_is_less_than_an_epoch(data: PreparedData) -> None:
-    training = Training([network(3)], RECIPE, data, [0])
+    training = Training(network(3), RECIPE, data, 0)
     turns = list(itertools.takewhile(lambda epochs: epochs is None, iter(training.advance, ())))
     assert len(turns) == 4  # 1,600 images, 512 a turn, the last turn is followed by the epoch
 
@@ -76,7 +76,7 @@ def test_torchs_own_generator_is_left_as_it_was(data: PreparedData) -> None:
     torch.manual_seed(5)
     list(train(network(3), Recipe(epochs=1), data, seed=1))
     torch.manual_seed(5)
-    training = Training([network(3)], RECIPE, data, [0])
+    training = Training(network(3), RECIPE, data, 0)
     torch.manual_seed(5)
     training.advance()
     assert torch.equal(torch.rand(3), expected)
@@ -110,7 +110,7 @@ def test_one_that_runs_out_of_memory_leaves_the_others_training(data: PreparedDa
     shared, hungry, broken = SharedDevice(CPU), Hungry(), network(5)
     with torch.no_grad():
         broken.fc.weight.fill_(float("nan"))  # type: ignore[union-attr, operator]
-    trainings = [Training([net], RECIPE, data, [0]) for net in (hungry, network(3), broken)]
+    trainings = [Training(net, RECIPE, data, 0) for net in (hungry, network(3), broken)]
     for training in trainings:
         shared.add(training)
     errors: dict[Training, NasError] = {}
@@ -142,7 +142,7 @@ def test_a_cpu_kernel_without_memory_is_out_of_memory(
 
     monkeypatch.setattr(chain, "call", call_or_fail)
     shared = SharedDevice(CPU)
-    shared.add(Training([network(3)], RECIPE, data, [0]))
+    shared.add(Training(network(3), RECIPE, data, 0))
     assert [type(report.what) for report in shared.advance()] == [OutOfMemoryError]
 
 
@@ -156,8 +156,8 @@ def test_a_training_that_is_over_holds_on_to_nothing(data: PreparedData) -> None
     gc.disable()
     try:
         shared, before = SharedDevice(CPU), held()
-        done = Training([network(3)], Recipe(epochs=1), data, [0])
-        out_of_memory, stopped = (Training([net], RECIPE, data, [0]) for net in (Hungry(), network(3)))
+        done = Training(network(3), Recipe(epochs=1), data, 0)
+        out_of_memory, stopped = (Training(net, RECIPE, data, 0) for net in (Hungry(), network(3)))
         for training in (done, out_of_memory, stopped):
             shared.add(training)
         assert held() == before + 3
@@ -169,7 +169,7 @@ def test_a_training_that_is_over_holds_on_to_nothing(data: PreparedData) -> None
         while not done.is_done:
             shared.advance()
         assert held() == before
-        alone = Training([network(3)], Recipe(epochs=1), data, [0])
+        alone = Training(network(3), Recipe(epochs=1), data, 0)
         assert list(alone.epochs())
         assert held() == before
     finally:
@@ -186,19 +186,18 @@ def test_the_cpu_holds_one_unless_told_otherwise(data: PreparedData) -> None:
     assert SharedDevice(CPU).capacity == 1
     shared = SharedDevice(CPU, trials_per_device=3)
     assert shared.capacity == 3
-    seeds = [network(3), network(3)]
-    shared.add(Training(seeds, RECIPE, data, [0, 1]))
-    shared.add(Training([network(3)], RECIPE, data, [0]))
-    assert shared.num_seeds == 3
+    for seed in range(3):
+        shared.add(Training(network(3), RECIPE, data, seed))
+    assert shared.num_trainings == 3
 
 
 def test_what_ran_out_of_memory_beside_others_lowers_how_many_share(data: PreparedData) -> None:
     shared = SharedDevice(CPU, trials_per_device=4)
-    shared.add(Training([Hungry()], RECIPE, data, [0]))
+    shared.add(Training(Hungry(), RECIPE, data, 0))
     assert isinstance(shared.advance()[0].what, OutOfMemoryError)
     assert shared.capacity == 4  # alone: nothing is known of several
     for net in (network(3), network(5), Hungry()):
-        shared.add(Training([net], RECIPE, data, [0]))
+        shared.add(Training(net, RECIPE, data, 0))
     assert [type(report.what) for report in shared.advance()] == [OutOfMemoryError]
     assert shared.capacity == 2
 
@@ -211,9 +210,9 @@ def test_an_error_ends_one_training_and_one_after_which_the_device_does_not_work
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     shared = SharedDevice(CPU)
-    shared.add(Training([Broken()], RECIPE, data, [0]))
+    shared.add(Training(Broken(), RECIPE, data, 0))
     assert str(shared.advance()[0].what) == "CUDA error: an illegal memory access was encountered"
     monkeypatch.setattr(Device, "still_works", lambda self: False)
-    shared.add(Training([Broken()], RECIPE, data, [0]))
+    shared.add(Training(Broken(), RECIPE, data, 0))
     with pytest.raises(RuntimeError, match="illegal memory access"):
         shared.advance()

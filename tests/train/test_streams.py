@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from nas.arch import Architecture, Block, Input, NormAct, Pool, Recipe
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
-from nas.errors import NasError, OutOfMemoryError
+from nas.errors import OutOfMemoryError
 from nas.model.build import build
 from nas.train.device_interface import Device
 from nas.train.device_sharing import SharedDevice
 from nas.train.engine import MOST_TURNS_QUEUED, Training
+from nas.train.epoch import Epoch
 from nas.train.prepared_data import PreparedData, prepare
 from nas.train.streams import GraphedFunction, TrainingStream
 
@@ -52,7 +53,7 @@ def train_alone(
     device: Device, recipe: Recipe = RECIPE, seed: int = 3, graphs: bool = True, dropout: float = 0.3
 ) -> Any:
     net = network(seed, dropout)
-    epochs = [epoch for (epoch,) in Training([net], recipe, images_on(device), [seed], graphs).epochs()]
+    epochs = list(Training(net, recipe, images_on(device), seed, graphs).epochs())
     return outcome(epochs, net)
 
 
@@ -98,14 +99,14 @@ def test_torchs_layers_train_as_the_kernels_for_the_cpu_do(averaging: float) -> 
 def test_trainings_that_share_a_device_give_what_each_gives_alone(order: int) -> None:
     device = FakeDevice(order)
     data, shared = images_on(device), SharedDevice(device, trials_per_device=3)
-    nets = {Training([net], RECIPE, data, [seed]): (seed, net) for seed in (3, 4, 5) for net in [network(seed)]}
+    nets = {Training(net, RECIPE, data, seed): (seed, net) for seed in (3, 4, 5) for net in [network(seed)]}
     for training in nets:
         shared.add(training)
     told: dict[Training, list[Any]] = {training: [] for training in nets}
     while not all(training.is_done for training in nets):
         for report in shared.advance():
-            assert isinstance(report.what, tuple), report.what
-            told[report.training] += report.what
+            assert isinstance(report.what, Epoch), report.what
+            told[report.training].append(report.what)
     for training, (seed, net) in nets.items():
         assert outcome(told[training], net) == train_alone(EagerDevice(), seed=seed)
 
@@ -117,26 +118,17 @@ def test_norms_that_lack_parameters_train_on_a_gpu(trained: Any) -> None:
     def train(device: Device) -> Any:
         torch.manual_seed(0)
         net = build(Architecture(Input(1, 8, 8), 10, (Block(3, norm_act=norm_act), Pool(), Block(4, "separable"))))
-        epochs = [epoch for (epoch,) in Training([net], RECIPE, images_on(device), [3]).epochs()]
+        epochs = list(Training(net, RECIPE, images_on(device), 3).epochs())
         assert any(m.weight is None for m in net.modules() if isinstance(m, nn.BatchNorm2d))
         return outcome(epochs, net)
 
     assert train(FakeDevice()) == train(EagerDevice())
 
 
-def test_seeds_as_one_batch() -> None:
-    results = []
-    for device in (FakeDevice(), EagerDevice()):
-        nets = [network(seed) for seed in (3, 4)]
-        epochs = list(Training(nets, RECIPE, images_on(device), [3, 4]).epochs())
-        results.append([outcome([both[place] for both in epochs], net) for place, net in enumerate(nets)])
-    assert results[0] == results[1]
-
-
 def test_no_more_than_two_turns_are_queued() -> None:
     device = FakeDevice()
     device.run_some = lambda: None  # type: ignore[method-assign]  # it computes nothing yet
-    training = Training([network(3)], RECIPE, images_on(device), [3])
+    training = Training(network(3), RECIPE, images_on(device), 3)
     waited = []
     for _ in range(20):
         assert training.advance() is None
@@ -209,17 +201,17 @@ OUT_OF_MEMORY = [
 def test_out_of_memory_in_any_words_leaves_the_others_training(error: RuntimeError, eager: Any) -> None:
     device = FakeDevice()
     data, shared, net = images_on(device), SharedDevice(device, trials_per_device=2), network(3)
-    good, bad = Training([net], RECIPE, data, [3]), Training([network(4)], RECIPE, data, [4])
+    good, bad = Training(net, RECIPE, data, 3), Training(network(4), RECIPE, data, 4)
     shared.add(bad)
     shared.add(good)
     device.faults[device.num_calls + 40] = error
     told: list[Any] = []
-    failed: list[NasError | RuntimeError] = []
+    failed: list[object] = []
     while not good.is_done:
         for report in shared.advance():
-            if isinstance(report.what, tuple):
+            if isinstance(report.what, Epoch):
                 assert report.training is good
-                told += report.what
+                told.append(report.what)
             else:
                 failed.append(report.what)
     assert [type(what) for what in failed] == [OutOfMemoryError]
@@ -232,7 +224,7 @@ def test_out_of_memory_in_a_capture_is_out_of_memory_and_not_a_reason_to_capture
     device = FakeDevice()
     device.capture_faults = [torch.OutOfMemoryError("CUDA out of memory")]
     shared = SharedDevice(device)
-    shared.add(Training([network(3)], RECIPE, images_on(device), [3]))
+    shared.add(Training(network(3), RECIPE, images_on(device), 3))
     reports: list[Any] = []
     while not reports:
         reports = shared.advance()
@@ -250,7 +242,7 @@ def test_an_error_after_which_nothing_works_is_raised(call: int) -> None:
     device.sticky[device.num_calls + call] = STICKY
 
     def train() -> None:
-        trainings = [Training([network(seed)], RECIPE, data, [seed]) for seed in (3, 4)]
+        trainings = [Training(network(seed), RECIPE, data, seed) for seed in (3, 4)]
         for training in trainings:
             shared.add(training)
         while not all(training.is_done for training in trainings):
@@ -265,7 +257,7 @@ def test_an_error_after_which_nothing_works_is_raised(call: int) -> None:
 
 def fill(shared: SharedDevice, data: PreparedData, count: int, epochs: int = 1) -> None:
     """Train `count` at once to their end."""
-    trainings = [Training([network(s)], replace(RECIPE, epochs=epochs), data, [s]) for s in range(count)]
+    trainings = [Training(network(s), replace(RECIPE, epochs=epochs), data, s) for s in range(count)]
     for training in trainings:
         shared.add(training)
     while not all(training.is_done for training in trainings):
@@ -309,7 +301,7 @@ def test_a_peak_is_shared_among_those_that_made_it() -> None:
     """Two of three are stopped before their first epoch; the third one did not take what all of them did."""
     device = FakeDevice(memory=100 * BYTES)
     data, shared = images_on(device), SharedDevice(device, trials_per_device=3)
-    trainings = [Training([network(s)], replace(RECIPE, epochs=1), data, [s]) for s in range(3)]
+    trainings = [Training(network(s), replace(RECIPE, epochs=1), data, s) for s in range(3)]
     for training in trainings:
         shared.add(training)
     shared._trainings = trainings[:1]

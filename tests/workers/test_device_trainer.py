@@ -129,7 +129,7 @@ def test_one_is_stopped_while_the_other_goes_on(parts: Parts) -> None:
     assert [number for number, _, _ in _epochs(told, (0, None))] == [1]
     assert not any(isinstance(event.what, Finished) for event in told if event.key == (0, None))
     assert _epochs(told, (1, None)) == _epochs(_run(Trainer(parts, CPU), [_job(1)]), (1, None))
-    assert trainer._together.num_seeds == 0
+    assert trainer._shared_device.num_trainings == 0
     assert trainer.exchange(Orders(stop=((0, None),))).events == ()  # what has ended may be stopped
 
 
@@ -150,53 +150,6 @@ def test_an_exchange_ends_in_time(parts: Parts) -> None:
     assert not trainer.is_idle
 
 
-# Without dropout, which the kernels for single networks on the CPU draw in an order of their own.
-SGD = replace(RECIPE, optimizer="sgd", learning_rate=0.02)
-SEEDS = [_job(5, seed=seed, recipe=SGD, dropout=0.0) for seed in (11, 22, 33)]
-
-
-def test_seeds_of_one_network_are_one_training_where_asked(parts: Parts, tmp_path: Path) -> None:
-    trainer = Trainer(parts, CPU, joins_seeds=True)
-    trainer.exchange(Orders(start=(*SEEDS, replace(SEEDS[0], key=(6, None)), _job(7, width=6, seed=1))), seconds=0)
-    assert [training.num_seeds for training in trainer._together._trainings] == [3, 1, 1]
-    together = _run(Trainer(parts, CPU, joins_seeds=True), SEEDS)
-    accuracies = set()
-    for job in SEEDS:
-        alone = _run(Trainer(parts, CPU), [job])
-        for ours, single in zip(_epochs(together, job.key), _epochs(alone, job.key), strict=True):
-            assert ours[0] == single[0]
-            assert ours[1] == pytest.approx(single[1], rel=1e-5)
-            assert ours[2] == pytest.approx(single[2], abs=0.5)
-        weights = _weights(together, job.key, tmp_path)
-        for name, expected in _weights(alone, job.key, tmp_path).items():
-            torch.testing.assert_close(weights[name], expected, rtol=1e-4, atol=1e-5)
-        accuracies.add(_epochs(together, job.key)[0][1])
-    assert len(accuracies) == 3  # each its own
-
-
-def test_on_the_cpu_and_alone_seeds_are_trained_one_by_one(parts: Parts) -> None:
-    trainer = Trainer(parts, CPU)
-    trainer.exchange(Orders(start=tuple(SEEDS)), seconds=0)
-    assert [training.num_seeds for training in trainer._together._trainings] == [1, 1, 1]
-    trainer = Trainer(parts, CPU, joins_seeds=True)
-    trainer.exchange(Orders(start=tuple(replace(job, alone=True) for job in SEEDS)), seconds=0)
-    assert [training.num_seeds for training in trainer._together._trainings] == [1, 1, 1]
-
-
-def test_a_seed_of_several_may_be_dropped(parts: Parts) -> None:
-    def stop_the_second(event: JobEvent, epoch: Epoch) -> Orders:
-        return Orders(stop=((5, 22),)) if event.key == (5, 22) else Orders()
-
-    trainer = Trainer(parts, CPU, joins_seeds=True)
-    told = _run(trainer, SEEDS, stop_the_second)
-    assert [len(_epochs(told, job.key)) for job in SEEDS] == [3, 1, 3]
-    whole = _run(Trainer(parts, CPU, joins_seeds=True), SEEDS)
-    assert _epochs(told, (5, 33)) == _epochs(whole, (5, 33))
-    trainer.exchange(Orders(start=tuple(SEEDS)), seconds=0)
-    trainer.exchange(Orders(stop=tuple(job.key for job in SEEDS)), seconds=0)
-    assert (trainer.is_idle, trainer._together.num_seeds) == (True, 0)
-
-
 class Wrapped(nn.Module):
     """A network with something before it."""
 
@@ -207,14 +160,6 @@ class Wrapped(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.network(self.before(x))
         return out
-
-
-def test_seeds_of_a_layer_that_has_no_form_for_several_are_trained_one_by_one(
-    parts: Parts, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(trainer_module, "build", lambda layers: Wrapped(build(layers), nn.Hardtanh(-9, 9)))
-    told = _run(Trainer(parts, CPU, joins_seeds=True), SEEDS)
-    assert [len(_epochs(told, job.key)) for job in SEEDS] == [3, 3, 3]
 
 
 class Hungry(nn.Module):

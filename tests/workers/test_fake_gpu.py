@@ -31,7 +31,7 @@ from nas.train.prepared_data import prepare
 from nas.workers import ray_actors
 from nas.workers.device_trainer import Trainer
 from nas.workers.interrupt import Interrupts
-from nas.workers.messages import Finished, Job, Orders
+from nas.workers.messages import Job, Orders
 from nas.workers.process import ProcessWorker, _serve
 
 STICKY = "CUDA error: an illegal memory access was encountered"
@@ -185,19 +185,6 @@ def _network_and_recipe(parts: Parts) -> Any:
     from nas.arch import Architecture, Block, Input, Recipe
 
     return Architecture(Input(1, 8, 8), 10, (Block(3),)), Recipe(epochs=50, batch_size=16)
-
-
-def test_seeds_of_a_confirmation_as_one_batch_where_asked(parts: Parts) -> None:
-    device = FakeDevice()
-    trainer = Trainer(parts, device, joins_seeds=True)
-    architecture, recipe = _network_and_recipe(parts)
-    jobs = [Job((0, seed), architecture, replace(recipe, epochs=2), seed) for seed in (1, 2, 3)]
-    orders, told = Orders(start=tuple(jobs)), []
-    while orders.start or not trainer.is_idle:
-        told += trainer.exchange(orders).events
-        orders = Orders()
-    assert len(device._streams) == 1
-    assert sum(isinstance(event.what, Finished) and not event.what.reason for event in told) == 3
 
 
 @pytest.fixture

@@ -87,7 +87,7 @@ def test_a_trial_that_runs_out_of_memory_is_trained_again_alone(
     def build_hungry(layers: Any) -> nn.Module:
         first[:] = first or [layers]
         network = build(layers)
-        return Hungry(network, lambda: not fits_alone or held[0].num_seeds > 1) if layers == first[0] else network
+        return Hungry(network, lambda: not fits_alone or held[0].num_trainings > 1) if layers == first[0] else network
 
     monkeypatch.setattr(trainer_module, "SharedDevice", noted)
     monkeypatch.setattr(trainer_module, "build", build_hungry)
@@ -120,7 +120,8 @@ def test_all_trainings_of_a_process_that_dies_are_returned_and_a_new_one_takes_t
         worker, other = pool.workers
         assert isinstance(worker, ProcessWorker)
         assert worker.room == 2
-        worker.submit(*_jobs(2, epochs=10_000))
+        for job in _jobs(2, epochs=10_000):
+            worker.submit(job)
         assert worker.room == 0
         seen: set[int] = set()
         while len(seen) < 2:  # both take turns
@@ -134,7 +135,7 @@ def test_all_trainings_of_a_process_that_dies_are_returned_and_a_new_one_takes_t
         assert ended == [JobEvent((0, None), died), JobEvent((1, None), died)]
         assert (worker.jobs, worker.room) == ({}, 2)
 
-        worker.submit(*_jobs(1, epochs=2))
+        worker.submit(_jobs(1, epochs=2)[0])
         told: list[JobEvent] = []
         while worker.jobs:
             told += [event for _, event in pool.events(1.0)]
@@ -150,7 +151,8 @@ def test_nothing_more_is_heard_of_a_job_that_was_stopped() -> None:
         pass
     pool = WorkerPool([worker])
     endless, short = _jobs(2, epochs=10_000)
-    worker.submit(endless, replace(short, recipe=replace(short.recipe, epochs=3)))
+    worker.submit(endless)
+    worker.submit(replace(short, recipe=replace(short.recipe, epochs=3)))
     told: list[tuple[int, type]] = []
     while worker.jobs:
         for _, event in pool.events(1.0):
