@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import log10
 
 from nas.costs import Count
-from nas.study.front import validation_front
+from nas.study.front import confirmed_front, validation_front
 from nas.study.landmarks import Reference, references
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
@@ -135,8 +135,8 @@ class FrontAxes:
 def front_axes(records: Sequence[TrialRecord], settings: StudySettings, measure: Measure | None = None) -> FrontAxes:
     """Return axes that show what is near the fronts: a few weak trials must not flatten everything else.
 
-    They are chosen by the study's own networks, and widened for published ones that are near those. Sizes are by
-    default those that the study goes by.
+    The confirmed front is always in it, and the target unless all is far above. The axes are chosen by the study's own
+    networks, and widened for published ones that are near those. Sizes are by default those that the study goes by.
     """
     measure = measure or counted(settings)
     trained = [r for r in records if r.fate in ("completed", "stopped") and r.num_epochs]
@@ -147,22 +147,28 @@ def front_axes(records: Sequence[TrialRecord], settings: StudySettings, measure:
     if not has_own:
         shown = [reference.best_test_accuracy for reference in published]
     floor = 100 - _NEAR * error_of(max(shown, default=99.0))
-    shown += [settings.target] if settings.target is not None else []
+    front = [r.confirmed.mean for r in confirmed_front(records) if r.confirmed]
     for figure in figures:
         # A bar that comes close to 100 % would take most of a log scale.
         spread = figure.spread or 0.0
         shown += [figure.mean - spread, min(figure.mean + spread, 100 - error_of(figure.mean) / 3)]
-    errors = [error_of(accuracy) for accuracy in shown if accuracy >= floor] or [1.0, 10.0]
+    near = [*front, *(accuracy for accuracy in shown if accuracy >= floor)]
+    if settings.target is not None and settings.target >= 100 - _NEAR * error_of(min(near, default=99.0)):
+        near.append(settings.target)
+    errors = [error_of(accuracy) for accuracy in near] or [1.0, 10.0]
     # What was stopped far below the picture must not make it wider.
     worst = _AROUND * max(errors)
     trained = [r for r in trained if r.fate == "completed" or error_of(r.validation_accuracy) <= worst]
     limit = measure.most(settings)
     sizes: list[float] = [*([limit] if limit is not None else []), *(measure.of(r) for r in trained)]
     sizes = sizes or [measure.of(reference) for reference in published] or [1000]
-    near = LogRange(min(sizes) / _AROUND, max(sizes) * _AROUND), LogRange(min(errors) / _AROUND, max(errors) * _AROUND)
+    ranges = (
+        LogRange(min(sizes) / _AROUND, max(sizes) * _AROUND),
+        LogRange(min(errors) / _AROUND, max(errors) * _AROUND),
+    )
     for reference in published:
         error = error_of(reference.best_test_accuracy)
-        if not has_own or (near[0].within([measure.of(reference)]) and near[1].within([error])):
+        if not has_own or (ranges[0].within([measure.of(reference)]) and ranges[1].within([error])):
             sizes.append(measure.of(reference))
             errors.append(error)
     return FrontAxes(LogRange(0.85 * min(sizes), 1.15 * max(sizes)), LogRange(0.8 * min(errors), 1.2 * max(errors)))

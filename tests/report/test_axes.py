@@ -33,6 +33,13 @@ def test_what_errs_more_than_five_times_as_often_as_the_best_lies_outside() -> N
     assert axes.sizes == LogRange(0.85 * 1000, 1.15 * 8000)
 
 
+def test_the_target_and_the_confirmed_front_are_in_the_picture_however_good_the_best() -> None:
+    records = [trial(0, 500, 90.0, (94.0,)), trial(1, 1500, 96.5, (98.5,)), trial(2, 1900, 96.8, (100.0,))]
+    axes = front_axes(records, replace(UNPUBLISHED, target=96.0))
+    assert all(axes.holds(r.num_params, r.confirmed.mean) for r in records if r.confirmed)
+    assert 0 < axes.y(96.0) < 1
+
+
 def test_a_bar_that_comes_close_to_100_percent_does_not_flatten_the_rest() -> None:
     axes = front_axes([trial(0, 1000, 98.0, (98.0, 99.98))], UNPUBLISHED)
     mean = (98.0 + 99.98) / 2
