@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
 READY = "document.documentElement?.dataset.ready"
 SECTIONS = ["front", "network", "mistakes", "progress", "curves", "genes", "every-trial", "ledger", "test-set", "again"]
-RECORDS = made_up_records(1000)
+# Of each number in the card of a network, on how many lines it stands.
+LINES_OF_FIGURES = """[...document.querySelectorAll('#card dd')]
+    .filter((figure) => /^[0-9,.]+( bytes)?$/.test(figure.textContent))
+    .map((figure) => {
+        const range = document.createRange();
+        range.selectNodeContents(figure);
+        return range.getClientRects().length;
+    })"""
+RECORDS = [replace(r, deployed_params=r.num_params) for r in made_up_records(1000)]
 FRONT = front_records(RECORDS)
 BEST = best_record(RECORDS, SETTINGS)
 assert BEST is not None
@@ -57,6 +65,8 @@ def test_the_report_opens_without_a_complaint_or_a_request(
     assert chromium.evaluate("[...document.querySelectorAll('section')].map((s) => s.id)") == SECTIONS
     assert chromium.evaluate("document.querySelectorAll('.plot .scatterlayer .trace').length") >= 8
     assert chromium.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out
+    assert chromium.evaluate(LINES_OF_FIGURES)
+    assert set(chromium.evaluate(LINES_OF_FIGURES)) == {1}
     background = chromium.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (sum(map(int, re.findall(r"\d+", background))) < 200) is dark
     assert chromium.complaints == []
