@@ -44,7 +44,9 @@ class ModuleText:
         except SyntaxError as error:
             line = f" (line {error.lineno})" if error.lineno else ""
             raise VerificationError(f"{path} is not valid Python: {error.msg}{line}") from error
-        except (OSError, ValueError, RecursionError, MemoryError) as error:
+        except ValueError as error:  # what Python before 3.11.4 raises for a zero byte
+            raise VerificationError(f"{path} is not valid Python: {error}") from error
+        except (OSError, RecursionError, MemoryError) as error:
             raise VerificationError(f"{path} cannot be read as Python: {describe(error)}") from error
         self._constants: dict[str, Any] = {}
         for node in self.tree.body:

@@ -23,7 +23,9 @@ ARCHIVE = Path(__file__).parents[1] / "old_studies" / "digits_0.1.tar.gz"
 @pytest.fixture
 def old(nas: Nas) -> StudyFolder:
     with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(nas.cwd, filter="data")
+        # Python before 3.11.4 has no filters.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+        archive.extractall(nas.cwd)
     return StudyFolder(nas.cwd / "studies", "old")
 
 

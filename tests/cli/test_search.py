@@ -198,7 +198,8 @@ def test_a_search_by_deployed_parameters(nas: Nas) -> None:
     assert other.rc == 1
     assert "count was 'deployed' and is 'trained'; resume it with its own, or give this search another" in other.err
     unknown = nas("search", *settings, "--count", "folded", "--name", "other")
-    assert unknown.err == "error: this search: count: 'folded' is not known; known: deployed, trained\n"
+    assert "'folded' is not one of 'trained', 'deployed'" in unknown.err
+    assert unknown.rc == 2
 
 
 def test_a_search_without_the_target_ends_with_exit_code_3(nas: Nas) -> None:
