@@ -39,9 +39,10 @@ class Goal:
     below: int | None = None  # parameters of the smallest network that met it
     confirming: tuple[int, ...] = ()  # trials whose confirmations are under way
 
-    def most_useful(self, budget: int) -> int:
-        """Return the most parameters, of a budget, with which a network may still be the answer."""
-        return budget if self.below is None else math.ceil(WORTHWHILE * self.below) - 1
+    @property
+    def most_useful(self) -> float:
+        """The most parameters with which a network is worth its trainings; infinite before there is an answer."""
+        return math.inf if self.below is None else math.ceil(WORTHWHILE * self.below) - 1
 
 
 def quarters_of(epochs: int) -> list[int]:

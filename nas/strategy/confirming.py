@@ -39,7 +39,6 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
         budget: in parameters.
         left_out: trials that are not confirmed.
     """
-    most = goal.most_useful(budget)
     found: list[Seed] = []
     started = {beliefs.network(beliefs.trials[number]).identity for number in beliefs.confirmed}
     under_way = [beliefs.trials[number] for number in goal.confirming]
@@ -49,7 +48,7 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
         for number, trial in sorted(beliefs.trials.items())
         if trial.fate == "completed"
         and number not in left_out
-        and trial.num_params <= most
+        and trial.num_params <= goal.most_useful
         and len(beliefs.confirmed.get(number, ())) < goal.num_seeds
         and (number in beliefs.confirmed or beliefs.network(trial).identity not in started)
     ]

@@ -107,8 +107,8 @@ class Proposer:
 
     def ceiling(self, goal: Goal | None) -> int:
         """Return the most parameters that a network may have to be of use."""
-        most = self.budget.max_params
-        return max(self._least, min(most, goal.most_useful(most) if goal else most))
+        most_useful = goal.most_useful if goal else math.inf
+        return max(self._least, int(min(self.budget.max_params, most_useful)))
 
     def draw_ceiling(self, rng: random.Random, goal: Goal | None) -> int:
         """Return a size that is of use, even in the logarithm."""

@@ -47,8 +47,7 @@ class StoppingRule:
         if epoch not in self.rungs or len(completed) < LEAST_COMPLETED:
             return False
         if goal is not None:
-            is_small_enough = trial.num_params <= goal.most_useful(trial.num_params)
-            return not is_small_enough or self.beliefs.chance(trial, goal) < LEAST_CHANCE
+            return trial.num_params > goal.most_useful or self.beliefs.chance(trial, goal) < LEAST_CHANCE
         points = [(float(t.num_params), log_odds(t.final_accuracy or 0.0)) for t in completed]
         front = pareto_front(points, lambda p: p[0], lambda p: p[1])
         if trial.num_params < front[0][0]:

@@ -24,7 +24,7 @@ MEMORY_SHARE = 0.85  # of what is available; the next training may be larger tha
 
 @dataclass(frozen=True)
 class Report:
-    """The result of a training's turn: an Epoch for each of its seeds, or the error that ended it."""
+    """The result of a training's turn: the epoch that has ended, or the error that ended it."""
 
     training: Training
     what: Epoch | NasError | RuntimeError | OSError

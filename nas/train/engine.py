@@ -24,7 +24,7 @@ from nas.errors import OutOfMemoryError, TrainingError
 from nas.train.augment import augment
 from nas.train.device_interface import Event
 from nas.train.epoch import Epoch
-from nas.train.fuse import fuse
+from nas.train.fuse import copy_around_tensors, fuse
 from nas.train.memory_errors import is_out_of_memory
 from nas.train.optimizer import Optimizer, learning_rate_at
 from nas.train.prepared_data import PreparedData
@@ -236,8 +236,7 @@ def complete_norms(network: nn.Module) -> nn.Module:
 
     On a GPU torch finds no gradient for a norm with a bias and no weight (torch 2.11: "tensor does not have a device").
     """
-    # What stands in the second argument is not copied.
-    completed = copy.deepcopy(network, {id(t): t for t in (*network.parameters(), *network.buffers())})
+    completed = copy_around_tensors(network)
     for norm in completed.modules():
         if isinstance(norm, nn.BatchNorm2d) and norm.weight is None and norm.bias is not None:
             del norm.weight

@@ -14,7 +14,7 @@ class Epoch:
     number: int  # from 1
     train_loss: float  # mean over the epoch's images
     accuracy: float  # percent of the images held out for evaluation
-    seconds: float  # training and evaluation; of several seeds trained as one, each has its share
+    seconds: float  # training and evaluation
     images: int  # trained on
     # Percent of up to `MOST_TRAIN_IMAGES` of the images that it was trained on, without augmentation and dropout.
     # Measured after the last epoch alone, as each time would take as long as a thirtieth of an epoch; None where not.

@@ -25,11 +25,16 @@ def fuse(network: nn.Module) -> nn.Module:
     has_kernels = load_kernels() is not None and all(p.dtype == torch.float32 for p in network.parameters())
     if not has_kernels and not any(_is_strided_pointwise(module) for module in network.modules()):
         return network
-    shared = {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())}
-    twin = copy.deepcopy(network, shared)
+    twin = copy_around_tensors(network)
     if has_kernels and isinstance(twin, fx.GraphModule):
         _join_calls(twin)
     return _fuse_module(twin, has_kernels)
+
+
+def copy_around_tensors(network: nn.Module) -> nn.Module:
+    """Return a copy of `network` that has its parameters and buffers, so that training the copy trains `network`."""
+    # deepcopy takes what its second argument holds, by id, as copied already.
+    return copy.deepcopy(network, {id(t): t for t in (*network.parameters(), *network.buffers())})
 
 
 def _join_calls(network: fx.GraphModule) -> None:
