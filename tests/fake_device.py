@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
 
 from nas.train.device_interface import Captured, Device, Event, Memory, Result
+from nas.train.norms import complete_norms
 
 aten = torch.ops.aten
 # What waits for the device, since the host needs the answer. No capture allows it.
@@ -76,18 +77,19 @@ class _Recorder(TorchDispatchMode):
 class EagerDevice(Device):
     """What a `FakeDevice` is held against: the same calls, each done at once."""
 
-    uses_kernels = False
     layout = torch.contiguous_format
 
     def __init__(self) -> None:
         super().__init__(torch.device("cpu"))
+
+    def make_faster(self, network: nn.Module) -> nn.Module:
+        return complete_norms(network)
 
 
 class FakeDevice(Device):
     """A GPU for tests. What it has done can be looked at, and what it is to do wrong can be told to it."""
 
     queues = True
-    uses_kernels = False
     layout = torch.contiguous_format
     type = "cuda"  # as of the torch.device in whose place it is given
 
@@ -113,6 +115,9 @@ class FakeDevice(Device):
         self._broken = ""
 
     # What a device is asked for
+
+    def make_faster(self, network: nn.Module) -> nn.Module:
+        return complete_norms(network)
 
     @contextmanager
     def default_generator(self, generator: torch.Generator) -> Iterator[None]:

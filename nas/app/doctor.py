@@ -111,6 +111,9 @@ def _advice(document: dict[str, Any]) -> list[str]:
     for device in document["devices"]:
         if device.get("capture", "works") not in ("", "works"):
             advice.append(f"{device['device']} trains without CUDA graphs, slower: {device['capture']}")
+        if device.get("kernel_problem"):
+            why = device["kernel_problem"]
+            advice.append(f"{device['device']} trains without the kernels for its norms, slower: {why}")
     shared = document["shared_memory"]
     if shared and shared["free"] < MNIST_BYTES:
         advice.append(

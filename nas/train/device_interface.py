@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from nas.train.fuse import fuse
 
 Result = TypeVar("Result")
 
@@ -45,7 +47,6 @@ class Device:
     """A device that computes at once what it is told: the CPU."""
 
     queues = False  # whether work is queued in streams, and may be captured
-    uses_kernels = True  # whether the kernels for the CPU take the place of torch's layers
     chunk = 512  # images augmented at once, and how far a training gets in a turn: few enough to stay in cache
     evaluation_batch = 200  # images evaluated at once: few enough for their maps to stay in cache
     layout = torch.channels_last  # how maps lie in memory
@@ -53,12 +54,17 @@ class Device:
     def __init__(self, device: torch.device) -> None:
         self.torch_device = device
         self.capture_problem = ""  # why nothing is captured any more
+        self.kernel_problem = ""  # why torch's own layers train here, where there could be faster ones
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self  # what is copied trains on the same device
 
     def __str__(self) -> str:
         return str(self.torch_device)
+
+    def make_faster(self, network: nn.Module) -> nn.Module:
+        """Return a network with the same tensors, which lie here, that trains faster."""
+        return fuse(network)
 
     def generator(self) -> torch.Generator:
         """Return a new generator of random numbers on the device."""

@@ -11,6 +11,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from typing import Literal, TypeVar
 
 import torch
@@ -24,12 +25,13 @@ from nas.errors import OutOfMemoryError, TrainingError
 from nas.train.augment import augment
 from nas.train.device_interface import Event
 from nas.train.epoch import Epoch
-from nas.train.fuse import copy_around_tensors, fuse
 from nas.train.memory_errors import is_out_of_memory
 from nas.train.optimizer import Optimizer, learning_rate_at
 from nas.train.prepared_data import PreparedData
 from nas.train.streams import TrainingStream
 
+# More would fill the queue of a stream, and the thread would wait there while other trainings have nothing to do.
+MOST_STEPS_A_TURN = 16
 MOST_TURNS_QUEUED = 2  # of a training: what is queued is computed, though the training be stopped meanwhile
 POLL_SECONDS = 1e-4  # between two looks at whether a GPU is done
 
@@ -147,8 +149,7 @@ class _TrainingState:
         self._network = network
         # The network that is evaluated and kept: the moving average, or the trained one itself.
         self._result = copy.deepcopy(network) if recipe.averaging else network
-        faster = _fuse if device.uses_kernels else complete_norms
-        self._fast_network, self._fast_result = faster(self._network), faster(self._result)
+        self._fast_network, self._fast_result = device.make_faster(self._network), device.make_faster(self._result)
         self._optimizer = Optimizer(self._network.parameters(), recipe)
         pairs = zip(self._network.state_dict().values(), self._result.state_dict().values(), strict=True)
         floats = [(current, average) for current, average in pairs if current.is_floating_point()]
@@ -225,25 +226,6 @@ def _balanced_weights(data: PreparedData) -> Tensor:
     return (len(data.train) / ((counts > 0).sum() * counts.clamp(min=1))).to(data.mean.dtype)
 
 
-def _fuse(network: nn.Module) -> nn.Module:
-    """Return a faster network with the same tensors where the kernels know their type, else `network`."""
-    tensor = next(network.parameters(), None)
-    return fuse(network) if tensor is not None and tensor.dtype is torch.float32 else network
-
-
-def complete_norms(network: nn.Module) -> nn.Module:
-    """Return a network with the same tensors in which every norm that has a bias has a weight too, of ones.
-
-    On a GPU torch finds no gradient for a norm with a bias and no weight (torch 2.11: "tensor does not have a device").
-    """
-    completed = copy_around_tensors(network)
-    for norm in completed.modules():
-        if isinstance(norm, nn.BatchNorm2d) and norm.weight is None and norm.bias is not None:
-            del norm.weight
-            norm.register_buffer("weight", torch.ones_like(norm.bias), persistent=False)
-    return completed
-
-
 _Turn = Epoch | Literal["queued", "waiting"]
 
 
@@ -256,22 +238,22 @@ def _take_turns(state: _TrainingState, stream: TrainingStream) -> Generator[_Tur
     count_correct = stream.make_graphed(state.count_correct)
     batch = min(recipe.batch_size, len(data.train))
     steps = len(data.train) // batch
-    turn = max(device.chunk // batch, 1)  # steps
+    chunk = max(device.chunk // batch, 1)  # steps
     for number in range(1, recipe.epochs + 1):
         started = time.perf_counter()
         order = state.start_epoch()
         rates = _rates_of_steps(recipe, range((number - 1) * steps, number * steps), steps).to(device.torch_device)
-        for first in range(0, steps, turn):
-            last = min(first + turn, steps)
+        for first in range(0, steps, chunk):
+            last = min(first + chunk, steps)
             images, labels = inputs(order[first * batch : last * batch])
-            for arguments in zip(
-                torch.split(images, batch), torch.split(labels, batch), rates[first:last], strict=True
-            ):
-                step(*arguments)
-            ends.append(device.record())
-            yield "queued"
-            while not ends[0].is_done():
-                yield "waiting"
+            batches = zip(torch.split(images, batch), torch.split(labels, batch), rates[first:last], strict=True)
+            while turn := tuple(islice(batches, MOST_STEPS_A_TURN)):
+                for arguments in turn:
+                    step(*arguments)
+                ends.append(device.record())
+                yield "queued"
+                while not ends[0].is_done():
+                    yield "waiting"
         count_correct()
         if number == recipe.epochs:
             state.count_train_correct()

@@ -32,6 +32,7 @@ class SelfCheck:
     accuracy: float | None = None  # percent, after the last epoch
     difference_from_cpu: float | None = None  # of what a training changes, relative to the largest change
     capture: str = ""  # 'works', or why not; empty where nothing is captured
+    kernel_problem: str = ""  # why torch's own layers train here, where there could be faster ones
     problem: str = ""  # why it cannot be used
 
 
@@ -57,7 +58,7 @@ def check_device(device: Device, dataset: Dataset, seconds: float) -> SelfCheck:
             f"what its steps change is {difference:.2g} off what those of the CPU do, relative to the largest change "
             f"(at most {MOST_DIFFERENCE:g} is rounding): what is trained there cannot be trusted"
         )
-    return SelfCheck(rate, slow, accuracy, difference, capture, problem)
+    return SelfCheck(rate, slow, accuracy, difference, capture, device.kernel_problem, problem)
 
 
 def _train(device: Device, dataset: Dataset, seconds: float, graphs: bool) -> tuple[int, float]:

@@ -78,8 +78,12 @@ class Trainer:
         return News(tuple(events), self._shared_device.capacity, self._note())
 
     def _note(self) -> str:
-        problem = self._device.capture_problem
-        return f"{self._device} trains without CUDA graphs, slower: {problem}" if problem else ""
+        missing = {
+            "CUDA graphs": self._device.capture_problem,
+            "the kernels for its norms": self._device.kernel_problem,
+        }
+        notes = [f"{self._device} trains without {what}, slower: {why}" for what, why in missing.items() if why]
+        return "; ".join(notes)
 
     def _begin(self, job: Job) -> list[JobEvent]:
         """Add `job` to the trainings; return why it failed where it cannot be trained."""

@@ -137,6 +137,19 @@ def test_no_more_than_two_turns_are_queued() -> None:
     assert device.most_queued == MOST_TURNS_QUEUED
 
 
+@pytest.mark.parametrize(("most", "turns"), [(16, 3), (2, 3), (1, 5)])
+def test_a_turn_has_few_steps_however_many_images_are_augmented_at_once(
+    most: int, turns: int, eager: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.train.engine.MOST_STEPS_A_TURN", most)
+    assert train_alone(FakeDevice()) == eager
+    training, advances = Training(network(3), RECIPE, images_on(EagerDevice()), 3), 0
+    while not training.is_done:
+        training.advance()
+        advances += 1
+    assert advances == RECIPE.epochs * (turns + 1)  # and one for the evaluation
+
+
 def test_the_stream_of_a_training_that_is_over_serves_the_next() -> None:
     device = FakeDevice()
     for seed in (3, 4):
