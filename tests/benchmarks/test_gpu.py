@@ -83,7 +83,7 @@ def test_parts_on_a_fake_gpu(part: str, monkeypatch: pytest.MonkeyPatch) -> None
         assert (found["equal"], found["packed_after_100_steps"]) == (True, 0.0)
         assert device.num_captures > 0
     if part == "packed":
-        assert [row["trainings"] for row in found["rows"]] == [1, 2]
+        assert [[row["trainings"] for row in found[name]] for name in ("reference", "separable")] == [[1, 2], [1, 2]]
     if part == "seeds":
         assert {"serial_seconds", "packed_seconds"} <= found.keys()
     if part == "fallback":
