@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -15,14 +14,18 @@ from nas.coordinator.trials import Trials
 from nas.errors import MachineError, StudyError
 from nas.storage.search_store import SearchStore
 from nas.strategy.beliefs import goal_of
-from nas.strategy.confirming import AT_ONCE, HOPELESS, Seed, leaves_room, next_seed
+from nas.strategy.confirming import (
+    CONFIRMED_OF_FRONT,
+    Progress,
+    comes_before_trials,
+    is_hopeless,
+    next_of_front,
+    next_seed,
+)
 from nas.strategy.observations import observation_of
 from nas.strategy.optuna_sampler import BudgetSampler
-from nas.strategy.stopping import rungs_of
-from nas.strategy.worth import SEED_COST
 from nas.study.answer import smallest_met, target_met_text
 from nas.study.folder import StudyImages
-from nas.study.front import validation_front
 from nas.study.networks import keep_network
 from nas.study.recipe import study_epochs
 from nas.study.records import TrialRecord, last_epochs_mean
@@ -34,7 +37,6 @@ from nas.workers.pool import WorkerPool
 from nas.workers.worker import Worker
 
 MOST_DEATHS_IN_A_ROW = 10  # of one worker, after which no training can be to blame
-CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 REFRESH_SECONDS = 0.5
 STORAGE_PATIENCE = 600.0  # seconds that a search waits for a storage that cannot be written
 
@@ -276,40 +278,34 @@ class Coordinator:
         if self.settings.target is not None:
             self._race_confirmations()
         elif not self._unfinished() and not self._may_start_trial():
-            records = [record for record in self._records if record.number not in self._confirmations.given_up]
-            # The most accurate first: it answers the study, and time may end before the others.
-            front = reversed(validation_front(records)[-CONFIRMED_OF_FRONT:])
-            if chosen := next((record for record in front if record.confirmed is None), None):
+            chosen = next_of_front(self._records, self._confirmations.given_up)
+            if chosen is not None:
                 self._begin_confirmation(chosen)
 
     def _race_confirmations(self) -> None:
         self._aim()
-        goal = self.sampler.history.goal
-        assert goal is not None
-        self.sampler.history.update(self.store.copy)
-        done = [n for n in goal.confirming if not self._seeds_left(n)]
-        seed = next_seed(self._beliefs, goal, self.settings.max_params, {*self._confirmations.given_up, *done})
-        if seed is not None and self._prefers(seed):
+        history, s = self.sampler.history, self.settings
+        assert history.goal is not None
+        history.update(self.store.copy)
+        done = [n for n in history.goal.confirming if not self._seeds_left(n)]
+        seed = next_seed(self._beliefs, history.goal, s.max_params, {*self._confirmations.given_up, *done})
+        if seed is None:
+            return
+        if not self._may_start_trial() or comes_before_trials(seed, history.goal, self._progress(), self._next_worth):
             self._begin_confirmation(self.store.record(seed.trial), 1)
+
+    def _progress(self) -> Progress:
+        records = self._records
+        seeds = sum(len(r.confirmations) for r in records) + sum(r.job.confirms for r in self._unfinished())
+        return Progress(sum(len(r.validation_curve) for r in records) / self._epochs, seeds)
+
+    def _next_worth(self) -> float:
+        return self.sampler.next_worth(self.store.copy, len(self.store.copy.get_trials(deepcopy=False)))
 
     def _seeds_left(self, number: int) -> int:
         """Return how many seeds of a trial's confirmation are neither trained nor under way."""
         under_way = sum(r.job.confirms and r.job.key[0] == number for r in self._unfinished())
         return self.settings.num_seeds - len(self.store.record(number).confirmations) - under_way
-
-    def _prefers(self, seed: Seed) -> bool:
-        """Return whether a seed is worth more than the trial that would be next."""
-        if not self._may_start_trial():
-            return True
-        trained = sum(len(record.validation_curve) for record in self._records) / self._epochs
-        confirmed = sum(len(r.confirmations) for r in self._records) + sum(r.job.confirms for r in self._unfinished())
-        if not leaves_room(seed, trained, SEED_COST * confirmed):
-            return False
-        is_likely = seed.chance >= AT_ONCE
-        if is_likely and self._met is None:
-            return True  # an answer first, then a smaller one
-        worth = self.sampler.next_worth(self.store.copy, len(self.store.copy.get_trials(deepcopy=False)))
-        return is_likely if math.isnan(worth) else seed.worth >= worth
 
     def _aim(self) -> None:
         """Tell the sampler and the pruner how far the search has come."""
@@ -356,14 +352,11 @@ class Coordinator:
             self._finish_confirmation(running, event.what, seed)
 
     def _is_hopeless(self, running: RunningJob, number: int) -> bool:
-        """Return whether a seed that is being trained has made it all but certain that the target is not met."""
-        goal, epochs = goal_of(self.settings), len(running.epochs)
-        if goal is None or self._only_confirms or epochs not in rungs_of(self._epochs):
-            return False
-        if self._seeds_left(number) < 0:
+        goal = goal_of(self.settings)
+        if goal is None or self._only_confirms or self._seeds_left(number) < 0:
             return False
         trial = observation_of(self.store.record(number))
-        return self._beliefs.chance_under_way(trial, goal, running.accuracies) < HOPELESS
+        return is_hopeless(self._beliefs, trial, goal, running.accuracies, self._epochs)
 
     def _retry(self, running: RunningJob, end: Finished) -> bool:
         """Return whether a job that has failed is trained again."""

@@ -1,14 +1,23 @@
-"""What to confirm: the seed of the network that promises the most for its cost."""
+"""What to confirm, when, and when to give it up.
+
+With a target, seeds are raced: the next one is of the network that promises the most for its cost. Without one, the
+front is confirmed at the end.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nas.strategy.beliefs import Beliefs, Goal
-from nas.strategy.worth import confirmation_cost, saving
+from nas.strategy.observations import Observation
+from nas.strategy.stopping import rungs_of
+from nas.strategy.worth import SEED_COST, confirmation_cost, saving
+from nas.study.front import validation_front
+from nas.study.records import TrialRecord
 
 LIKELY = 0.3  # the least chance of meeting the target that is worth a seed
 HOPELESS = 0.05  # the chance below which a seed that is being trained is stopped
@@ -16,6 +25,7 @@ HOPELESS = 0.05  # the chance below which a seed that is being trained is stoppe
 AT_ONCE = 0.5
 MOST_CONFIRMED = 0.32  # share of all that is trained that confirmations take in the long run
 ADVANCE = 4.0  # trainings that count as trained before a study begins: the first answer comes early
+CONFIRMED_OF_FRONT = 5  # networks of the front that are confirmed at the end of a search without a target
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +85,63 @@ def next_seed(beliefs: Beliefs, goal: Goal, budget: int, left_out: Collection[in
     return max(found, key=lambda s: (goal.below is None and s.chance >= AT_ONCE, s.worth), default=None)
 
 
-def leaves_room(seed: Seed, trained: float, confirmed: float) -> bool:
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What a study has trained so far, in trainings."""
+
+    trained: float  # by trials
+    seeds: int  # of confirmations, those under way included
+
+
+def comes_before_trials(seed: Seed, goal: Goal, progress: Progress, worth_of_trial: Callable[[], float]) -> bool:
+    """Return whether `seed` is trained before the trial that would be next.
+
+    Args:
+        seed: what `next_seed` has returned for `goal`.
+        goal: with the confirmations that are under way.
+        progress: of the study.
+        worth_of_trial: returns what the next trial promises for its cost, NaN where that cannot be told. It takes long
+            to find, and is asked for only where it decides.
+    """
+    is_likely = seed.chance >= AT_ONCE
+    if not leaves_room(seed, progress):
+        return False
+    if is_likely and goal.below is None:
+        return True  # an answer first, then a smaller one
+    worth = worth_of_trial()
+    return is_likely if math.isnan(worth) else seed.worth >= worth
+
+
+def leaves_room(seed: Seed, progress: Progress) -> bool:
     """Return whether confirmations may take `seed`, of so much that was trained in trials and confirmations.
 
-    In trainings; all that is under way counts. A likely confirmation that has begun ends first: its answer is near, and
-    spares the trials that are no smaller.
+    A likely confirmation that has begun ends first: its answer is near, and spares the trials that are no smaller.
     """
     if seed.has_begun and seed.chance >= AT_ONCE:
         return True
-    return confirmed + 1 <= MOST_CONFIRMED * (trained + confirmed + 1 + ADVANCE)
+    confirmed = SEED_COST * progress.seeds
+    return confirmed + 1 <= MOST_CONFIRMED * (progress.trained + confirmed + 1 + ADVANCE)
+
+
+def is_hopeless(beliefs: Beliefs, trial: Observation, goal: Goal, accuracies: Sequence[float], epochs: int) -> bool:
+    """Return whether a seed that is being trained has made it all but certain that `trial` will not meet the target.
+
+    Args:
+        beliefs: all trials and confirmations.
+        trial: whose confirmation it is.
+        goal: what the target is.
+        accuracies: percent of the test set, one an epoch so far.
+        epochs: of the whole training. It is looked at only where trials may be stopped too.
+    """
+    if len(accuracies) not in rungs_of(epochs):
+        return False
+    return beliefs.chance_under_way(trial, goal, accuracies) < HOPELESS
+
+
+def next_of_front(records: Sequence[TrialRecord], left_out: Collection[int] = ()) -> TrialRecord | None:
+    """Return the network of the front to confirm next, without a target; None where all that are confirmed have been.
+
+    The most accurate comes first: it answers the study, and time may end before the others.
+    """
+    front = validation_front([record for record in records if record.number not in left_out])[-CONFIRMED_OF_FRONT:]
+    return next((record for record in reversed(front) if record.confirmed is None), None)

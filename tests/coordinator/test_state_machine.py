@@ -17,13 +17,12 @@ from simulated_searches import SETTINGS, SPACE, open_search
 from watching import Watching
 
 from nas.arch import lower
-from nas.coordinator.coordinator import CONFIRMED_OF_FRONT
 from nas.coordinator.replay import replay
 from nas.costs import costs_of
 from nas.space import least_network, most_network
 from nas.storage.study_store import Store
 from nas.strategy.beliefs import goal_of
-from nas.strategy.confirming import next_seed
+from nas.strategy.confirming import CONFIRMED_OF_FRONT, next_seed
 from nas.study.answer import best_record, meets_target, smallest_met
 from nas.study.front import validation_front
 from nas.study.recipe import trial_recipe
