@@ -83,6 +83,11 @@ def describe(error: BaseException) -> str:
     return text if len(text) <= 500 else f"{text[:499]}…"
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, of at most 300 characters; its kind where it says nothing."""
+    return str(error).strip().partition("\n")[0][:300] or type(error).__name__
+
+
 # What others call it: a name written without separators, and what it may be here.
 _OTHER_NAMES = {
     "lr": ("learning_rate",),

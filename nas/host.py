@@ -9,6 +9,8 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import uuid
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -90,6 +92,20 @@ def free_bytes(folder: Path) -> int:
 def machine_name() -> str:
     """Return what this machine calls itself in a network."""
     return platform.node() or "this machine"
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Yield where to write what is to be at `path`: it is put there after the body, or nothing is after an error.
+
+    Whoever reads `path` meanwhile, in this process or another, never sees half of it.
+    """
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def cache_folder() -> Path:

@@ -11,7 +11,7 @@ import torch
 
 from nas import host
 from nas.data.load import load_dataset
-from nas.errors import NasError
+from nas.errors import NasError, first_line
 from nas.train.cpu_kernels import kernel_status, load_kernels
 from nas.train.device import device_of, find_device, use_one_thread
 from nas.train.device_interface import Device
@@ -77,7 +77,7 @@ def _examine_device(where: torch.device, seconds: float) -> dict[str, Any]:
     try:
         device: Device = device_of(where)
     except RuntimeError as error:
-        return about | {"problem": str(error).partition("\n")[0]}
+        return about | {"problem": first_line(error)}
     return about | asdict(check_device(device, load_dataset("digits"), seconds))
 
 

@@ -18,6 +18,7 @@ from nas.errors import DataError, ExportError, VerificationError
 from nas.export.c.firmware import Example
 from nas.export.formats import format_of, require_prefix_fits
 from nas.export.int8_weights import load_int8_weights, write_int8_weights
+from nas.host import written_whole
 from nas.model.image_network import ImageNetwork
 from nas.model.trained_network import TrainedNetwork
 from nas.study.claims import claims as claims_of
@@ -100,11 +101,9 @@ def quantized_network(
         if measured.pop(_MADE_FROM, None) == made_from and _EXAMPLE in measured and found.scales:
             return found, measured, _example_from_plain(measured.pop(_EXAMPLE), found.input_shape)
     quantized, measured, example = _quantize_anew(network, folder, record, data_dir, report)
-    partial = kept.with_suffix(".partial")
-    with contextlib.suppress(ExportError, OSError):  # a study that may only be read
-        kept_claims = {_MADE_FROM: made_from, _EXAMPLE: _example_to_plain(example)}
-        write_int8_weights(quantized, measured | kept_claims, partial)
-        partial.replace(kept)
+    kept_claims = {_MADE_FROM: made_from, _EXAMPLE: _example_to_plain(example)}
+    with contextlib.suppress(ExportError, OSError), written_whole(kept) as file:  # a study that may only be read
+        write_int8_weights(quantized, measured | kept_claims, file)
     return quantized, measured, example
 
 

@@ -17,7 +17,7 @@ from nas.app.study_data import images_of, study_dataset
 from nas.arch import Input
 from nas.data.images import Dataset
 from nas.data.split import parts_of
-from nas.errors import StudyError
+from nas.errors import StudyError, first_line
 from nas.model.trained_network import TrainedNetwork
 from nas.space import candidate, load_space
 from nas.storage.study_store import Store
@@ -75,5 +75,6 @@ def read_old_weights(file: Path) -> dict[str, np.ndarray[Any, Any]]:
         state: dict[str, torch.Tensor] = torch.load(file, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in state.items()}
     except Exception as error:  # torch says nothing of what a damaged archive raises
-        problem = str(error).partition("\n")[0][:200]
-        raise StudyError(f"{file} is damaged: {problem}; restore it, or remove it and lose that network") from None
+        raise StudyError(
+            f"{file} is damaged: {first_line(error)}; restore it, or remove it and lose that network"
+        ) from None

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nas.coordinator.snapshot import Snapshot
+from nas.host import written_whole
 
 KEEP_EVERY = 1.0  # seconds: the most that a run which is killed leaves uncounted, trainings' steps aside
 
@@ -45,10 +46,8 @@ class TimeSpent:
 
     def _keep(self) -> None:
         self._next = self._clock() + KEEP_EVERY
-        partial = self._file.with_suffix(".partial")
-        with contextlib.suppress(OSError):  # a full disk: written with a later call
-            partial.write_text(f"{self.seconds:.1f}\n", encoding="ascii")
-            partial.replace(self._file)
+        with contextlib.suppress(OSError), written_whole(self._file) as file:  # a full disk: with a later call
+            file.write_text(f"{self.seconds:.1f}\n", encoding="ascii")
 
 
 def _read(file: Path) -> float:

@@ -23,6 +23,7 @@ from nas.data.pictures import Picture, decode, stack
 from nas.data.pixels import require_one_range, scale_of, tell
 from nas.data.split import PART_NAMES, split_off_test, with_test_part
 from nas.errors import DataError
+from nas.host import written_whole
 
 MAX_BYTES = 4 * 2**30  # of the arrays of a file, as in a folder
 # The halves of an array's name are one of `PART_NAMES` and one of these, in either order: MedMNIST has train_images,
@@ -89,7 +90,6 @@ def save(path: Path, images: LoadedImages) -> None:
     Raises:
         DataError: the file cannot be written.
     """
-    partial = path.with_suffix(".partial.npz")
     parts = {"train": images.train, "val": images.validation, "test": images.test}
     arrays: dict[str, Any] = {"classes": np.array(images.classes)}
     for name, part in parts.items():
@@ -97,9 +97,8 @@ def save(path: Path, images: LoadedImages) -> None:
             arrays |= {f"{name}_images": part.images.numpy(), f"{name}_labels": part.labels.numpy()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+        with written_whole(path) as whole, whole.open("wb") as file:
             np.savez(file, **arrays)
-        partial.replace(path)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}; keep the study elsewhere") from None
 

@@ -19,7 +19,6 @@ import struct
 import sys
 import tarfile
 import tempfile
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from torchvision.datasets.utils import calculate_md5, download_url
 
 from nas.data.images import ImageSet, LoadedImages
 from nas.errors import DataError
-from nas.host import cache_folder
+from nas.host import cache_folder, written_whole
 
 DOWNLOAD_TIMEOUT_SECONDS = 15.0  # without any answer; urllib by itself would wait for ever
 
@@ -197,14 +196,10 @@ def _members(place: Path, wanted: set[str]) -> Iterator[tuple[str, bytes]]:
 
 def _write(path: Path, data: bytes) -> None:
     """Write all or nothing: another process that loads the same data never sees half a file."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_bytes(data)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written_whole(path) as file:
+            file.write_bytes(data)
     except OSError as error:
         raise _unwritable(path.parent, error) from None
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, numpy
 
 from nas.arch import Architecture, Recipe, architecture_from_plain, architecture_to_plain
 from nas.decode import decode, encode
-from nas.errors import InvalidError, StudyError
+from nas.errors import InvalidError, StudyError, first_line
 
 Weights = Mapping[str, np.ndarray[Any, Any]]
 _KEY = "nas"  # of the file's metadata
@@ -73,7 +73,7 @@ def read_trained_network(path: Path) -> TrainedNetwork:
     except OSError as error:
         raise StudyError(f"cannot read {path}: {error.strerror}; train the trial again with: nas confirm") from None
     except (InvalidError, SafetensorError, KeyError, TypeError, AttributeError, ValueError, RecursionError) as error:
-        problem = str(error).partition("\n")[0][:200] or type(error).__name__
+        problem = first_line(error)
         raise StudyError(
             f"{path} is damaged: {problem}; restore it, or train the trial again with: nas confirm"
         ) from None

@@ -14,6 +14,7 @@ from nas.arch import Input
 from nas.costs import Count
 from nas.decode import MAX_FILE_BYTES, decode, encode
 from nas.errors import InvalidError, NasError, StudyError, UsageError
+from nas.host import written_whole
 from nas.study.settings import CHANGEABLE, StudySettings, with_present_names
 
 
@@ -217,9 +218,8 @@ class StudyFolder:
             self.run.mkdir(parents=True, exist_ok=True)
             if not self.exists:
                 self.space_file.write_text(space_text, "utf-8")
-            partial = self.settings_file.with_suffix(".partial")
-            partial.write_text(json.dumps(encode(document), indent=2) + "\n")
-            partial.replace(self.settings_file)
+            with written_whole(self.settings_file) as file:
+                file.write_text(json.dumps(encode(document), indent=2) + "\n")
         except OSError as error:
             raise StudyError(f"cannot write {self.run}: {error.strerror}; give another `studies` folder") from None
 

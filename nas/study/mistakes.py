@@ -9,6 +9,7 @@ from typing import Literal
 
 from nas.decode import MAX_FILE_BYTES, decode, encode
 from nas.errors import NasError
+from nas.host import written_whole
 from nas.study.folder import StudyFolder
 from nas.study.networks import kept_file
 from nas.study.records import TrialRecord
@@ -78,10 +79,8 @@ def keep_mistakes(folder: StudyFolder, record: TrialRecord, mistakes: Mistakes) 
     Raises:
         OSError: it cannot be written.
     """
-    file = mistakes_file(folder, record)
-    partial = file.with_suffix(".partial")
-    partial.write_text(json.dumps(encode(mistakes), separators=(",", ":")) + "\n")
-    partial.replace(file)
+    with written_whole(mistakes_file(folder, record)) as file:
+        file.write_text(json.dumps(encode(mistakes), separators=(",", ":")) + "\n")
 
 
 def kept_mistakes(folder: StudyFolder, record: TrialRecord, made_from: str) -> Mistakes | None:

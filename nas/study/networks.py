@@ -9,6 +9,7 @@ from pathlib import Path
 from nas.arch import lower
 from nas.costs import costs_of
 from nas.errors import StudyError
+from nas.host import written_whole
 from nas.model.trained_network import TrainedNetwork, read_trained_network
 from nas.study.folder import StudyFolder
 from nas.study.records import TrialRecord
@@ -28,11 +29,10 @@ def keep_network(folder: StudyFolder, trial: int, seed: int | None, content: byt
         StudyError: the file cannot be written.
     """
     file = network_file(folder, trial, seed)
-    partial = file.with_suffix(".partial")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(content)
-        partial.replace(file)
+        with written_whole(file) as whole:
+            whole.write_bytes(content)
     except OSError as error:
         what = f"trial {trial}" if seed is None else f"a confirmation of trial {trial}"
         where = f" ({error.filename})" if error.filename else ""

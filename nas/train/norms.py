@@ -7,6 +7,7 @@ import os
 import torch
 from torch import nn
 
+from nas.errors import describe
 from nas.train.fuse import copy_around_tensors
 
 
@@ -60,5 +61,5 @@ def find_kernel_problem(device: torch.device) -> str:
         images = torch.ones(2, 1, 2, 2, device=device, requires_grad=True)
         FusedNorm(nn.BatchNorm2d(1), nn.ReLU(), activation_first=False).to(device)(images).sum().backward()
     except Exception as error:  # whatever a compiler for another machine raises
-        return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0][:200]}"
+        return describe(error)
     return ""

@@ -15,6 +15,7 @@ from typing import Generic
 import torch
 from torch import Tensor
 
+from nas.errors import first_line
 from nas.train.device_interface import Captured, Device, Result
 from nas.train.memory_errors import is_out_of_memory
 
@@ -89,7 +90,7 @@ class GraphedFunction(Generic[Result]):
         except RuntimeError as error:
             if is_out_of_memory(error) or not self._device.still_works():
                 raise
-            self._device.capture_problem = str(_first(error)).partition("\n")[0][:200]
+            self._device.capture_problem = first_line(_first(error))
             return False
         self._captured[shapes] = static, captured
         return True

@@ -10,7 +10,7 @@ from torch import nn
 
 from nas.arch import lower
 from nas.data.split import Parts
-from nas.errors import BudgetError, InvalidError, NasError, OutOfMemoryError, TrainingError
+from nas.errors import BudgetError, InvalidError, NasError, OutOfMemoryError, TrainingError, describe
 from nas.model.build import build
 from nas.model.trained_network import TrainedNetwork
 from nas.train.device import device_of
@@ -133,14 +133,12 @@ def _build_network(job: Job) -> nn.Module:
 
 
 def _failure_of(error: Exception) -> Finished:
-    """Return why a job failed, in one line: our own errors speak for themselves, others are named."""
+    """Return why a job failed."""
     memory = isinstance(error, OutOfMemoryError) or is_out_of_memory(error)
-    text = str(error)[:200].partition("\n")[0]
-    reason = str(error) if isinstance(error, NasError) else f"{type(error).__name__}: {text}"
     if memory:
-        return Finished(reason, "memory")
+        return Finished(describe(error), "memory")
     # What a network or its recipe cannot be blamed for: the compiler, the device, the disk, the images.
     machine = isinstance(error, OSError) or (
         isinstance(error, NasError) and not isinstance(error, TrainingError | InvalidError | BudgetError)
     )
-    return Finished(reason, "machine" if machine else "training")
+    return Finished(describe(error), "machine" if machine else "training")

@@ -14,6 +14,7 @@ import torch
 import torch.multiprocessing
 
 from nas.data.split import Parts
+from nas.errors import first_line
 from nas.train.device import use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.in_process import InProcessWorker
@@ -132,7 +133,7 @@ def _serve(
                 trainer = trainer or _trainer(parts, device, trials_per_device, function)
                 news = trainer.exchange(orders)
             except (RuntimeError, MemoryError) as error:
-                connection.send(WorkerDied(f"{device} gave up: {str(error)[:200].partition(chr(10))[0]}"))
+                connection.send(WorkerDied(f"{device} gave up: {first_line(error)}"))
                 return
             if news.events:
                 connection.send(news)

@@ -23,13 +23,13 @@ import torch
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.data.split import IMAGE_SETS, Parts, tensors_of
-from nas.errors import DeviceError, StudyError, UsageError
+from nas.errors import DeviceError, StudyError, UsageError, describe
 from nas.host import versions
 from nas.train.device import find_device, use_one_thread
 from nas.workers.device_trainer import Trainer
 from nas.workers.interrupt import Interrupts
 from nas.workers.messages import Finished, News, Orders
-from nas.workers.ray_connection import connect, first_line
+from nas.workers.ray_connection import connect
 from nas.workers.worker import Worker, WorkerDied
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class ClusterWorker(Worker):
         except self._ray.exceptions.RayActorError:
             raise WorkerDied("the actor died, or its machine was lost") from None
         except self._ray.exceptions.RayTaskError as error:
-            raise WorkerDied(f"the actor gave up: {first_line(error.cause)}") from None
+            raise WorkerDied(f"the actor gave up: {describe(error.cause)}") from None
         assert isinstance(news, News)
         self._call = None
         ended = {event.key for event in news.events if isinstance(event.what, Finished)}

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from nas.errors import NasError, StudyError, UsageError
+from nas.errors import StudyError, UsageError, describe
 
 CONNECT_SECONDS = 10.0
 DEFAULT_PORT = 6379  # of `ray start --head`
@@ -57,7 +57,7 @@ def _join(address: str) -> Any:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
     except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise StudyError(
-            f"`cluster` {address}: cannot be joined: {first_line(error)}; start a cluster with: ray start --head"
+            f"`cluster` {address}: cannot be joined: {describe(error)}; start a cluster with: ray start --head"
         ) from None
     return ray
 
@@ -72,9 +72,3 @@ def _keep_signal_handlers() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def first_line(error: BaseException) -> str:
-    """Return what happened, in one line: our own errors speak for themselves, others are named."""
-    text = str(error).partition("\n")[0][:300]
-    return text if isinstance(error, NasError) else f"{type(error).__name__}: {text}"

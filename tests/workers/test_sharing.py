@@ -191,4 +191,4 @@ def test_the_command_trains_two_trials_in_each_of_two_processes(nas: Nas) -> Non
     assert sum(trials.get(fate, 0) for fate in ("completed", "stopped")) == 4
     networks = list((nas.cwd / "studies/shared/run/networks").glob("trial_?.safetensors"))
     assert len(networks) == trials["completed"]
-    assert not list((nas.cwd / "studies/shared/run/networks").glob("*.partial"))
+    assert not list((nas.cwd / "studies/shared/run/networks").glob(".*"))
