@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from nas.callbacks.callback import Callback, EpochReport
 from nas.coordinator.snapshot import RunningJob, Snapshot
 from nas.errors import UsageError, describe
-from nas.study.records import TrialRecord
+from nas.study.records import FINISHED, TrialRecord
 from nas.study.settings import StudySettings
 
-ENDED = ("completed", "stopped", "failed", "duplicate")
+ENDED = (*FINISHED, "duplicate")
 _Call = Callable[[Callback], None]
 
 

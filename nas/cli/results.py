@@ -47,7 +47,7 @@ def print_result(folder: StudyFolder, settings: StudySettings, records: list[Tri
     from nas.study.answer import best_record
     from nas.study.duration import format_duration
     from nas.study.front import front_records
-    from nas.study.ledger import candidates, warm_started
+    from nas.study.ledger import count_draws, warm_started
     from nas.study.networks import device_costs, device_text, kept_network
 
     result, best = study_document(folder.name, settings, records), best_record(records, settings)
@@ -66,7 +66,7 @@ def print_result(folder: StudyFolder, settings: StudySettings, records: list[Tri
     print(f"trials: {trials or 'none'}")
     if spent:
         print(f"training time: {spent}")
-    if drawn := candidates(records):
+    if drawn := count_draws(records):
         print(f"candidates: {drawn}")
     if known := warm_started(records, front_records(records), best):
         print(f"warm start: {known}")

@@ -26,6 +26,7 @@ from nas.strategy.observations import observation_of
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.study.answer import smallest_met, target_met_text
 from nas.study.folder import StudyImages
+from nas.study.ledger import num_finished
 from nas.study.networks import keep_network
 from nas.study.recipe import study_epochs
 from nas.study.records import TrialRecord, last_epochs_mean
@@ -259,7 +260,7 @@ class Coordinator:
         return trials is None or self._finished_trials() + training < trials
 
     def _finished_trials(self) -> int:
-        return sum(self.store.fates[fate] for fate in ("completed", "stopped", "failed"))
+        return num_finished(self.store.fates)
 
     def _target_ends_search(self) -> bool:
         return self.settings.stop_at_first and self._met is not None

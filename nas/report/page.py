@@ -38,7 +38,7 @@ from nas.study.duration import format_duration
 from nas.study.folder import StudyDocument
 from nas.study.front import front_records
 from nas.study.landmarks import references
-from nas.study.ledger import seconds_by_fate, warm_started
+from nas.study.ledger import fates, num_finished, seconds_by_fate, warm_started
 from nas.study.mistakes import Mistakes
 from nas.study.records import LAST_EPOCHS, TrialRecord, last_epochs_text
 from nas.study.tables import test_set_note, trials_table
@@ -92,7 +92,7 @@ def report_html(
         costs=costs_of(layers) if layers else None,
         last_epochs=last_epochs_text(max((r.num_epochs for r in records), default=LAST_EPOCHS)),
         records=records,
-        num_finished=sum(r.fate in ("completed", "stopped", "failed") for r in records),
+        num_finished=num_finished(fates(records)),
         num_completed=sum(r.fate == "completed" for r in records),
         train_seconds=sum(seconds_by_fate(records).values()),
         front=front,

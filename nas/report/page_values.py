@@ -9,7 +9,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from nas.study.folder import StudyImages
-from nas.study.ledger import candidates, fates, seconds_by_fate
+from nas.study.ledger import count_draws, fates, seconds_by_fate
 from nas.study.records import TrialRecord, standard_error, test_readings
 
 _FATES = {
@@ -87,7 +87,7 @@ def failures(records: Sequence[TrialRecord]) -> list[tuple[str, int]]:
 
 def draws(records: Sequence[TrialRecord]) -> dict[str, int]:
     """Return what it took to propose and to judge the candidates, as far as it is known."""
-    drawn, readings = candidates(records), test_readings(list(records))
+    drawn, readings = count_draws(records), test_readings(list(records))
     if drawn is None:
         return {_READINGS: readings} if readings else {}
     return {

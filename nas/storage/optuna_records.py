@@ -131,26 +131,11 @@ def _record(trial: FrozenTrial, confirmations: tuple[Confirmation, ...], count: 
     return TrialRecord(
         number=trial.number,
         fate=fate,
-        num_params=attributes.num_params,
-        num_macs=attributes.num_macs,
-        peak_activation_bytes=attributes.peak_activation_bytes,
-        digest=attributes.digest,
         genes=dict(trial.params),
-        seed=attributes.seed,
         validation_curve=curve,
-        train_seconds=attributes.train_seconds,
-        reason=attributes.reason,
-        redrawn=attributes.redrawn,
-        over_budget=attributes.over_budget,
-        repaired=attributes.repaired,
-        repeated=attributes.repeated,
-        origin=attributes.origin,
-        network=attributes.network,
-        flash_bytes=attributes.flash_bytes,
-        ram_bytes=attributes.ram_bytes,
-        deployed_params=attributes.deployed_params,
         count=count,
         confirmations=confirmations,
+        **{name: getattr(attributes, name) for name in _NAMES - {"fate", "epochs"}},
     )
 
 

@@ -59,9 +59,7 @@ def compared_networks(studies: Sequence[ComparedStudy]) -> list[ComparedNetwork]
             trial=record.number,
             num_params=record.num_params,
             deployed_params=record.deployed_params,
-            test_accuracy=round(figure.mean, 4) if (figure := record.confirmed) else None,
-            test_spread=round(figure.spread, 4) if figure and figure.spread is not None else None,
-            seeds=figure.num_seeds if figure else 0,
+            **record.test_figures,  # type: ignore[arg-type]
             validation_accuracy=round(record.validation_accuracy, 4),
             is_on_common_front=any(record is other for other in common),
             network=record.network,

@@ -20,7 +20,7 @@ from nas.decode import MAX_FILE_BYTES, Bounds, decode
 from nas.errors import InvalidError, NasError, StudyError
 from nas.space import Candidate, Space, candidate, load_space
 from nas.study.folder import StudyFolder
-from nas.study.records import ConfirmedFigure, Fate, Percent, Summary, TrialRecord
+from nas.study.records import SIZES, ConfirmedFigure, Fate, Percent, Summary, TrialRecord
 
 _Count: TypeAlias = Annotated[int, Bounds(0, 2**53)]
 _Seconds: TypeAlias = Annotated[float, Bounds(0.0)]
@@ -50,8 +50,7 @@ class _Row:
 
 
 _NUMBERS: Mapping[str, type[int] | type[float]] = {
-    **dict.fromkeys(("trial", "num_params", "num_macs", "peak_activation_bytes", "epochs", "seeds"), int),
-    **dict.fromkeys(("flash_bytes", "ram_bytes", "deployed_params"), int),
+    **dict.fromkeys(("trial", *SIZES, "epochs", "seeds"), int),
     **dict.fromkeys(("validation_accuracy", "test_accuracy", "test_spread", "train_seconds"), float),
 }
 
@@ -139,20 +138,10 @@ def _record(
         raise InvalidError(what, ["its epochs, seeds and accuracies do not go together"])
     record = TrialRecord(
         number=one.trial,
-        fate=one.fate,
-        num_params=one.num_params,
-        num_macs=one.num_macs,
-        peak_activation_bytes=one.peak_activation_bytes,
-        digest=one.digest,
         genes=genes,
         seed=0,  # it is not known, and nothing asks for it without curves
         validation_curve=(),
-        train_seconds=one.train_seconds,
-        reason=one.reason,
-        origin=one.origin,
-        flash_bytes=one.flash_bytes,
-        ram_bytes=one.ram_bytes,
-        deployed_params=one.deployed_params,
+        **{name: getattr(one, name) for name in (*SIZES, "fate", "digest", "train_seconds", "reason", "origin")},
         summary=Summary(one.epochs, one.validation_accuracy, figure, seconds * one.seeds),
     )
     found = known_candidate(space, record)

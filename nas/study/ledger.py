@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from nas.study.records import TrialRecord
+from nas.study.records import FINISHED, Fate, TrialRecord
 
 
-def fates(records: Sequence[TrialRecord]) -> dict[str, int]:
-    """How many trials met each fate."""
+def fates(records: Sequence[TrialRecord]) -> dict[Fate, int]:
+    """Return how many trials met each fate."""
     return dict(Counter(r.fate for r in records))
 
 
+def num_finished(by_fate: Mapping[Fate, int]) -> int:
+    """Return how many of the trials that `fates` has counted are finished: what `max_trials` bounds."""
+    return sum(by_fate.get(fate, 0) for fate in FINISHED)
+
+
 def seconds_by_fate(records: Sequence[TrialRecord]) -> dict[str, float]:
-    """Seconds of training that went into each fate, and into confirmations."""
+    """Return the seconds of training that went into each fate, and into confirmations."""
     seconds: Counter[str] = Counter()
     for record in records:
         seconds[record.fate] += record.train_seconds  # type: ignore[assignment]
@@ -26,7 +31,7 @@ def seconds_by_fate(records: Sequence[TrialRecord]) -> dict[str, float]:
     return {fate: round(value, 1) for fate, value in seconds.items() if value}
 
 
-class Candidates(NamedTuple):
+class DrawCounts(NamedTuple):
     """What it took to propose the trials' networks."""
 
     redrawn: int  # draws that were thrown away, as they missed the size that was aimed at
@@ -43,11 +48,11 @@ class Candidates(NamedTuple):
         )
 
 
-def candidates(records: Sequence[TrialRecord]) -> Candidates | None:
-    """The draws of all trials, counted; None where there are no trials, or that was not kept of them."""
+def count_draws(records: Sequence[TrialRecord]) -> DrawCounts | None:
+    """Return the draws of all trials, counted; None where there are no trials, or that was not kept of them."""
     if not records or any(r.summary for r in records):
         return None
-    return Candidates(
+    return DrawCounts(
         redrawn=sum(r.redrawn for r in records),
         over_budget=sum(r.over_budget for r in records),
         repaired=sum(r.repaired for r in records),
@@ -71,7 +76,7 @@ class WarmStarted(NamedTuple):
 def warm_started(
     records: Sequence[TrialRecord], front: Sequence[TrialRecord], best: TrialRecord | None
 ) -> WarmStarted | None:
-    """What a warm start gave to the `front` and the answer, `best`; None where the study had none."""
+    """Return what a warm start gave to the `front` and the answer, `best`; None where the study had none."""
     known = sum(bool(r.origin) for r in records)
     on_front = sum(bool(r.origin) for r in front)
     return WarmStarted(known, on_front, bool(best and best.origin)) if known else None

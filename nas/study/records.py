@@ -18,6 +18,9 @@ from nas.errors import StudyError
 Fate = Literal["completed", "stopped", "failed", "interrupted", "duplicate", "running"]
 Percent: TypeAlias = Annotated[float, Bounds(0.0, 100.0)]
 LAST_EPOCHS = 3  # what the figure of a training is the mean of
+FINISHED: tuple[Fate, ...] = ("completed", "stopped", "failed")  # what counts towards the trials of a study
+# What there is to know of how large a network is, in the order of tables.
+SIZES = ("num_params", "deployed_params", "num_macs", "peak_activation_bytes", "flash_bytes", "ram_bytes")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,23 @@ class TrialRecord:
     def size(self) -> int:
         """The parameters that its study goes by: those of the budget, of the front and of the answer."""
         return int(getattr(self, COUNTED[self.count]))
+
+    @property
+    def sizes(self) -> dict[str, int | None]:
+        """Each of `SIZES` by name."""
+        return {name: getattr(self, name) for name in SIZES}
+
+    @property
+    def test_figures(self) -> dict[str, float | int | None]:
+        """The confirmed figure as tables have it: `test_accuracy`, `test_spread` and `seeds`."""
+        figure = self.confirmed
+        if figure is None:
+            return {"test_accuracy": None, "test_spread": None, "seeds": 0}
+        return {
+            "test_accuracy": rounded(figure.mean),
+            "test_spread": rounded(figure.spread),
+            "seeds": figure.num_seeds,
+        }
 
     @property
     def size_text(self) -> str:
@@ -153,6 +173,11 @@ class ConfirmedFigure:
     def consistent(self, target: float) -> bool | None:
         """Return whether each of the last `LAST_EPOCHS` epochs of every seed reaches `target`; None if not kept."""
         return self.was_consistent if self.lowest is None else self.lowest >= target
+
+
+def rounded(points: float | None) -> float | None:
+    """Return an accuracy or a difference of two, in percent, to four digits behind the point."""
+    return None if points is None else round(points, 4)
 
 
 def last_epochs_mean(curve: tuple[float, ...]) -> float:

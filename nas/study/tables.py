@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nas.study.comparison import ComparedNetwork
 from nas.study.front import front_records
 from nas.study.landmarks import Reference
-from nas.study.records import TrialRecord, test_readings
+from nas.study.records import SIZES, TrialRecord, rounded, test_readings
 
 if TYPE_CHECKING:
     import pandas as pd  # a quarter of a second, which `nas status` can spare
@@ -30,12 +30,7 @@ def front_table(records: Sequence[TrialRecord], target: float | None = None) -> 
 
 _COLUMNS = (
     "trial",
-    "num_params",
-    "deployed_params",
-    "num_macs",
-    "peak_activation_bytes",
-    "flash_bytes",
-    "ram_bytes",
+    *SIZES,
     "validation_accuracy",
     "test_accuracy",
     "test_spread",
@@ -49,26 +44,16 @@ _COLUMNS = (
 
 def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
     figure = record.confirmed
-    row: dict[str, Any] = dict.fromkeys(_COLUMNS)
-    row |= {
+    return {
         "trial": record.number,
-        "num_params": record.num_params,
-        "deployed_params": record.deployed_params,
-        "num_macs": record.num_macs,
-        "peak_activation_bytes": record.peak_activation_bytes,
-        "flash_bytes": record.flash_bytes,
-        "ram_bytes": record.ram_bytes,
-        "validation_accuracy": round(record.validation_accuracy, 4),
-        "seeds": figure.num_seeds if figure else 0,
+        **record.sizes,
+        "validation_accuracy": rounded(record.validation_accuracy),
+        **record.test_figures,
+        "consistent": figure.consistent(target) if figure and target is not None else None,
+        "best_epoch": rounded(figure.best_epoch) if figure else None,
+        "weights_test_accuracy": rounded(figure.weights_accuracy) if figure else None,
         "digest": record.digest,
     }
-    if figure:
-        row["test_accuracy"] = round(figure.mean, 4)
-        row["test_spread"] = _rounded(figure.spread)
-        row["consistent"] = figure.consistent(target) if target is not None else None
-        row["best_epoch"] = _rounded(figure.best_epoch)
-        row["weights_test_accuracy"] = _rounded(figure.weights_accuracy)
-    return row
 
 
 def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: Sequence[Reference]) -> str:
@@ -121,10 +106,6 @@ def test_set_note(records: Sequence[TrialRecord]) -> str:
     return f"{text}. Going by the seeds, a difference below about {noise:.2f} points between two single runs is noise."
 
 
-def _rounded(points: float | None) -> float | None:
-    return None if points is None else round(points, 4)
-
-
 def count_text(count: int | None) -> str:
     """Return a count for people; nothing where it is not known."""
     return "" if count is None else f"{count:,}"
@@ -144,17 +125,10 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
                 "trial": r.number,
                 "fate": r.fate,
                 "origin": r.origin,
-                "num_params": r.num_params,
-                "deployed_params": r.deployed_params,
-                "num_macs": r.num_macs,
-                "peak_activation_bytes": r.peak_activation_bytes,
-                "flash_bytes": r.flash_bytes,
-                "ram_bytes": r.ram_bytes,
+                **r.sizes,
                 "epochs": r.num_epochs,
-                "validation_accuracy": round(r.validation_accuracy, 4) if r.num_epochs else None,
-                "test_accuracy": round(r.confirmed.mean, 4) if r.confirmed else None,
-                "test_spread": _rounded(r.confirmed.spread) if r.confirmed else None,
-                "seeds": r.confirmed.num_seeds if r.confirmed else 0,
+                "validation_accuracy": rounded(r.validation_accuracy) if r.num_epochs else None,
+                **r.test_figures,
                 "train_seconds": r.train_seconds,
                 "digest": r.digest,
                 "reason": r.reason,

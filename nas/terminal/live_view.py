@@ -15,8 +15,8 @@ from rich.text import Text
 
 from nas.study.duration import format_duration
 from nas.study.front import front_records
-from nas.study.ledger import fates
-from nas.study.records import TrialRecord
+from nas.study.ledger import fates, num_finished
+from nas.study.records import FINISHED, TrialRecord
 from nas.study.tables import count_text
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class SearchView:
 def status_line(snapshot: Snapshot, is_over: bool = False) -> str:
     """Return trials by fate, the best, the speed and the time left, in one line; no time left where it `is_over`."""
     by_fate = fates(snapshot.records)
-    counts = ", ".join(f"{by_fate[f]} {f}" for f in ("completed", "stopped", "failed", "duplicate") if f in by_fate)
+    counts = ", ".join(f"{by_fate[f]} {f}" for f in (*FINISHED, "duplicate") if f in by_fate)
     completed = [r for r in snapshot.records if r.fate == "completed"]
     parts = [counts or "first trials running"]
     if completed:
@@ -104,7 +104,7 @@ def _clock(snapshot: Snapshot) -> str:
     left = []
     if s.max_seconds is not None:
         left.append(max(s.max_seconds - snapshot.seconds_before - snapshot.seconds, 0.0))
-    done = sum(r.fate in ("completed", "stopped", "failed") for r in snapshot.records)
+    done = num_finished(fates(snapshot.records))
     fresh = done - snapshot.trials_at_start
     if s.trials_limit is not None and fresh > 0:
         left.append((s.trials_limit - done) * snapshot.seconds / fresh)

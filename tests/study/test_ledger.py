@@ -9,7 +9,7 @@ from made_up_studies import made_up_records
 from scipy.stats import spearmanr
 
 from nas.report.rank_correlation import MIN_TRIALS, rank_correlations
-from nas.study.ledger import Candidates, candidates, fates, seconds_by_fate, warm_started
+from nas.study.ledger import DrawCounts, count_draws, fates, seconds_by_fate, warm_started
 from nas.study.records import Confirmation, TrialRecord
 
 RECORDS = made_up_records(200)
@@ -33,8 +33,8 @@ def test_candidates_by_what_became_of_them() -> None:
         _plain(1, redrawn=1, over_budget=1, repeated=4),
         _plain(2, "duplicate"),
     ]
-    assert candidates(records) == Candidates(redrawn=4, over_budget=3, repaired=1, repeated=4, duplicates=1)
-    assert str(candidates(records)) == (
+    assert count_draws(records) == DrawCounts(redrawn=4, over_budget=3, repaired=1, repeated=4, duplicates=1)
+    assert str(count_draws(records)) == (
         "4 drawn again for their size, 1 repaired (3 draws exceeded the budget), 4 passed over as tried before, "
         "1 took the result of their twin"
     )
