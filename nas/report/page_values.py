@@ -70,8 +70,8 @@ class Spending(NamedTuple):
 
 def spending(records: Sequence[TrialRecord]) -> list[Spending]:
     """Return what the training time went into, confirmations first."""
-    seconds, counts = seconds_by_fate(records), fates(records)
-    counts["confirmed"] = test_readings(list(records))
+    seconds, readings = seconds_by_fate(records), test_readings(list(records))
+    counts: dict[str, int] = {"confirmed": readings, **{str(fate): count for fate, count in fates(records).items()}}
     total = sum(seconds.values()) or 1.0
     return [
         Spending(label, counts[fate], seconds.get(fate, 0.0) / total, seconds.get(fate, 0.0))
