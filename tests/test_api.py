@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -19,9 +21,11 @@ from optuna.samplers import RandomSampler, TPESampler
 
 import nas
 from nas.api import Study
+from nas.cli import study as commands
 from nas.coordinator.replay import replay
 from nas.data.load import load_dataset
 from nas.errors import DataError, InvalidError, StudyError, UsageError
+from nas.study.settings import StudySettings
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = {"max_params": 1000, "space": "tiny_digits", "trials": 3, "epochs": 2, "seeds": 1, "workers": 1}
@@ -266,3 +270,9 @@ def test_a_space_may_be_a_dict(tmp_path: Path) -> None:
         nas.search(**asked | {"space": {"name": "odd", "head": None}})
     with pytest.raises(InvalidError, match=r"block\.widht: unknown key; did you mean"):
         nas.search(**asked | {"space": {"name": "odd", "block": {"widht": 3}}})
+
+
+def test_every_setting_of_a_study_can_be_given_in_python_and_on_the_command_line() -> None:
+    settings = {field.name for field in fields(StudySettings)}
+    assert settings <= set(inspect.signature(nas.search).parameters)
+    assert settings - {"train"} <= set(inspect.signature(commands.search).parameters)  # a function, in Python alone

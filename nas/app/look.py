@@ -1,15 +1,20 @@
-"""What the commands that look at a study share: opening it, and finding a trial."""
+"""What the commands that look at studies share: opening one, what it has found, and finding a trial."""
 
 from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from nas.errors import StudyError
+from nas.model.trained_network import TrainedNetwork
+from nas.report.document import study_document, summary_row
 from nas.storage.study_store import read_records
 from nas.study.answer import best_record
 from nas.study.folder import SHIPPED_STUDIES, StudyFolder, find_study, study_names
+from nas.study.networks import device_costs, kept_network
 from nas.study.records import TrialRecord, record_of
+from nas.study.settings import StudySettings
 
 
 def open_folder(studies: Path, name: str) -> StudyFolder:
@@ -21,6 +26,43 @@ def open_folder(studies: Path, name: str) -> StudyFolder:
     folder = find_study(studies, name)
     folder.require()
     return folder
+
+
+class ReadStudy(NamedTuple):
+    """A study, what it was asked for, and its trials."""
+
+    folder: StudyFolder
+    settings: StudySettings
+    records: list[TrialRecord]
+
+
+def read_study(studies: Path, name: str) -> ReadStudy:
+    """Read a study, be it one that comes with nas.
+
+    Raises:
+        StudyError: there is no study of that name, or it is damaged.
+    """
+    folder = open_folder(studies, name)
+    return ReadStudy(folder, folder.settings(), read_records(folder))
+
+
+class Result(NamedTuple):
+    """What a study has found so far."""
+
+    document: dict[str, Any]  # ready for JSON
+    network: TrainedNetwork | None  # that answers it, where it is kept
+
+
+def result_of(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord]) -> Result:
+    """Return what the study has found, and what its answer takes of a microcontroller."""
+    best = best_record(records, settings)
+    network = kept_network(folder, best) if best is not None else None
+    return Result(study_document(folder.name, settings, records) | device_costs(network), network)
+
+
+def summary_rows(studies: Path) -> list[dict[str, Any]]:
+    """Return what each study in a folder was asked for and has found, ready for JSON, the latest last."""
+    return [summary_row(f.name, f.settings(), read_records(f)) for f in study_folders(studies)]
 
 
 def study_folders(studies: Path) -> list[StudyFolder]:

@@ -20,17 +20,15 @@ from nas.cli.options import (
     complete_study,
     print_json,
 )
-from nas.cli.results import command_line, open_study, print_result, suggest_next
+from nas.cli.results import command_line, print_result, suggest_next
 
 
 def list_studies(studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) -> None:
     """The studies in the folder, the latest last, with what each was asked for and what it has found."""
-    from nas.app.look import no_study_text, study_folders
-    from nas.report.document import summary_row
-    from nas.storage.study_store import read_records
+    from nas.app.look import no_study_text, summary_rows
     from nas.study.tables import studies_text
 
-    rows = [summary_row(f.name, f.settings(), read_records(f)) for f in study_folders(studies)]
+    rows = summary_rows(studies)
     if as_json:
         print_json(rows)
     elif rows:
@@ -41,8 +39,9 @@ def list_studies(studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) ->
 
 def status(name: LatestStudy = None, studies: Studies = DEFAULT_STUDIES, as_json: AsJson = False) -> None:
     """Trials by fate, the front so far and the answer as it stands; also while a search runs."""
-    name = name or _latest(studies)
-    folder, settings, records = open_study(name, studies)
+    from nas.app.look import read_study
+
+    folder, settings, records = read_study(studies, name or _latest(studies))
     print_result(folder, settings, records, as_json)
     suggest_next(folder, studies, records)
 
@@ -73,9 +72,10 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write report.html, a page to look at offline; front.json, front.svg and front.png; every trial as trials.csv."""
+    from nas.app.look import read_study
     from nas.report.files import write_report
 
-    folder, _, records = open_study(name, studies)
+    folder, _, records = read_study(studies, name)
     found = None
     if mistakes:
         from nas.terminal.waiting import show_waiting
@@ -100,11 +100,13 @@ def dashboard(
     studies: Studies = DEFAULT_STUDIES,
 ) -> None:
     """Serve the study in optuna-dashboard, on this machine alone. Ctrl-C ends it."""
+    from nas.app.look import open_folder
     from nas.dashboard.server import serve
 
-    folder, _, _ = open_study(name, studies)
     serve(
-        folder, port, lambda address: print(f"the study is at {address} (Ctrl-C ends it)", file=sys.stderr, flush=True)
+        open_folder(studies, name),
+        port,
+        lambda address: print(f"the study is at {address} (Ctrl-C ends it)", file=sys.stderr, flush=True),
     )
 
 

@@ -15,15 +15,6 @@ if TYPE_CHECKING:
     from nas.study.settings import StudySettings
 
 
-def open_study(name: str, studies: Path) -> tuple[StudyFolder, StudySettings, list[TrialRecord]]:
-    """Return a study, what it was asked for, and its trials."""
-    from nas.app.look import open_folder
-    from nas.storage.study_store import read_records
-
-    folder = open_folder(studies, name)
-    return folder, folder.settings(), read_records(folder)
-
-
 def command_line(*words: str, studies: Path) -> str:
     """The line that a person types next, for the same folder of studies."""
     elsewhere = () if studies == DEFAULT_STUDIES else ("--studies", str(studies))
@@ -43,33 +34,12 @@ def suggest_next(folder: StudyFolder, studies: Path, records: list[TrialRecord])
 
 def print_result(folder: StudyFolder, settings: StudySettings, records: list[TrialRecord], as_json: bool) -> None:
     """Print the front, the network that answers, what it took and the answer."""
-    from nas.report.document import study_document
-    from nas.study.answer import best_record
-    from nas.study.duration import format_duration
-    from nas.study.front import front_records
-    from nas.study.ledger import count_draws, warm_started
-    from nas.study.networks import device_costs, device_text, kept_network
+    from nas.app.look import result_of
 
-    result, best = study_document(folder.name, settings, records), best_record(records, settings)
-    network = kept_network(folder, best) if best is not None else None
-    costs = device_costs(network)
+    result = result_of(folder, settings, records)
     if as_json:
-        print_json(result | costs)
-        return
-    from nas.terminal.study_view import print_front, print_network
+        print_json(result.document)
+    else:
+        from nas.terminal.study_view import print_study
 
-    print_front(records, settings)
-    if best is not None and network is not None:
-        print_network(best, network)
-    trials = ", ".join(f"{count} {fate}" for fate, count in result["trials"].items())
-    spent = ", ".join(f"{fate} {format_duration(s)}" for fate, s in result["train_seconds"].items())
-    print(f"trials: {trials or 'none'}")
-    if spent:
-        print(f"training time: {spent}")
-    if drawn := count_draws(records):
-        print(f"candidates: {drawn}")
-    if known := warm_started(records, front_records(records), best):
-        print(f"warm start: {known}")
-    if costs:
-        print(f"on a microcontroller, in 8 bits: {device_text(costs, settings)}")
-    print(f"{result['test_set']}\n\n{result['answer']}")
+        print_study(records, settings, result.document, result.network)

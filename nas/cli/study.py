@@ -6,7 +6,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -36,7 +36,7 @@ from nas.cli.options import (
     parse_count,
     print_json,
 )
-from nas.cli.results import command_line, open_study, print_result, suggest_next
+from nas.cli.results import command_line, print_result, suggest_next
 from nas.errors import StudyError, UsageError
 from nas.study.duration import parse_duration
 
@@ -240,13 +240,13 @@ def confirm(
     as_json: AsJson = False,
 ) -> None:
     """Train a network again from scratch with fresh seeds on the whole training set, and read the test set."""
-    from nas.app.look import find_trial
+    from nas.app.look import find_trial, open_folder
     from nas.app.search import Machine
     from nas.app.search import confirm as run_confirm
     from nas.terminal.live_view import SearchView
 
-    folder, settings, _ = open_study(name, studies)
-    record = find_trial(folder, trial)
+    folder = open_folder(studies, name)
+    settings, record = folder.settings(), find_trial(folder, trial)
     settings = replace(settings, num_seeds=seeds or settings.num_seeds)
     with SearchView() as view:
         machine = Machine(device, workers, data_dir, trials_per_device, cluster)
@@ -268,26 +268,15 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Derive every draw and every early stop of a search again, from its seed and its log; train nothing."""
-    folder, _, _ = open_study(name, studies)
-    if trial is None:
-        from nas.coordinator.replay import replay as run_replay
+    from nas.app.look import open_folder
+    from nas.app.replay import do_again
 
-        replayed = run_replay(folder)
-        _print_again(str(replayed), asdict(replayed), replayed.difference is None, as_json)
-    else:
-        from nas.app.study_data import study_dataset
-        from nas.coordinator.retrain import retrain
-
-        retrained = retrain(folder, trial, study_dataset(folder, data_dir))
-        _print_again(str(retrained), asdict(retrained), retrained.is_same, as_json)
-
-
-def _print_again(text: str, result: dict[str, Any], is_same: bool, as_json: bool) -> None:
+    found = do_again(open_folder(studies, name), trial, data_dir)
     if as_json:
-        print_json({"same": is_same, **result})
+        print_json({"same": found.is_same, **asdict(found)})
     else:
-        print(text)
-    if not is_same:
+        print(found)
+    if not found.is_same:
         raise typer.Exit(1)
 
 

@@ -55,6 +55,11 @@ class Replay:
     not_logged: int = 0  # trials whose draw or end the log does not hold
     difference: Difference | None = None
 
+    @property
+    def is_same(self) -> bool:
+        """Whether all came out the same."""
+        return self.difference is None
+
     def __str__(self) -> str:
         if self.difference:
             return str(self.difference)
