@@ -10,7 +10,7 @@ from nas.app.look import open_folder
 from nas.errors import StudyError, UsageError
 from nas.report.comparison_plotly import comparison_figure
 from nas.storage.study_store import read_records
-from nas.study.comparison import ComparedNetwork, ComparedStudy, compared_networks, with_one_count
+from nas.study.comparison import ComparedNetwork, ComparedStudy, compare_networks, with_one_count
 from nas.study.folder import StudyFolder
 
 
@@ -35,7 +35,7 @@ def compare(studies: Path, names: Sequence[str]) -> Comparison:
     for folder in folders[1:]:
         _require_same_images(folders[0], folder)
     found = with_one_count([ComparedStudy(f.name, f.settings(), read_records(f)) for f in folders])
-    return Comparison(found, compared_networks(found))
+    return Comparison(found, compare_networks(found))
 
 
 def _require_same_images(one: StudyFolder, other: StudyFolder) -> None:

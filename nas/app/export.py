@@ -66,7 +66,7 @@ def export(
     claims, about = claims_of(folder.name, document, record), provenance(folder.name, document.settings, record)
 
     def quantized() -> Quantized:
-        return quantized_network(network, folder, record, data_dir, report)
+        return quantize_network(network, folder, record, data_dir, report)
 
     return claims | write_export(network, claims, about, output, prefix, quantized, report)
 
@@ -82,7 +82,7 @@ def load_network(folder: StudyFolder, record: TrialRecord, data_dir: Path | None
     return image_network(require_network(folder, record))
 
 
-def quantized_network(
+def quantize_network(
     network: TrainedNetwork, folder: StudyFolder, record: TrialRecord, data_dir: Path | None, report: Report
 ) -> Quantized:
     """Return the 8-bit network, its size and accuracy as claims, and an image; those that the study keeps, if it does.

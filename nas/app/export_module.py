@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.app.quantize import Report, quantize_and_measure
-from nas.app.verify import measured_images
+from nas.app.verify import images_to_measure
 from nas.app.write_export import Quantized, write_export
 from nas.data.split import parts_of
 from nas.errors import DataError, UsageError, VerificationError
@@ -56,7 +56,7 @@ def export_module(
             raise VerificationError(f"{module}: split_seed is {seed!r}; give the file as exported")
         try:
             shape = (stem.channels, stem.height, stem.width)
-            dataset = measured_images(claims, shape, module, data_dir, data, report)
+            dataset = images_to_measure(claims, shape, module, data_dir, data, report)
         except DataError as error:
             raise DataError(f"an 8-bit format is calibrated on the images of the network: {error}") from None
         parts = parts_of(dataset, seed)

@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from nas.app.export import quantized_network
+from nas.app.export import quantize_network
 from nas.app.old_studies import upgrade
 from nas.app.quantize import Report, image_network
 from nas.app.study_data import study_dataset
 from nas.data.images import ImageSet
 from nas.data.split import Parts, parts_of
-from nas.model.loaded import run_in_batches
+from nas.model.exported_file import run_in_batches
 from nas.study.claims import accuracy_claim
 from nas.study.folder import StudyFolder
 from nas.study.mistakes import (
@@ -99,7 +99,7 @@ def mistakes_with_8_bits(folder: StudyFolder, record: TrialRecord, data_dir: Pat
     mistakes = mistakes_of(folder, record, data_dir)
     if mistakes.accuracy_in_8_bits is None:
         network = require_network(folder, record)
-        _, measured, _ = quantized_network(network, folder, record, data_dir, report)
+        _, measured, _ = quantize_network(network, folder, record, data_dir, report)
         accuracy = float(measured[accuracy_claim(is_test=record.confirmed is not None)])
         mistakes = replace(mistakes, accuracy_in_8_bits=accuracy)
         with contextlib.suppress(OSError):  # a study that may only be read

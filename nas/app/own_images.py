@@ -26,7 +26,7 @@ def keep_images(folder: StudyFolder, parts: Sequence[Any]) -> Path:
             f"`dataset` has {len(parts)} parts where 2 or 3 belong: dataset=(train, test) or (train, validation, test)"
         )
     names = ("train", "test") if len(parts) == 2 else ("train", "val", "test")
-    images = arrays.loaded_images(dict(zip(names, parts, strict=True)), arrays.class_names(parts[0]))
+    images = arrays.read_pairs(dict(zip(names, parts, strict=True)), arrays.class_names(parts[0]))
     file = (folder.path / IMAGES_FILE).absolute()
     if not folder.exists:
         arrays.save(file, images)

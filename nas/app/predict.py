@@ -16,8 +16,8 @@ from nas.arch import Input
 from nas.data.arrays import channels_first
 from nas.data.pictures import read_picture, stack
 from nas.errors import DataError
+from nas.model.exported_file import run_in_batches
 from nas.model.image_network import ImageNetwork
-from nas.model.loaded import run_in_batches
 from nas.model.trained_network import TrainedNetwork
 from nas.study.folder import StudyFolder
 from nas.study.networks import require_network

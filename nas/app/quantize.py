@@ -11,8 +11,8 @@ from nas.data.sample import stratified_sample
 from nas.export.c.firmware import Example
 from nas.int8.network import QuantizedNetwork
 from nas.int8.quantize import quantize
+from nas.model.exported_file import finite_module, run_in_batches
 from nas.model.image_network import ImageNetwork
-from nas.model.loaded import finite_module, run_in_batches
 from nas.model.trained_network import TrainedNetwork
 from nas.study.claims import accuracy_claim
 from nas.verification.checks import accuracy

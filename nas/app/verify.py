@@ -11,7 +11,7 @@ from nas.data.load import load_dataset
 from nas.errors import DataError, VerificationError
 from nas.export.c.firmware import header_of
 from nas.export.formats import FIRMWARE, format_of
-from nas.model.loaded import LoadedExport, require_file
+from nas.model.exported_file import LoadedExport, require_file
 from nas.model.thop_count import ThopCount
 from nas.study.claims import accuracy_claim
 from nas.verification.checks import Check, accuracy, verify_structure
@@ -60,14 +60,14 @@ def verify_accuracy(
     claimed = loaded.claims.get(accuracy_claim(is_test=True))
     if not isinstance(claimed, (int, float)):
         return None
-    test = measured_images(loaded.claims, loaded.input_shape, path, data_dir, data, report).test
+    test = images_to_measure(loaded.claims, loaded.input_shape, path, data_dir, data, report).test
     derived = accuracy(loaded.logits, test, report)
     # One image of slack: another machine may round a tie between two classes the other way.
     slack = 100.0 / len(test)
     return Check(accuracy_claim(is_test=True), claimed, round(derived, 4), abs(derived - claimed) <= slack + 1e-3)
 
 
-def measured_images(
+def images_to_measure(
     claims: Mapping[str, object],
     input_shape: tuple[int, int, int],
     path: Path,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from nas.arch import recipe_digest
 from nas.coordinator.snapshot import RunningJob
-from nas.space import Candidate, candidate, valid
+from nas.space import Candidate, candidate, is_valid
 from nas.storage.search_store import SearchStore
 from nas.strategy.optuna_sampler import BudgetSampler
 from nas.strategy.worth import LEAST_GAIN
@@ -36,7 +36,7 @@ class Trials:
         self._known = {
             (r.digest, recipe_digest(trial_recipe(sampler.space, settings, r.genes))): r.number
             for r in store.records()
-            if valid(sampler.space, r.genes)
+            if is_valid(sampler.space, r.genes)
         }
 
     @property

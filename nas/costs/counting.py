@@ -58,7 +58,7 @@ class Costs:
     @cached_property
     def deployed_params(self) -> int:
         """Weights and biases that are left once batch norms are folded: the float32 numbers of the export as C."""
-        return sum(layer.num_params for layer in counted_layers(self.layers, "deployed"))
+        return sum(layer.num_params for layer in layers_that_count(self.layers, "deployed"))
 
     @cached_property
     def flash_bytes(self) -> int:
@@ -112,7 +112,7 @@ class Budget:
                 yield f"{name} {value:,} exceeds {most:,}"
 
 
-def counted_layers(layers: list[Layer], count: Count) -> list[Layer]:
+def layers_that_count(layers: list[Layer], count: Count) -> list[Layer]:
     """Return the layers whose parameters count: `layers` themselves, or folded."""
     return layers if count == "trained" else fold_layers(layers).layers
 

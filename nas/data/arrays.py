@@ -48,10 +48,10 @@ def load(path: Path) -> LoadedImages:
     """
     arrays, names = _read(path)
     parts = {part: (arrays[part, "images"], arrays[part, "labels"]) for part in _TITLES if (part, "images") in arrays}
-    return loaded_images(parts, names, str(path))
+    return read_pairs(parts, names, str(path))
 
 
-def loaded_images(parts: Mapping[str, Any], names: Sequence[str] = (), what: str = "dataset") -> LoadedImages:
+def read_pairs(parts: Mapping[str, Any], names: Sequence[str] = (), what: str = "dataset") -> LoadedImages:
     """Return images and labels of any form as a loader does.
 
     Args:

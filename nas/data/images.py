@@ -25,7 +25,7 @@ class ImageSet:
         """Return a copy of the images at `indices`, int64 (M,), in that order."""
         return ImageSet(self.images[indices], self.labels[indices])
 
-    def joined_with(self, other: ImageSet) -> ImageSet:
+    def join(self, other: ImageSet) -> ImageSet:
         """Return the images of both, as one set."""
         return ImageSet(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
 

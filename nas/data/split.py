@@ -54,7 +54,7 @@ def parts_of(dataset: Dataset, seed: int) -> Parts:
         DataError: what is to validate on could not tell a good network from a bad one.
     """
     if dataset.validation is not None:
-        train, validation, whole = dataset.train, dataset.validation, dataset.train.joined_with(dataset.validation)
+        train, validation, whole = dataset.train, dataset.validation, dataset.train.join(dataset.validation)
     else:
         indices = split(dataset.train.labels, VALIDATION_FRACTION, seed)
         train, validation, whole = (*(dataset.train.subset(part) for part in indices), dataset.train)

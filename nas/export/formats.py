@@ -16,7 +16,7 @@ from nas.export.onnx.int8 import load_int8_onnx, write_int8_onnx
 from nas.export.python_module import load_python_module, write_python_module
 from nas.export.torch_program import load_torch_program, write_torch_program
 from nas.int8.network import QuantizedNetwork
-from nas.model.loaded import LoadedExport
+from nas.model.exported_file import LoadedExport
 from nas.model.trained_network import TrainedNetwork
 
 FORMATS = {

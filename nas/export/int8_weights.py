@@ -14,7 +14,7 @@ from torch import Tensor
 from nas.arch import architecture_from_plain, architecture_to_plain
 from nas.errors import ExportError, NasError, VerificationError, describe
 from nas.int8.network import QuantizedNetwork, TensorTypes, parameter_types, scale_types
-from nas.model.loaded import require_file
+from nas.model.exported_file import require_file
 from nas.model.metadata import read_metadata
 
 

@@ -19,7 +19,7 @@ from nas.costs import costs_of
 from nas.decode import decode
 from nas.errors import NasError, VerificationError, describe
 from nas.model.build import build
-from nas.model.loaded import require_file
+from nas.model.exported_file import require_file
 from nas.model.metadata import LATER_CLAIMS, MAX_NUMBERS, Metadata, is_input_shape
 from nas.model.python_source import module_source, provenance_in
 from nas.model.trained_network import TrainedNetwork, Weights

@@ -17,8 +17,8 @@ from nas.arch import digest_of
 from nas.costs import costs_of
 from nas.errors import VerificationError, describe
 from nas.export.module_text import ModuleText
+from nas.model.exported_file import LoadedExport, run_in_batches
 from nas.model.image_network import normalize, state_dict_of
-from nas.model.loaded import LoadedExport, run_in_batches
 from nas.model.metadata import Metadata, metadata_of
 from nas.model.python_source import module_source
 from nas.model.trace import trace_layers

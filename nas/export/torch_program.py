@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from nas.errors import ExportError, VerificationError, describe
+from nas.model.exported_file import LoadedExport, finite_module, require_file, run_in_batches
 from nas.model.image_network import ImageNetwork, normalize
-from nas.model.loaded import LoadedExport, finite_module, require_file, run_in_batches
 from nas.model.metadata import Metadata, metadata_of, read_metadata
 from nas.model.trained_network import TrainedNetwork
 

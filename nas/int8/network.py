@@ -22,8 +22,8 @@ from torch.nn import functional
 from nas.arch import IMAGE, Architecture, Layer, digest_of, lower
 from nas.arch.operations import Activation, AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d
 from nas.costs import Int8Layers, costs_of, int8_arrays, merge_relu
+from nas.model.exported_file import LoadedExport, run_in_batches
 from nas.model.fold_batch_norm import fold
-from nas.model.loaded import LoadedExport, run_in_batches
 from nas.model.metadata import Metadata
 
 BATCH = 100  # images run at once; maps of 64-bit numbers then stay in cache, which is five times as fast

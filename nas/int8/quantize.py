@@ -17,9 +17,9 @@ from nas.arch.operations import Activation, Add, Conv2d, MaxPool2d
 from nas.costs import Int8Layers
 from nas.errors import ExportError
 from nas.int8.network import IMAGE_SHIFT, QuantizedNetwork, choose_shift, convolve, int8_layers, window
-from nas.model.fold_batch_norm import fold, folded_weights
+from nas.model.exported_file import check_images, finite_module
+from nas.model.fold_batch_norm import fold, fold_weights
 from nas.model.image_network import normalize
-from nas.model.loaded import check_images, finite_module
 from nas.model.metadata import Metadata, metadata_of
 from nas.model.trained_network import TrainedNetwork
 
@@ -55,7 +55,7 @@ def quantize(network: TrainedNetwork, calibration_images: Tensor) -> QuantizedNe
     about, architecture = metadata_of(network, {}), network.architecture
     if not len(calibration_images):
         raise ExportError("no images to calibrate with; give a few hundred of the training set")
-    weights = folded_weights(fold(lower(architecture)), finite_module(network).state_dict())
+    weights = fold_weights(fold(lower(architecture)), finite_module(network).state_dict())
     images = check_images(calibration_images, about.input_shape)
     network_in_8_bits = int8_layers(architecture)
     layers = network_in_8_bits.layers

@@ -40,7 +40,7 @@ def fold(layers: list[Layer]) -> Folded:
     return Folded(named, {names[convolution]: names[norm] for convolution, norm in folded.norms.items()})
 
 
-def folded_weights(folded: Folded, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def fold_weights(folded: Folded, state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the weights of the folded layers in float64.
 
     They are 'NAME.weight' (out, in / groups, K, K) and 'NAME.bias' (out,) of a convolution, without a bias where it

@@ -51,7 +51,7 @@ def state_dict_of(network: TrainedNetwork) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.copy()) for name, array in sorted(network.weights.items())}
 
 
-def trained_module(network: TrainedNetwork) -> nn.Module:
+def module_of(network: TrainedNetwork) -> nn.Module:
     """Return the network as `build` makes it, with its weights and in eval mode; it takes what `normalize` gives.
 
     Raises:

@@ -1,6 +1,6 @@
 """What may be sampled: the schema of a search space, genes to an architecture, fitting a budget."""
 
-from nas.space.assemble import Candidate, Genes, assemble, candidate, fitting, recipe_of, valid
+from nas.space.assemble import Candidate, Genes, assemble, candidate, fit_candidate, is_valid, recipe_of
 from nas.space.domains import Choice, Domain, FloatRange, IntRange, Value, domain_text
 from nas.space.draw import Draw, draw_network, draw_networks, fit_network, random_genes
 from nas.space.gene_prior import Prior
@@ -30,9 +30,10 @@ __all__ = [
     "draw_from_prior",
     "draw_network",
     "draw_networks",
+    "fit_candidate",
     "fit_network",
-    "fitting",
     "genes_of",
+    "is_valid",
     "least_network",
     "load_space",
     "log_prior",
@@ -40,5 +41,4 @@ __all__ = [
     "random_genes",
     "recipe_of",
     "require_reachable",
-    "valid",
 ]

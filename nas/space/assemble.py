@@ -32,7 +32,7 @@ class Candidate(NamedTuple):
         return digest_of(self.layers)
 
 
-def valid(space: Space, genes: Genes) -> bool:
+def is_valid(space: Space, genes: Genes) -> bool:
     """Return whether `genes` have a value for every gene, within its domain."""
     return all(name in genes and domain.contains(genes[name]) for name, domain in space.genes.items())
 
@@ -43,7 +43,7 @@ def candidate(space: Space, genes: Genes) -> Candidate | None:
     None where its maps shrink to nothing, and where a gene is missing or has a value outside its domain, as genes
     that were written by hand or for another space may.
     """
-    if not valid(space, genes):
+    if not is_valid(space, genes):
         return None
     architecture = assemble(space, genes)
     try:
@@ -53,13 +53,13 @@ def candidate(space: Space, genes: Genes) -> Candidate | None:
     return Candidate(dict(genes), architecture, layers, costs_of(layers))
 
 
-def fitting(space: Space, genes: Genes, budget: Budget) -> Candidate | None:
+def fit_candidate(space: Space, genes: Genes, budget: Budget) -> Candidate | None:
     """Return the network that `genes` describe where there is one and it stays within `budget`."""
     result = candidate(space, genes)
     return result if result is not None and budget.admits(result.costs) else None
 
 
-def ascending(space: Space, genes: Genes) -> dict[str, Value]:
+def sort_widths(space: Space, genes: Genes) -> dict[str, Value]:
     """Return `genes` with the widths of the network's blocks in ascending order, where the space asks for that.
 
     A rule of drawing, not of the space: a network whose widths fall somewhere can still be described and enqueued.

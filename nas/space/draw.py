@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from nas.costs import Budget
-from nas.space.assemble import Candidate, Genes, ascending, candidate, fitting, valid
+from nas.space.assemble import Candidate, Genes, candidate, fit_candidate, is_valid, sort_widths
 from nas.space.domains import Choice, IntRange, Value
 from nas.space.prior import draw_from_prior
 from nas.space.reachable import require_reachable
@@ -80,9 +80,9 @@ def draw_network(
     over_budget = 0
     for attempt in range(REDRAWS):
         proposed = propose() if propose else draw_from_prior(space, rng)
-        if not valid(space, proposed):
+        if not is_valid(space, proposed):
             continue
-        proposal = ascending(space, proposed)
+        proposal = sort_widths(space, proposed)
         found = candidate(space, proposal)
         if found is None:
             continue
@@ -114,7 +114,7 @@ def fit_network(space: Space, genes: Genes, budget: Budget, rng: random.Random, 
     """
     least = require_reachable(space, budget)
     ceiling = max(min(ceiling or budget.max_params, budget.max_params), budget.size(least.costs))
-    proposal = ascending(space, genes)
+    proposal = sort_widths(space, genes)
     found = candidate(space, proposal)
     is_over_budget = found is not None and not budget.admits(found.costs)
     if found is not None and (is_over_budget or budget.size(found.costs) > ceiling):
@@ -140,7 +140,7 @@ def draw_networks(space: Space, budget: Budget, seed: int) -> Iterator[Draw]:
 
 def _within(space: Space, genes: Genes, budget: Budget, ceiling: int) -> Candidate | None:
     """Return the network that `genes` describe where it is within `budget` and has at most `ceiling` parameters."""
-    found = fitting(space, genes, budget)
+    found = fit_candidate(space, genes, budget)
     return found if found is not None and budget.size(found.costs) <= ceiling else None
 
 
@@ -199,7 +199,7 @@ def _raise_width(space: Space, found: Candidate, name: str, budget: Budget, ceil
     above = next((v for v in _options(domain) if v > value), None)
     if above is None:
         return None
-    return _within(space, ascending(space, {**found.genes, name: above}), budget, ceiling)
+    return _within(space, sort_widths(space, {**found.genes, name: above}), budget, ceiling)
 
 
 def _scale_width(domain: IntRange | Choice, value: Value, scale: float) -> Value:
@@ -223,6 +223,6 @@ def _from_least(
     """Return the least network, moved towards `proposal` gene by gene while it fits: no proposal could be repaired."""
     best = least
     for name in rng.sample(sorted(space.genes), len(space.genes)):
-        genes = ascending(space, {**best.genes, name: proposal.get(name, best.genes[name])})
+        genes = sort_widths(space, {**best.genes, name: proposal.get(name, best.genes[name])})
         best = _within(space, genes, budget, ceiling) or best
     return best

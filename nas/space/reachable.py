@@ -7,7 +7,7 @@ from collections.abc import Callable
 from math import prod
 
 from nas.arch import Layer
-from nas.costs import Budget, counted_layers, max_work_bytes
+from nas.costs import Budget, layers_that_count, max_work_bytes
 from nas.costs.counting import BYTES_PER_ACTIVATION
 from nas.errors import BudgetError
 from nas.space.assemble import Candidate
@@ -61,7 +61,7 @@ def _most_activation_bytes(space: Space, budget: Budget) -> int | None:
 
 def _require_params(space: Space, budget: Budget) -> None:
     least = least_network(space, budget.count)
-    size, layers = budget.size(least.costs), counted_layers(least.layers, budget.count)
+    size, layers = budget.size(least.costs), layers_that_count(least.layers, budget.count)
     if budget.max_params < size:
         raise BudgetError(
             f"`max_params` {budget.max_params:,}: the smallest network of space {space.name!r} has "

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from nas.arch import IMAGE, Architecture, Block, Head, Input, Layer, lower
 from nas.arch.description import BodyItem
 from nas.arch.operations import Shape
-from nas.costs import COUNTED, Costs, Count, costs_of, counted_layers
+from nas.costs import COUNTED, Costs, Count, costs_of, layers_that_count
 from nas.errors import ArchitectureError, BudgetError
 from nas.space.assemble import Candidate, block_of, candidate, head_of, junction_of, last_block, norm_act_of
 from nas.space.domains import Scope, Value
@@ -227,7 +227,7 @@ class _Search:
 
     def _cost_and_shape(self, layers: list[Layer]) -> tuple[float, Shape] | None:
         if not self.goal.peak and not self.goal.macs and self.max_activation_bytes is None:
-            num_params = sum(layer.num_params for layer in counted_layers(layers, self.goal.count))
+            num_params = sum(layer.num_params for layer in layers_that_count(layers, self.goal.count))
             return self.goal.sign * self.goal.params * num_params, layers[-1].output_shape
         costs = costs_of(layers)
         if self.max_activation_bytes is not None and costs.peak_activation_bytes > self.max_activation_bytes:

@@ -14,7 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.costs import COUNTED, Count
-from nas.space import Genes, Space, candidate, valid
+from nas.space import Genes, Space, candidate, is_valid
 from nas.strategy.beliefs import Beliefs, Goal
 from nas.strategy.observations import Observation
 from nas.study.records import Fate
@@ -89,7 +89,7 @@ class History:
         A training reports its accuracy in percent after every epoch, whatever number it gives the first one; an
         accuracy that is no number counts as 0. Parameters that are no genes are left out.
         """
-        if not valid(self._space, trial.params):
+        if not is_valid(self._space, trial.params):
             return None
         genes = {name: trial.params[name] for name in self._space.genes}
         network = self._network(trial, genes)

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from nas.study.folder import StudyDocument
-from nas.study.records import TrialRecord, last_epochs_text, rounded
+from nas.study.records import TrialRecord, last_epochs_text, round_percent
 from nas.study.settings import StudySettings
 
 
@@ -40,12 +40,12 @@ def claims(study: str, document: StudyDocument, record: TrialRecord) -> dict[str
         "digest": record.digest,
         **data_claims(settings.dataset, document.fingerprints.data, settings.seed, settings.image_size, settings.color),
         **({} if settings.train is None else {"trained_by": settings.train}),
-        "validation_accuracy": rounded(record.validation_accuracy) if record.num_epochs else None,
+        "validation_accuracy": round_percent(record.validation_accuracy) if record.num_epochs else None,
     }
     if figure := record.confirmed:
         found |= record.test_figures
         if figure.weights_accuracy is not None:
-            found["weights_test_accuracy"] = rounded(figure.weights_accuracy)
+            found["weights_test_accuracy"] = round_percent(figure.weights_accuracy)
     return found
 
 

@@ -49,7 +49,7 @@ def with_one_count(studies: Sequence[ComparedStudy]) -> list[ComparedStudy]:
     ]
 
 
-def compared_networks(studies: Sequence[ComparedStudy]) -> list[ComparedNetwork]:
+def compare_networks(studies: Sequence[ComparedStudy]) -> list[ComparedNetwork]:
     """Return the networks of the fronts of `studies`, by size; all of them go by the same count."""
     common = confirmed_front(record for study in studies for record in study.records)
     shown = [(study.name, record) for study in studies for record in front_records(study.records)]

@@ -95,8 +95,8 @@ class TrialRecord:
         if figure is None:
             return {"test_accuracy": None, "test_spread": None, "seeds": 0}
         return {
-            "test_accuracy": rounded(figure.mean),
-            "test_spread": rounded(figure.spread),
+            "test_accuracy": round_percent(figure.mean),
+            "test_spread": round_percent(figure.spread),
             "seeds": figure.num_seeds,
         }
 
@@ -175,7 +175,7 @@ class ConfirmedFigure:
         return self.was_consistent if self.lowest is None else self.lowest >= target
 
 
-def rounded(points: float | None) -> float | None:
+def round_percent(points: float | None) -> float | None:
     """Return an accuracy or a difference of two, in percent, to four digits behind the point."""
     return None if points is None else round(points, 4)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nas.study.comparison import ComparedNetwork
 from nas.study.front import front_records
 from nas.study.landmarks import Reference
-from nas.study.records import SIZES, TrialRecord, rounded, test_readings
+from nas.study.records import SIZES, TrialRecord, round_percent, test_readings
 
 if TYPE_CHECKING:
     import pandas as pd  # a quarter of a second, which `nas status` can spare
@@ -47,11 +47,11 @@ def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
     return {
         "trial": record.number,
         **record.sizes,
-        "validation_accuracy": rounded(record.validation_accuracy),
+        "validation_accuracy": round_percent(record.validation_accuracy),
         **record.test_figures,
         "consistent": figure.consistent(target) if figure and target is not None else None,
-        "best_epoch": rounded(figure.best_epoch) if figure else None,
-        "weights_test_accuracy": rounded(figure.weights_accuracy) if figure else None,
+        "best_epoch": round_percent(figure.best_epoch) if figure else None,
+        "weights_test_accuracy": round_percent(figure.weights_accuracy) if figure else None,
         "digest": record.digest,
     }
 
@@ -127,7 +127,7 @@ def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
                 "origin": r.origin,
                 **r.sizes,
                 "epochs": r.num_epochs,
-                "validation_accuracy": rounded(r.validation_accuracy) if r.num_epochs else None,
+                "validation_accuracy": round_percent(r.validation_accuracy) if r.num_epochs else None,
                 **r.test_figures,
                 "train_seconds": r.train_seconds,
                 "digest": r.digest,

@@ -55,13 +55,13 @@ def prepare(
     shape = (-1, 1, 1)
     sample = train.subset(stratified_sample(train.labels, MOST_TRAIN_IMAGES, 0))
 
-    def moved(images: ImageSet) -> ImageSet:
+    def move(images: ImageSet) -> ImageSet:
         return ImageSet(images.images.to(where), images.labels.to(where))
 
     return PreparedData(
-        train=moved(train),
-        train_sample=moved(sample),
-        evaluation=moved(evaluation),
+        train=move(train),
+        train_sample=move(sample),
+        evaluation=move(evaluation),
         mean=torch.tensor(mean).view(shape).to(where),
         std=torch.tensor(std).view(shape).to(where),
         policy=policy,

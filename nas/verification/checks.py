@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nas.data.images import ImageSet
 from nas.errors import VerificationError
-from nas.model.loaded import LoadedExport, batch_of
+from nas.model.exported_file import LoadedExport, batch_of
 from nas.model.metadata import LATER_CLAIMS
 
 

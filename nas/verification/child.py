@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import NasError, UsageError, VerificationError
-from nas.model.loaded import LoadedExport, batch_of
+from nas.model.exported_file import LoadedExport, batch_of
 from nas.model.metadata import read_metadata
 from nas.model.thop_count import ThopCount
 

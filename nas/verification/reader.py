@@ -19,7 +19,7 @@ import torch
 from nas.errors import NasError, UsageError, VerificationError
 from nas.export.formats import load
 from nas.export.python_module import PythonModule
-from nas.model.loaded import LoadedExport
+from nas.model.exported_file import LoadedExport
 from nas.model.thop_count import count_with_thop
 
 SECONDS = 10  # of processor time, until the file has answered for one image

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.data.arrays import class_names, load, loaded_images, save
+from nas.data.arrays import class_names, load, read_pairs, save
 from nas.data.images import LoadedImages
 from nas.data.load import load_dataset
 from nas.data.split import parts_of
@@ -36,7 +36,7 @@ class Pairs:
 
 
 def parts(train: Any, test: Any = (GRAY, LABELS), names: tuple[str, ...] = ()) -> LoadedImages:
-    return loaded_images({"train": train, "test": test}, names)
+    return read_pairs({"train": train, "test": test}, names)
 
 
 def write(path: Path, **arrays: Any) -> Path:

@@ -15,7 +15,7 @@ from nas.arch import Architecture, Block, Head, Input, NormAct, Pool, lower
 from nas.costs import costs_of
 from nas.errors import ExportError, VerificationError
 from nas.export.torch_program import load_torch_program, write_torch_program
-from nas.model.image_network import trained_module
+from nas.model.image_network import module_of
 from nas.model.metadata import metadata_of
 
 torch.set_num_threads(1)
@@ -61,7 +61,7 @@ def test_a_program_of_the_version_before_is_read(tmp_path: Path) -> None:
     """It takes normalized images, by another name."""
     about = metadata_of(SAMPLE.trained(), CLAIMS).to_json()
     batch = {"x": {0: torch.export.Dim("N", min=1)}}
-    made = torch.export.export(trained_module(SAMPLE.trained()), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=batch)
+    made = torch.export.export(module_of(SAMPLE.trained()), (torch.zeros(2, 1, 8, 8),), dynamic_shapes=batch)
     torch.export.save(made, tmp_path / "net.pt2", extra_files={"nas.json": about})
     assert difference(load_torch_program(tmp_path / "net.pt2").logits(SAMPLE.images), SAMPLE.logits) < 1e-6
 

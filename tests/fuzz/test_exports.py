@@ -41,7 +41,7 @@ from nas.export.onnx.int8 import write_int8_onnx
 from nas.export.python_module import write_python_module
 from nas.export.torch_program import write_torch_program
 from nas.int8.quantize import quantize
-from nas.model.loaded import finite_module
+from nas.model.exported_file import finite_module
 from nas.model.trained_network import read_trained_network
 from nas.verification.checks import count_classes, verify_structure
 from nas.verification.reader import limit_process

@@ -13,7 +13,7 @@ import torch
 from nas.arch import Architecture, Block, Input, Pool, Recipe
 from nas.errors import StudyError
 from nas.model.build import build
-from nas.model.image_network import ImageNetwork, trained_module
+from nas.model.image_network import ImageNetwork, module_of
 from nas.model.trained_network import TrainedNetwork, read_trained_network
 
 ARCHITECTURE = Architecture(Input(1, 8, 8), 3, (Block(4), Pool(), Block(6, "separable")))
@@ -37,7 +37,7 @@ def test_what_is_read_is_what_was_written(network: TrainedNetwork, tmp_path: Pat
         assert found.weights[name].dtype == array.dtype
         assert np.array_equal(found.weights[name], array)
     images = torch.randint(0, 256, (5, 1, 8, 8), dtype=torch.uint8)
-    first, second = (ImageNetwork(trained_module(n), n.mean, n.std)(images) for n in (found, network))
+    first, second = (ImageNetwork(module_of(n), n.mean, n.std)(images) for n in (found, network))
     assert torch.equal(first, second)
 
 

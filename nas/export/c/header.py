@@ -25,8 +25,8 @@ from nas.costs import costs_of, plan_memory
 from nas.errors import ExportError
 from nas.export.c.templates import Functions, read_functions, read_template, with_prefix
 from nas.int8.network import IMAGE_SHIFT, LOGIT_ONE, QuantizedNetwork, int8_layers, window
-from nas.model.fold_batch_norm import fold, folded_weights
-from nas.model.loaded import finite_module
+from nas.model.exported_file import finite_module
+from nas.model.fold_batch_norm import fold, fold_weights
 from nas.model.metadata import Metadata, metadata_of
 from nas.model.trained_network import TrainedNetwork
 
@@ -54,7 +54,7 @@ def write_c(network: TrainedNetwork, claims: Mapping[str, object], path: Path, p
     """
     layers = lower(network.architecture)
     folded = fold(layers)
-    weights = folded_weights(folded, finite_module(network).state_dict())
+    weights = fold_weights(folded, finite_module(network).state_dict())
     about, functions = metadata_of(network, claims), read_functions("float.c")
     header = _Header(prefix_of(path) if prefix is None else prefix, about, folded.layers, "float", functions)
     _add_float_network(header, weights)

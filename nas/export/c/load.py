@@ -17,7 +17,7 @@ from torch import Tensor
 from nas.errors import ExportError, VerificationError
 from nas.export.c.templates import read_template
 from nas.host import compiler_command
-from nas.model.loaded import LoadedExport, check_images, run_in_batches
+from nas.model.exported_file import LoadedExport, check_images, run_in_batches
 from nas.model.metadata import Metadata, read_metadata
 
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-O2")

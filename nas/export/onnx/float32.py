@@ -21,9 +21,9 @@ from nas.arch.operations import (
     Linear,
 )
 from nas.export.onnx.graph import INPUT, GraphBuilder, load_graph, require_package, write_graph
+from nas.model.exported_file import LoadedExport, finite_module, run_in_batches
 from nas.model.fold_batch_norm import NORM_EPSILON, running_statistics, weight_names
 from nas.model.image_network import normalize
-from nas.model.loaded import LoadedExport, finite_module, run_in_batches
 from nas.model.metadata import Metadata, metadata_of
 from nas.model.trained_network import TrainedNetwork
 

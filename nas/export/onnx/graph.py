@@ -17,7 +17,7 @@ import numpy as np
 
 from nas.arch.operations import AdaptiveAvgPool2d, Add, AvgPool2d, Conv2d, MaxPool2d, Shape
 from nas.errors import ExportError, VerificationError, describe
-from nas.model.loaded import require_file
+from nas.model.exported_file import require_file
 from nas.model.metadata import Metadata, read_metadata
 
 INPUT = "images"

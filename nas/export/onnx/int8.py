@@ -29,7 +29,7 @@ from nas.int8.network import (
     parameter_types,
     scale_types,
 )
-from nas.model.loaded import LoadedExport, run_in_batches
+from nas.model.exported_file import LoadedExport, run_in_batches
 from nas.model.metadata import Metadata
 
 OPSET = 14  # HardSwish is of it; scales for each channel are of 13

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.errors import ExportError, NasError, VerificationError, describe
-from nas.model.image_network import trained_module
+from nas.model.image_network import module_of
 from nas.model.metadata import Metadata
 from nas.model.trained_network import TrainedNetwork
 
@@ -95,7 +95,7 @@ def finite_module(network: TrainedNetwork) -> nn.Module:
         ExportError: a tensor is missing, unknown, of another shape, or not finite.
     """
     try:
-        module = trained_module(network)
+        module = module_of(network)
     except (RuntimeError, TypeError) as error:
         raise ExportError(f"the weights do not fit the architecture, give those of this network: {error}") from None
     if not all(torch.isfinite(tensor).all() for tensor in module.state_dict().values()):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nas.errors import VerificationError
-from nas.model.loaded import LoadedExport
+from nas.model.exported_file import LoadedExport
 from nas.model.metadata import MAX_NUMBERS, Metadata, read_metadata
 
 
