@@ -91,13 +91,13 @@ class Study:
         return curves_table(self._trial(trial))
 
     def figure(self) -> go.Figure:
-        """The front as an interactive figure (plotly)."""
+        """Return the front as an interactive figure (plotly)."""
         from nas.report.front_plotly import front_figure
 
         return front_figure(self._records(), self.settings)
 
     def network(self, trial: int | None = None) -> ImageNetwork:
-        """The network that answers the study, or that of `trial`, with its weights, in eval mode.
+        """Return the network that answers the study, or that of `trial`, with its weights, in eval mode.
 
         It takes images (N, C, H, W) with values 0 to 255 and gives logits (N, classes).
 
@@ -109,7 +109,7 @@ class Study:
         return load_network(self.folder, self._trial(trial), self._data_dir)
 
     def confusion(self, trial: int | None = None) -> pd.DataFrame:
-        """How often images of each class (rows) are taken for each (columns), by that network.
+        """Return how often images of each class (rows) are taken for each (columns), by that network.
 
         They are the test images, or those held out for validation where the trial is not confirmed.
 
@@ -235,7 +235,7 @@ class Study:
         return f"<nas study {self.name!r}: {self.answer}>"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return what a notebook shows."""
         from nas.report.front_svg import front_svg
 
         picture = front_svg(self._records(), self.settings, inline=True)
@@ -383,7 +383,7 @@ def search(
 def open_study(
     name: str, *, studies: str | os.PathLike[str] = "studies", data_dir: str | os.PathLike[str] | None = None
 ) -> Study:
-    """The study of that name, also one that the command line made, or that is being searched.
+    """Return the study of that name, also one that the command line made, or that is being searched.
 
     Raises:
         StudyError: it does not exist.
@@ -395,7 +395,7 @@ def open_study(
 
 
 def studies(studies: str | os.PathLike[str] = "studies") -> list[Study]:
-    """The studies in a folder, the one that has changed last at the end."""
+    """Return the studies in a folder, the one that has changed last at the end."""
     from nas.app.look import study_folders
 
     return [Study(folder) for folder in study_folders(Path(studies))]

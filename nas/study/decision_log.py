@@ -134,7 +134,7 @@ class Run:
 
 
 def read_log(path: Path) -> list[Run]:
-    """The runs in the log; the last line of each may be cut, and is left out then.
+    """Return the runs in the log; the last line of each may be cut, and is left out then.
 
     Raises:
         StudyError: there is no log, or it is damaged otherwise.

@@ -175,7 +175,7 @@ class StudyFolder:
             raise StudyError(f"no study {self.name!r}; {there}; make one with: nas search --name {self.name} …")
 
     def settings(self) -> StudySettings:
-        """The settings with which the study was created, or last resumed."""
+        """Return the settings with which the study was created, or last resumed."""
         return self.document().settings
 
     @property
@@ -184,7 +184,7 @@ class StudyFolder:
         return self.settings().count if self.exists else "trained"
 
     def document(self) -> StudyDocument:
-        """What the study is.
+        """Return what the study is.
 
         Raises:
             StudyError: the file is missing or damaged.

@@ -83,7 +83,7 @@ def with_present_names(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> StudySettings:
-    """The settings in the study file at `path`.
+    """Return the settings in the study file at `path`.
 
     Raises:
         InvalidError: with every problem in the file.

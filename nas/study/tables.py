@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def front_rows(records: Sequence[TrialRecord], target: float | None = None) -> list[dict[str, Any]]:
-    """The front, a network each, ready for JSON; test figures are None where it was not confirmed. In percent."""
+    """Return the front, a network each, ready for JSON, in percent; test figures are None without a confirmation."""
     return [_front_row(r, target) for r in front_records(records)]
 
 
 def front_table(records: Sequence[TrialRecord], target: float | None = None) -> pd.DataFrame:
-    """The rows of `front_rows`."""
+    """Return the rows of `front_rows`."""
     import pandas as pd
 
     return _whole(pd.DataFrame(front_rows(records, target), columns=list(_COLUMNS)))
@@ -57,7 +57,7 @@ def _front_row(record: TrialRecord, target: float | None) -> dict[str, Any]:
 
 
 def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: Sequence[Reference]) -> str:
-    """The front as a text table of 80 columns, the reference networks below it."""
+    """Return the front as a text table of 80 columns, the reference networks below it."""
     lines = [
         f"{'parameters':>10}  {'deployed':>8}  {'test %':>13}  {'seeds':>5}  {'consistent':>10}  {'val %':>5}  "
         f"{'best epoch':>10}  trial"
@@ -82,7 +82,7 @@ def front_text(records: Sequence[TrialRecord], target: float | None, landmarks: 
 
 
 def test_set_note(records: Sequence[TrialRecord]) -> str:
-    """How often the test set was read, and what choosing among those readings does to the best figure."""
+    """Return how often the test set was read, and what choosing among those readings does to the best figure."""
     confirmed = [r.confirmed for r in records if r.confirmed]
     readings = test_readings(list(records))
     if not readings:
@@ -116,7 +116,7 @@ def _counted(number: int, noun: str) -> str:
 
 
 def trials_table(records: Sequence[TrialRecord]) -> pd.DataFrame:
-    """Every trial, a row each, with its genes as columns. Accuracies in percent, times in seconds."""
+    """Return every trial, a row each, with its genes as columns. Accuracies in percent, times in seconds."""
     import pandas as pd
 
     table = pd.DataFrame(
@@ -176,7 +176,7 @@ def _short_answer(row: dict[str, Any]) -> str:
 
 
 def comparison_text(rows: Sequence[ComparedNetwork]) -> str:
-    """The fronts of several studies as a text table, by size; a star marks what none of them beats."""
+    """Return the fronts of several studies as a text table, by size; a star marks what none of them beats."""
     width = max(5, *(len(row.study) for row in rows)) if rows else 5
     sizes = f"{'parameters':>10}  {'deployed':>8}"
     lines = [f"  {sizes}  {'test %':>15}  {'seeds':>5}  {'validation %':>12}  {'study':<{width}}  trial"]
@@ -191,7 +191,7 @@ def comparison_text(rows: Sequence[ComparedNetwork]) -> str:
 
 
 def curves_table(record: TrialRecord) -> pd.DataFrame:
-    """A row for each epoch of a trial and of the seeds of its confirmation: part, seed, epoch, accuracy in percent.
+    """Return a row for each epoch of a trial and of its confirmation's seeds: part, seed, epoch, accuracy in percent.
 
     The part 'train' has a row for each seed whose accuracy on training images is known, that of its last epoch.
     """
