@@ -284,7 +284,7 @@ def seeds(task: Task, report: Report) -> None:
 
 def agreement(task: Task, report: Report) -> None:
     """The same networks and recipes on the CPU and on the device, several seeds: accuracy, with 95 % intervals."""
-    from nas.train.cpu_kernels import load_kernels
+    from nas.kernels.cpu import load_kernels
     from nas.train.device_sharing import SharedDevice
     from nas.train.engine import Training
 

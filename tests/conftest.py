@@ -33,6 +33,9 @@ COMPILED = Path(tempfile.gettempdir()) / f"nas-tests-kernels-{os.getuid()}"
 NOWHERE = "http://127.0.0.1:9"  # refuses at once
 NO_NETWORK = {key: NOWHERE for name in ("http_proxy", "https_proxy", "all_proxy") for key in (name, name.upper())}
 
+# Kernels for a GPU are computed on the CPU here. Triton reads this when it is first imported.
+os.environ["TRITON_INTERPRET"] = "1"
+
 # A shell has what it runs in the background ignore Ctrl-C, and every command under test would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_flatten, tree_map
 
+from nas.kernels.norms import complete_norms
 from nas.train.device_interface import Captured, Device, Event, Memory, Result
-from nas.train.norms import complete_norms
 
 aten = torch.ops.aten
 # What waits for the device, since the host needs the answer. No capture allows it.

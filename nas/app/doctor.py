@@ -12,7 +12,7 @@ import torch
 from nas import host
 from nas.data.load import load_dataset
 from nas.errors import NasError, first_line
-from nas.train.cpu_kernels import kernel_status, load_kernels
+from nas.kernels.cpu import kernel_status, load_kernels
 from nas.train.device import device_of, find_device, use_one_thread
 from nas.train.device_interface import Device
 from nas.train.self_check import check_device

@@ -30,6 +30,7 @@ from nas.data.overview import Overview, overview_of
 from nas.data.split import Parts, parts_of
 from nas.errors import NasError, StudyError, UsageError
 from nas.host import available_cores
+from nas.kernels.cpu import kernel_status, load_kernels
 from nas.space import Space, load_space, require_reachable
 from nas.storage.address import Storage, StorageAddress, address_of
 from nas.storage.locks import HAS_LOCKS, NO_LOCKS, StorageError, locked
@@ -46,7 +47,6 @@ from nas.study.networks import kept_file
 from nas.study.recipe import study_epochs, trial_recipe
 from nas.study.records import TrialRecord
 from nas.study.settings import StudySettings
-from nas.train.cpu_kernels import kernel_status, load_kernels
 from nas.train.device import find_device
 from nas.train.software import describe_software
 from nas.workers.interrupt import Interrupts

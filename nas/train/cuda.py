@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nas.kernels.norms import complete_norms, find_kernel_problem, fuse_norms
 from nas.train.device_interface import Captured, Device, Event, Memory, Result
 from nas.train.memory_errors import is_out_of_memory
-from nas.train.norms import complete_norms, find_kernel_problem, fuse_norms
 
 
 class CudaEvent(Event):

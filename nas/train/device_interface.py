@@ -14,7 +14,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar
 import torch
 from torch import Tensor, nn
 
-from nas.train.fuse import fuse
+from nas.kernels.fuse import fuse
 
 Result = TypeVar("Result")
 

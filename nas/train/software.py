@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas import host
-from nas.train.cpu_kernels import kernel_status
+from nas.kernels.cpu import kernel_status
 
 
 def describe_software() -> str:

@@ -13,9 +13,9 @@ from nas.arch import Architecture, Block, Input, NormAct, Pool, Recipe
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.errors import NasError, OutOfMemoryError, TrainingError
+from nas.kernels.cpu import load_kernels
 from nas.model.build import build
 from nas.train import chain
-from nas.train.cpu_kernels import load_kernels
 from nas.train.device_interface import Device
 from nas.train.device_sharing import MOST_TRAININGS, SharedDevice, count_fitting
 from nas.train.engine import Training, _TrainingState, train

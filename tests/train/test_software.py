@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nas.train.cpu_kernels import load_kernels
+from nas.kernels.cpu import load_kernels
 
 if TYPE_CHECKING:
     from conftest import Nas

@@ -150,7 +150,7 @@ def test_a_machine_with_another_nas_is_refused(nas: Nas, cluster: str, tmp_path:
     shutil.copytree(package, tmp_path / "other/nas")
     for data in ("search_spaces", "studies"):
         (tmp_path / "other" / data).symlink_to(package.parent / data)
-    with (tmp_path / "other/nas/train/kernels/chain.c").open("a") as file:
+    with (tmp_path / "other/nas/kernels/c/chain.c").open("a") as file:
         file.write("// changed\n")
     ended = nas.finish(start(nas, cluster, PYTHONPATH=str(tmp_path / "other")))
     assert ended.rc == 1
@@ -198,8 +198,8 @@ def test_an_actor_of_another_version_does_not_train() -> None:
 
 
 def test_another_file_of_the_package_is_another_nas(tmp_path: Path) -> None:
-    (tmp_path / "train/kernels").mkdir(parents=True)
-    kernels = tmp_path / "train/kernels/chain.c"
+    (tmp_path / "kernels/c").mkdir(parents=True)
+    kernels = tmp_path / "kernels/c/chain.c"
     kernels.write_text("int a;")
     before = ray_actors.digest_files(tmp_path)
     (tmp_path / "train/__pycache__").mkdir()

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from nas.kernels.chain import ACTIVATIONS, LARGEST_KERNEL, Chain, Norm, Stage
+from nas.kernels.cpu import load_kernels
 from nas.model.scalar_norm import ScalarNorm
-from nas.train.chain import ACTIVATIONS, LARGEST_KERNEL, Chain, Norm, Stage
-from nas.train.cpu_kernels import load_kernels
 
 
 def fuse(network: nn.Module) -> nn.Module:

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from nas.errors import describe
-from nas.train.fuse import copy_around_tensors
+from nas.kernels.fuse import copy_around_tensors
 
 
 def complete_norms(network: nn.Module) -> nn.Module:
@@ -32,7 +32,7 @@ def _fill(norm: nn.BatchNorm2d, name: str, value: float) -> None:
 
 def fuse_norms(network: nn.Module) -> nn.Module:
     """Replace batch norms in `network`, which has been completed, by ones that the kernels of `gpu_norm` compute."""
-    from nas.train.gpu_norm import ACTIVATIONS, FusedNorm
+    from nas.kernels.gpu_norm import ACTIVATIONS, FusedNorm
 
     for name, child in list(network.named_children()):
         layers = list(child) if isinstance(child, nn.Sequential) else [child]
@@ -56,7 +56,7 @@ def find_kernel_problem(device: torch.device) -> str:
     if os.environ.get("NAS_NATIVE") == "0":
         return "NAS_NATIVE=0"
     try:
-        from nas.train.gpu_norm import FusedNorm
+        from nas.kernels.gpu_norm import FusedNorm
 
         images = torch.ones(2, 1, 2, 2, device=device, requires_grad=True)
         FusedNorm(nn.BatchNorm2d(1), nn.ReLU(), activation_first=False).to(device)(images).sum().backward()

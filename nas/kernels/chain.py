@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nas.kernels.cpu import call
 from nas.model.scalar_norm import ScalarNorm
-from nas.train.cpu_kernels import call
 
-# By the numbers of kernels/elementwise.h, which has torch's default settings of each.
+# By the numbers of c/elementwise.h, which has torch's default settings of each.
 ACTIVATIONS = {nn.Identity: 0, nn.ReLU: 1, nn.LeakyReLU: 2, nn.Hardswish: 3, nn.SiLU: 4}
-LARGEST_KERNEL = 7  # as kernels/depthwise.h has it
+LARGEST_KERNEL = 7  # as c/depthwise.h has it
 Norm = nn.BatchNorm2d | ScalarNorm
 
 _ROOM = 16  # numbers behind a map, for the longest vector of the kernels
@@ -50,7 +50,7 @@ class Stage:
 
 
 class _Stage(ctypes.Structure):
-    """The Stage of kernels/stage.h."""
+    """The Stage of c/stage.h."""
 
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("convolution", "kernel", "padding")),

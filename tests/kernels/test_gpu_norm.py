@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from nas.arch import Architecture, Block, Input, NormAct, Pool
 from nas.arch.operations import BatchNorm2d
+from nas.kernels.norms import complete_norms, find_kernel_problem, fuse_norms
 from nas.model.build import build, make_operation
 from nas.model.scalar_norm import ScalarNorm
-from nas.train.norms import complete_norms, find_kernel_problem, fuse_norms
 
 pytest.importorskip("triton", reason="torch brings Triton where it is built for CUDA on Linux")
 ACTIVATIONS = (nn.Identity, nn.ReLU, nn.LeakyReLU, nn.Hardswish, nn.SiLU)
@@ -58,7 +58,7 @@ def test_a_norm_and_its_activation(kind: type[nn.Module], activation_first: bool
 
 
 def test_one_block_of_threads_for_many_blocks_of_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.train.gpu_norm.MOST_BLOCKS", 2)
+    monkeypatch.setattr("nas.kernels.gpu_norm.MOST_BLOCKS", 2)
     assert_trains_alike(nn.Sequential(nn.Sequential(nn.BatchNorm2d(2), nn.SiLU())), (9, 2, 20, 20))
 
 
@@ -100,5 +100,5 @@ def test_whether_the_kernels_can_be_used_is_tried(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("NAS_NATIVE", "0")
     assert find_kernel_problem(torch.device("cpu")) == "NAS_NATIVE=0"
     monkeypatch.delenv("NAS_NATIVE")
-    monkeypatch.setitem(sys.modules, "nas.train.gpu_norm", None)  # as where there is no Triton
+    monkeypatch.setitem(sys.modules, "nas.kernels.gpu_norm", None)  # as where there is no Triton
     assert "ModuleNotFoundError" in find_kernel_problem(torch.device("cpu"))

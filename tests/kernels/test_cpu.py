@@ -20,18 +20,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from nas.arch.operations import BatchNorm2d
+from nas.kernels import cpu
+from nas.kernels.chain import Chain, _Stage
+from nas.kernels.cpu import kernel_status
+from nas.kernels.fuse import fuse
 from nas.model.build import make_operation
 from nas.model.scalar_norm import ScalarNorm
-from nas.train import cpu_kernels
-from nas.train.chain import Chain, _Stage
-from nas.train.cpu_kernels import kernel_status
-from nas.train.fuse import fuse
 from nas.train.software import describe_software
 
 ROUNDING = 3e-6  # of the largest element: sums over some thousand float32 products
 
 needs_compiler = pytest.mark.skipif(
-    cpu_kernels.load_kernels() is None, reason="no C compiler here: torch's own layers are used"
+    cpu.load_kernels() is None, reason="no C compiler here: torch's own layers are used"
 )
 
 CHAINS = {
@@ -275,10 +275,10 @@ def reload(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable
     def set_and_reload(name: str, value: str) -> None:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         monkeypatch.setenv(name, value)
-        cpu_kernels._load.cache_clear()
+        cpu._load.cache_clear()
 
     yield set_and_reload
-    cpu_kernels._load.cache_clear()
+    cpu._load.cache_clear()
 
 
 @pytest.fixture
@@ -330,7 +330,7 @@ def test_another_version_of_the_compiler_compiles_again(
     reload: Callable[[str, str], None], compiler: Callable[[str], str], tmp_path: Path
 ) -> None:
     """Else the status would name a compiler that did not make the kernels."""
-    library = cpu_kernels.load_kernels()
+    library = cpu.load_kernels()
     assert library is not None
     script = compiler(f'while [ "$1" != -o ]; do shift; done; cp {shlex.quote(library._name)} "$2"')
     reload("CC", script)
@@ -355,7 +355,7 @@ def test_a_kernel_without_memory_says_so(kernel: str, arguments: str, size: str)
     stage = _Stage(**sizes | {f"in_{size}": HUGE, size: HUGE}, convolution=1, kernel=1)
     numbers = [0 if letter == "p" else int(letter) for letter in arguments]
     with pytest.raises(MemoryError, match=f"no memory for the working space of {kernel}"):
-        cpu_kernels.call(kernel, ctypes.addressof(stage), 1, *numbers)
+        cpu.call(kernel, ctypes.addressof(stage), 1, *numbers)
 
 
 @pytest.mark.parametrize("native", ["1", "0"])
@@ -391,8 +391,8 @@ def test_no_memory_is_written_that_is_not_ours() -> None:
         import torch
         from nas.arch import Architecture, Block, Input, Pool, lower
         from nas.model.build import build
-        from nas.train import cpu_kernels
-        from nas.train.fuse import fuse
+        from nas.kernels import cpu
+        from nas.kernels.fuse import fuse
 
         torch.set_num_threads(1)
         torch.manual_seed(0)
@@ -403,7 +403,7 @@ def test_no_memory_is_written_that_is_not_ours() -> None:
         )
         for native in ("1", "0"):
             os.environ["NAS_NATIVE"] = native
-            cpu_kernels._load.cache_clear()
+            cpu._load.cache_clear()
             for body in bodies:
                 network = fuse(build(lower(Architecture(Input(1, 9, 9), 10, body))))
                 for count in (1, 7, 32) * 10:

@@ -1,7 +1,7 @@
-"""Faster layers for training on a CPU: kernels/, compiled on first use with the C compiler of the machine.
+"""Faster layers for training on a CPU: c/, compiled on first use with the C compiler of the machine.
 
 Where there is none, or the environment says `NAS_NATIVE=0`, torch's own layers do the same, only slower and with other
-rounding errors. `nas.train.chain` has the layers.
+rounding errors. `nas.kernels.chain` has the layers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from nas.host import cache_folder, compiler_command, compiler_version
 
-SOURCE = Path(__file__).with_name("kernels") / "chain.c"  # which includes the others
+SOURCE = Path(__file__).with_name("c") / "chain.c"  # which includes the others
 FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 # What each kernel takes: an address or a tensor's numbers (p), or a size (n).
 SIGNATURES = {

@@ -6,7 +6,7 @@
  * stay in cache; so a map is written once and read once forward, and read twice backward. Norms stand between passes,
  * since they must have seen all images.
  *
- * Maps are (images, height, width, channels). Compiled on first use by cpu_kernels.py, whose library chain.py calls.
+ * Maps are (images, height, width, channels). Compiled on first use by cpu.py, whose library chain.py calls.
  * Each function returns 0, or NO_MEMORY where it found none for its working space; its results are not to be used then. */
 
 #include <math.h>
