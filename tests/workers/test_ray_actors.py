@@ -202,8 +202,8 @@ def test_another_file_of_the_package_is_another_nas(tmp_path: Path) -> None:
     kernels = tmp_path / "kernels/c/chain.c"
     kernels.write_text("int a;")
     before = ray_actors.digest_files(tmp_path)
-    (tmp_path / "train/__pycache__").mkdir()
-    (tmp_path / "train/__pycache__/engine.pyc").write_bytes(b"compiled")
+    (tmp_path / "kernels/__pycache__").mkdir()
+    (tmp_path / "kernels/__pycache__/engine.pyc").write_bytes(b"compiled")
     (tmp_path / "search_spaces").mkdir()
     (tmp_path / "search_spaces/mine.toml").write_text("")
     assert ray_actors.digest_files(tmp_path) == before
