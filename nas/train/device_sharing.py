@@ -41,7 +41,7 @@ class SharedDevice:
     def __init__(self, device: torch.device | Device, trials_per_device: int | None = None) -> None:
         """`trials_per_device` sets how many may share it; by default measured memory decides (on the CPU: one)."""
         self._device = device_of(device)
-        self._trainings: list[Training] = []
+        self._trainings: dict[Training, bool] = {}  # each with whether it goes first
         self._by_memory = trials_per_device is None
         self._most = trials_per_device or MOST_TRAININGS
         self.bytes_each = 0  # device memory of one training, the most seen; 0 before the first epoch and on the CPU
@@ -51,14 +51,18 @@ class SharedDevice:
         self._most_at_once = 0  # trainings, since the peak was last reset
         self._keeps_old_memory = False  # whether the device may hold memory of trainings that are gone
 
-    def add(self, training: Training) -> None:
-        """Add a training; it runs from the next call of `advance` on."""
-        self._trainings.append(training)
+    def add(self, training: Training, goes_first: bool = False) -> None:
+        """Add a training; it runs from the next call of `advance` on.
+
+        While any that `goes_first` is there, the others wait: a few trainings use most of a GPU, and each of many takes
+        many times as long as one of a few.
+        """
+        self._trainings[training] = goes_first
         self._most_at_once = max(self._most_at_once, self.num_trainings)
 
     def drop(self, training: Training) -> None:
         """Stop a training for good and free its memory."""
-        self._trainings.remove(training)
+        del self._trainings[training]
         training.close()
         self._keeps_old_memory = True
         memory = self._device.memory()
@@ -73,7 +77,7 @@ class SharedDevice:
         self._keeps_old_memory = False
 
     def advance(self) -> list[Report]:
-        """Advance each training by one turn, and drop those that are done or met an error.
+        """Advance each training whose turn it is, and drop those that are done or met an error.
 
         Returns:
             A report for each training whose epoch has ended or that met an error.
@@ -82,7 +86,9 @@ class SharedDevice:
             RuntimeError: the device can compute nothing more in this process, whatever is asked of it.
         """
         reports: list[Report] = []
-        for training in tuple(self._trainings):
+        first = [training for training, goes_first in self._trainings.items() if goes_first]
+        advancing = first or list(self._trainings)
+        for training in advancing:
             try:
                 epoch = training.advance()
             except (NasError, RuntimeError, OSError) as error:
@@ -101,7 +107,7 @@ class SharedDevice:
                 self.drop(training)
                 if isinstance(reports[-1].what, OutOfMemoryError):
                     self._free_cache()
-        if self._trainings and all(training.is_waiting for training in self._trainings):
+        if advancing and all(training.is_waiting for training in advancing):
             time.sleep(POLL_SECONDS)
         return reports
 

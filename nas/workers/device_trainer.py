@@ -97,7 +97,7 @@ class Trainer:
             if failure.cause == "memory":
                 self._shared_device.admit_fewer(self._shared_device.num_trainings + 1)
             return [JobEvent(job.key, failure)]
-        self._shared_device.add(training)
+        self._shared_device.add(training, goes_first=job.confirms)
         self._active[job.key] = _ActiveJob(job, network, training)
         return []
 

@@ -13,9 +13,9 @@ from nas.arch import Architecture, Block, Input, NormAct, Pool, Recipe
 from nas.data.images import ImageSet
 from nas.data.policy import AugmentationPolicy
 from nas.errors import NasError, OutOfMemoryError, TrainingError
+from nas.kernels import chain
 from nas.kernels.cpu import load_kernels
 from nas.model.build import build
-from nas.train import chain
 from nas.train.device_interface import Device
 from nas.train.device_sharing import MOST_TRAININGS, SharedDevice, count_fitting
 from nas.train.engine import Training, _TrainingState, train
@@ -62,6 +62,23 @@ def test_trainings_in_turn_compute_what_each_computes_alone(data: PreparedData) 
     assert seen == alone
     assert order == [3, 5, 8] * 3  # they took turns
     assert shared.advance() == []
+
+
+def test_while_one_goes_first_the_others_wait(data: PreparedData) -> None:
+    shared, order = SharedDevice(CPU), []
+    trials, confirmation = (
+        [Training(network(w), RECIPE, data, w) for w in (3, 5)],
+        Training(network(8), RECIPE, data, 8),
+    )
+    for training in trials:
+        shared.add(training)
+    names = {trials[0]: "a", trials[1]: "b", confirmation: "first"}
+    while len(order) < 2:
+        order += [names[report.training] for report in shared.advance()]
+    shared.add(confirmation, goes_first=True)
+    while shared.num_trainings:
+        order += [names[report.training] for report in shared.advance()]
+    assert order == ["a", "b", *["first"] * 3, *["a", "b"] * 2]
 
 
 def test_a_turn_is_less_than_an_epoch(data: PreparedData) -> None:

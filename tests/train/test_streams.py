@@ -317,7 +317,7 @@ def test_a_peak_is_shared_among_those_that_made_it() -> None:
     trainings = [Training(network(s), replace(RECIPE, epochs=1), data, s) for s in range(3)]
     for training in trainings:
         shared.add(training)
-    shared._trainings = trainings[:1]
+    shared._trainings = dict.fromkeys(trainings[:1], False)
     while not trainings[0].is_done:
         shared.advance()
     assert shared.bytes_each == BYTES
