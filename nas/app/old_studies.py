@@ -19,9 +19,10 @@ from nas.data.images import Dataset
 from nas.data.split import parts_of
 from nas.errors import StudyError, first_line
 from nas.model.trained_network import TrainedNetwork
-from nas.space import candidate, load_space
+from nas.space import load_space
 from nas.storage.study_store import Store
 from nas.study.folder import StudyFolder
+from nas.study.kept import known_candidate
 from nas.study.networks import keep_network, network_file
 from nas.study.recipe import trial_recipe
 from nas.train.prepared_data import compute_normalization
@@ -48,8 +49,8 @@ def upgrade(folder: StudyFolder, dataset: Dataset | None = None, data_dir: Path 
     of_trials = compute_normalization(parts.train.images)
     of_confirmations = compute_normalization(parts.whole_train.images)
     for record in Store(folder).records():
-        found = candidate(space, record.genes)
-        if found is None or found.digest != record.digest:
+        found = known_candidate(space, record)
+        if found is None:
             continue  # of no network of this space; it was never trained
         recipe = trial_recipe(space, settings, record.genes)
         for seed in (None, *(confirmation.seed for confirmation in record.confirmations)):

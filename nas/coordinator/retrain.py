@@ -12,10 +12,11 @@ from nas.data.images import Dataset
 from nas.data.split import parts_of
 from nas.errors import StudyError
 from nas.model.build import build
-from nas.space import candidate, load_space
+from nas.space import load_space
 from nas.storage.study_store import Store
 from nas.study.decision_log import Ended, read_log
 from nas.study.folder import StudyFolder
+from nas.study.kept import known_candidate
 from nas.study.recipe import trial_recipe
 from nas.train.device import use_one_thread
 from nas.train.engine import train
@@ -64,8 +65,8 @@ def retrain(folder: StudyFolder, number: int, dataset: Dataset) -> Retrained:
             f"again; without a trial, the draws are derived again"
         )
     space = load_space(str(folder.space_file), Input(*dataset.image_shape), dataset.num_classes)
-    found = candidate(space, record.genes)
-    if found is None or found.digest != record.digest:
+    found = known_candidate(space, record)
+    if found is None:
         raise StudyError(f"the genes of trial {number} give another network than was trained")
     recipe = trial_recipe(space, settings, record.genes)
     parts, cpu = parts_of(dataset, settings.seed), torch.device("cpu")
