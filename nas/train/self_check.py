@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nas.arch import Architecture, Block, Input, NormAct, Pool, Recipe
 from nas.data.images import Dataset
-from nas.errors import NasError, describe
+from nas.errors import NasError, first_line
 from nas.model.build import build
 from nas.train.device import device_of
 from nas.train.device_interface import Device
@@ -51,7 +51,7 @@ def check_device(device: Device, dataset: Dataset, seconds: float) -> SelfCheck:
         capture = (device.capture_problem or "works") if device.queues else ""
         slow = _train(device, dataset, seconds, graphs=False)[0] if device.queues else None
     except (NasError, RuntimeError) as error:
-        return SelfCheck(problem=describe(error))
+        return SelfCheck(problem=f"{type(error).__name__}: {first_line(error)}")
     problem = ""
     if not difference <= MOST_DIFFERENCE:
         problem = (

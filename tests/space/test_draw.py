@@ -24,8 +24,8 @@ from nas.space import (
     candidate,
     draw_network,
     draw_networks,
+    fit_candidate,
     fit_network,
-    fitting,
     least_network,
     load_space,
     most_network,
@@ -214,7 +214,7 @@ def test_a_repair_gives_what_scaling_leaves_over_to_widths_a_step_each(
                 at = values.index(without.genes[name])
                 assert filled.genes[name] in values[at : at + 2]
                 if filled != without and filled.genes[name] == values[at] != values[-1]:
-                    raised = fitting(space, {**filled.genes, name: values[at + 1]}, budget)
+                    raised = fit_candidate(space, {**filled.genes, name: values[at + 1]}, budget)
                     assert raised is None or raised.costs.num_params <= filled.costs.num_params
         if filled != without:
             left.append(1 - without.costs.num_params / ceiling)
@@ -275,14 +275,14 @@ def test_what_has_no_network_gives_its_genes_to_the_least(tmp_path: Path) -> Non
 def test_foreign_genes_are_refused() -> None:
     space, budget = shipped("separable"), Budget(8_000)
     found = least_network(space)
-    assert fitting(space, found.genes, budget) == found
+    assert fit_candidate(space, found.genes, budget) == found
     large = most_network(space)
-    assert fitting(space, large.genes, budget) is None
-    assert fitting(space, large.genes, Budget(large.costs.num_params)) == large
-    assert fitting(space, large.genes, Budget(large.costs.num_params - 1)) is None
+    assert fit_candidate(space, large.genes, budget) is None
+    assert fit_candidate(space, large.genes, Budget(large.costs.num_params)) == large
+    assert fit_candidate(space, large.genes, Budget(large.costs.num_params - 1)) is None
     for name, value in [("stage1.block1.width", 49), ("stage1.block1.width", 2.5), ("stage2.blocks", 0)]:
-        assert fitting(space, {**found.genes, name: value}, budget) is None
-    assert fitting(space, {"stage1.block1.width": 3}, budget) is None
+        assert fit_candidate(space, {**found.genes, name: value}, budget) is None
+    assert fit_candidate(space, {"stage1.block1.width": 3}, budget) is None
     draw = draw_network(space, budget, random.Random(0), propose=lambda: {"stage1.block1.width": 412})
     assert budget.admits(draw.candidate.costs)
 
