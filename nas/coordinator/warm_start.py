@@ -23,6 +23,7 @@ from nas.study.recipe import trial_recipe
 from nas.study.settings import StudySettings
 
 REFERENCE = "reference"  # the name of the published networks
+MOST_ERRORS = 2.0  # times those that the target allows: a network that made more in an earlier study is left out
 
 
 class _Known(NamedTuple):
@@ -31,6 +32,7 @@ class _Known(NamedTuple):
     origin: str
     architecture: Architecture
     recipe: Recipe
+    accuracy: float | None = None  # percent, in an earlier study of the same data
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def warm_start(settings: StudySettings, space: Space, studies: Path) -> WarmStar
 
     They name studies in `studies`, the published networks, or architecture files.
 
-    A network is tried with its own recipe as far as the space has that, and with the space's otherwise.
+    A network is tried with its own recipe as far as the space has that, and with the space's otherwise. With a target,
+    those of an earlier study of the same data begin with the smallest that reached it there, and what was far below is
+    left out.
 
     Raises:
         NasError: a name is none, or what it names cannot be read.
@@ -66,13 +70,16 @@ def warm_start(settings: StudySettings, space: Space, studies: Path) -> WarmStar
     found = WarmStart({}, {})
     origins: dict[tuple[str, Recipe], str] = {}  # of a network and the recipe that it is trained by
     for name in settings.warm_start:
-        known = list(_known(name, studies))
+        known = list(_known(name, studies, settings))
         if not known:
             found.left_out[name] = "no trial of that study has completed"
-        for origin, architecture, recipe in known:
+        for origin, architecture, recipe, accuracy in known:
             while origin in found.networks or origin in found.left_out:
                 origin += "'"  # another file of that name
             genes, reason = _genes(space, settings.budget, architecture, recipe)
+            if not reason and accuracy is not None and settings.target is not None:
+                is_hopeless = 100 - accuracy > MOST_ERRORS * (100 - settings.target)
+                reason = f"it came to {accuracy:.2f} % there, far below {settings.target:g}" if is_hopeless else ""
             if not reason:
                 same = (digest_of(lower(architecture)), recipe_of(space, genes))
                 first = origins.setdefault(same, origin)
@@ -103,7 +110,7 @@ def _recipe_genes(space: Space, recipe: Recipe) -> dict[str, Value]:
     return {name: value for name, value in values.items() if space.genes[name].contains(value)}
 
 
-def _known(name: str, studies: Path) -> Iterator[_Known]:
+def _known(name: str, studies: Path, settings: StudySettings) -> Iterator[_Known]:
     if name == REFERENCE:
         for path in sorted(REFERENCES.glob("*.toml")):
             file = read_architecture(path)
@@ -113,10 +120,10 @@ def _known(name: str, studies: Path) -> Iterator[_Known]:
         # Reports and tables are shown around: without the folders of a person's machine.
         yield _Known(Path(name).name, file.architecture, file.recipe)
     else:
-        yield from _front_of(name, studies)
+        yield from _front_of(name, studies, settings)
 
 
-def _front_of(name: str, studies: Path) -> Iterator[_Known]:
+def _front_of(name: str, studies: Path, settings: StudySettings) -> Iterator[_Known]:
     try:
         folder = find_study(studies, name)
         folder.require()
@@ -124,10 +131,16 @@ def _front_of(name: str, studies: Path) -> Iterator[_Known]:
         raise UsageError(
             f"`warm_start` {name}: {error}; or give {REFERENCE!r}, or an architecture file that ends in .toml"
         ) from None
-    settings, space = folder.settings(), kept_space(folder) if folder.is_kept else None
-    for record in front_records(read_records(folder)):
-        origin = f"trial {record.number} of {name}"
+    earlier, space = folder.settings(), kept_space(folder) if folder.is_kept else None
+    records = front_records(read_records(folder))
+    front = [(r, r.confirmed.mean if r.confirmed else r.validation_accuracy) for r in records]
+    target, is_comparable = settings.target, earlier.dataset == settings.dataset
+    if target is not None and is_comparable:
+        # The smallest that reached it, larger ones, and then what came nearest to it.
+        front.sort(key=lambda pair: (pair[1] < target, pair[0].size if pair[1] >= target else target - pair[1]))
+    for record, figure in front:
+        origin, accuracy = f"trial {record.number} of {name}", figure if is_comparable else None
         if network := kept_network(folder, record):
-            yield _Known(origin, network.architecture, network.recipe)
+            yield _Known(origin, network.architecture, network.recipe, accuracy)
         elif space and (found := known_candidate(space, record)):
-            yield _Known(origin, found.architecture, trial_recipe(space, settings, record.genes))
+            yield _Known(origin, found.architecture, trial_recipe(space, earlier, record.genes), accuracy)

@@ -100,7 +100,8 @@ def test_it_begins_another_search(elsewhere: Path) -> None:
     settings = find_study(Path("studies"), "mnist-3300-b").settings()
     space = load_space("separable", Input(1, 28, 28), 10)
     start = warm_start(replace(settings, warm_start=("mnist-3300-b",)), space, Path("studies"))
-    assert list(start.networks) == [f"trial {number} of mnist-3300-b" for number in (0, 2, 1)]
+    # Those that reached 99.4 first.
+    assert list(start.networks) == [f"trial {number} of mnist-3300-b" for number in (2, 1, 0)]
     assert not start.left_out
 
 

@@ -11,14 +11,14 @@ import pytest
 from watching import Watching
 
 from nas.app.search import Machine, Outcome, search
-from nas.arch import digest_of, lower, read_architecture
+from nas.arch import Input, digest_of, lower, read_architecture
 from nas.coordinator.warm_start import warm_start
 from nas.data.known import KNOWN_DATASETS
 from nas.errors import NasError, UsageError
 from nas.report.document import study_document
 from nas.space import candidate, load_space
-from nas.storage.study_store import Store
-from nas.study.folder import StudyFolder
+from nas.storage.study_store import Store, read_records
+from nas.study.folder import StudyFolder, find_study
 from nas.study.front import front_records
 from nas.study.landmarks import REFERENCES
 from nas.study.settings import StudySettings
@@ -98,6 +98,28 @@ def test_the_front_of_an_earlier_study_begins_the_next(studies: Path) -> None:
     assert said == []
     assert again.records[:5] == outcome.records[:5]
     assert sum(bool(r.origin) for r in again.records) == len(fitting)
+
+
+def test_with_a_target_what_reached_it_is_tried_first_and_what_was_far_below_not_at_all() -> None:
+    space = load_space("general", Input(1, 28, 28), 10)
+    settings = StudySettings(max_params=6000, target=99.4, dataset="mnist", warm_start=("mnist-gpu-8000",))
+    known = warm_start(settings, space, Path("nowhere"))
+    accuracies = {
+        f"trial {r.number} of mnist-gpu-8000": r.confirmed.mean if r.confirmed else r.validation_accuracy
+        for r in read_records(find_study(Path("nowhere"), "mnist-gpu-8000"))
+        if r.fate == "completed"
+    }
+    assert next(iter(known.networks)) == "trial 11 of mnist-gpu-8000"  # 3,307 parameters, 99.41
+    found = [accuracies[origin] for origin in known.networks]
+    missed = [accuracy for accuracy in found if accuracy < 99.4]
+    assert found[len(found) - len(missed) :] == sorted(missed, reverse=True)
+    assert len(missed) < len(found)
+    assert min(found) >= 98.8
+    assert known.left_out["trial 87 of mnist-gpu-8000"] == "it came to 97.18 % there, far below 99.4"
+    without = warm_start(replace(settings, target=None), space, Path("nowhere"))
+    assert "trial 87 of mnist-gpu-8000" in without.networks
+    elsewhere = warm_start(replace(settings, dataset="fashion_mnist"), space, Path("nowhere"))
+    assert "trial 87 of mnist-gpu-8000" in elsewhere.networks  # there 99.4 is another matter
 
 
 def test_the_references_belong_to_the_space_made_for_them() -> None:
