@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -39,16 +40,20 @@ def fuse_norms(network: nn.Module) -> nn.Module:
         fused: list[nn.Module] = []
         while layers:
             match layers:
-                case [nn.BatchNorm2d() as norm, activation, *layers] if type(activation) in ACTIVATIONS:
+                case [norm, activation, *layers] if _keeps_statistics(norm) and type(activation) in ACTIVATIONS:
                     fused.append(FusedNorm(norm, activation, activation_first=False))
-                case [activation, nn.BatchNorm2d() as norm, *layers] if type(activation) in ACTIVATIONS:
+                case [activation, norm, *layers] if _keeps_statistics(norm) and type(activation) in ACTIVATIONS:
                     fused.append(FusedNorm(norm, activation, activation_first=True))
-                case [nn.BatchNorm2d() as norm, *layers]:
+                case [norm, *layers] if _keeps_statistics(norm):
                     fused.append(FusedNorm(norm, nn.Identity(), activation_first=False))
                 case [other, *layers]:
                     fused.append(fuse_norms(other))
         setattr(network, name, nn.Sequential(*fused) if isinstance(child, nn.Sequential) else fused[0])
     return network
+
+
+def _keeps_statistics(layer: nn.Module) -> TypeGuard[nn.BatchNorm2d]:
+    return isinstance(layer, nn.BatchNorm2d) and layer.running_mean is not None and layer.momentum is not None
 
 
 def find_kernel_problem(device: torch.device) -> str:

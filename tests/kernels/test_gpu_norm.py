@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -87,6 +88,13 @@ def test_a_whole_network_keeps_its_tensors_and_evaluates_as_before() -> None:
     assert counts == [1, 1, 1]
     images = torch.randn(2, 1, 8, 8)
     assert torch.equal(fast.eval()(images), network.eval()(images))
+
+
+@pytest.mark.parametrize("settings", [{"track_running_stats": False}, {"momentum": None}])
+def test_a_norm_of_another_kind_is_left_to_torch(settings: dict[str, Any]) -> None:
+    network = nn.Sequential(nn.Sequential(nn.BatchNorm2d(3, **settings), nn.ReLU()))
+    fast = fuse_norms(complete_norms(network))
+    assert [type(module) for module in fast.modules()] == [type(module) for module in network.modules()]
 
 
 def test_one_number_a_channel_is_refused_as_torch_refuses_it() -> None:
